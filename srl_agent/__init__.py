@@ -1,0 +1,1 @@
+"""Trains and evaluates language models by Supervised Reinforcement Learning on the environments of ``srl_envs``."""

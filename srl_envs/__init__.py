@@ -1,0 +1,1 @@
+"""Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer."""

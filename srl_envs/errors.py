@@ -1,0 +1,27 @@
+"""The exceptions of ``srl_envs``: each says what was wrong, where, and what to do.
+
+Two families are kept apart, because only one of them is the fault of what a user or a model wrote:
+
+* :class:`DataError`, :class:`ConfigError`: the input is wrong; mend it and start again.
+* :class:`InfrastructureError`: the machinery failed (daemon, disk, network). It is never turned into a reward.
+"""
+
+
+class SRLError(Exception):
+    """Base class: whatever this project raises on purpose, with a message meant for its user."""
+
+
+class DataError(SRLError, ValueError):
+    """A data source is missing, empty, truncated or of the wrong schema."""
+
+
+class ConfigError(SRLError, ValueError):
+    """A setting has an unknown name or a value outside its range."""
+
+
+class MissingDependencyError(SRLError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class InfrastructureError(SRLError, RuntimeError):
+    """The machinery failed, not the model: never a reward."""
