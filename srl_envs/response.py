@@ -1,0 +1,97 @@
+"""A model's text -> its thought and its action, or the name of what is malformed about it.
+
+The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a non-empty action. Nothing else decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPEN, CLOSE = "<think>", "</think>"
+
+MALFORMATIONS = (
+    "truncated",
+    "no_think",
+    "unclosed_think",
+    "unopened_think",
+    "several_think",
+    "text_before_think",
+    "empty_action",
+)
+"""Every name that :attr:`Response.error` can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """Which shape an answer must have; recorded with every run.
+
+    Attributes:
+        think_prefilled: The prompt already ends with ``<think>``: the model's text starts inside the block.
+        require_think: If False, a text without any think tag is the bare action, for models too small to think.
+    """
+
+    think_prefilled: bool = False
+    require_think: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A parsed answer.
+
+    Attributes:
+        thought: The text inside the think block, without outer white space; empty if malformed.
+        action: The text after it, without outer white space; empty if malformed. Only this is ever compared.
+        error: None if well-formed, else one of :data:`MALFORMATIONS`.
+    """
+
+    thought: str
+    action: str
+    error: str | None = None
+
+
+def parse_response(text: str, format: ResponseFormat = ResponseFormat(), *, truncated: bool = False) -> Response:
+    """Split an answer into thought and action.
+
+    Args:
+        text: What the model wrote.
+        format: Which shape is asked for.
+        truncated: The answer hit the token limit before its end token. Such an answer is always malformed (``"truncated"``), whatever
+            it holds: a step that was cut is not the step the model meant to write.
+
+    Returns:
+        The response. Of several malformations the first in this order is named: truncated, no block at all, a block that is not
+        closed or not opened, more than one, text before it, nothing after it.
+    """
+    if truncated:
+        return _malformed("truncated")
+    if format.think_prefilled:
+        text = OPEN + text
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    if opened == closed == 0:
+        if format.require_think:
+            return _malformed("no_think")
+        return Response("", text.strip()) if text.strip() else _malformed("empty_action")
+    if closed == 0:
+        return _malformed("unclosed_think")
+    if opened == 0:
+        return _malformed("unopened_think")
+    if opened > 1 or closed > 1:
+        return _malformed("several_think")
+    before, _, rest = text.partition(OPEN)
+    thought, close, action = rest.partition(CLOSE)
+    if not close:  # "</think> ... <think>": what was opened last is never closed
+        return _malformed("unclosed_think")
+    if before.strip():
+        return _malformed("text_before_think")
+    if not action.strip():
+        return _malformed("empty_action")
+    return Response(thought.strip(), action.strip())
+
+
+def format_response(thought: str, action: str, format: ResponseFormat = ResponseFormat()) -> str:
+    """The well-formed text of a thought and an action: what :func:`parse_response` reads back."""
+    return ("" if format.think_prefilled else OPEN) + f"{thought}{CLOSE}\n{action}"
+
+
+def _malformed(error: str) -> Response:
+    return Response("", "", error)

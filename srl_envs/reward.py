@@ -1,0 +1,171 @@
+"""The step reward: how similar the model's step is to the expert's, -1 for a malformed answer.
+
+``R = 2M / T`` with M the characters in matching blocks and T the characters in both strings (arXiv 2510.25992, Eq. 2): exactly the
+``ratio()`` of the standard library's ``difflib.SequenceMatcher``, which is not symmetric, so the order is fixed: (model, expert).
+
+The paper does not say which ``autojunk`` it used. Python's default (True) acts from 200 characters on and collapses scores of long steps, so
+False is the default here, and the setting is recorded with every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cydifflib
+import difflib_fast
+
+from srl_envs.errors import ConfigError
+from srl_envs.response import Response, ResponseFormat, parse_response
+
+MALFORMED_REWARD = -1.0
+"""The reward of an answer that does not follow the format."""
+
+
+class MatchingBlock(NamedTuple):
+    """``model[a : a + size] == expert[b : b + size]``."""
+
+    a: int
+    b: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """How an answer is scored; recorded with every run.
+
+    Attributes:
+        autojunk: difflib's heuristic that ignores frequent characters of expert steps of 200 characters and more.
+        max_characters: Only this many first characters of either action can match; those beyond still count in T, so that a flood
+            lowers its own reward and cannot stall a run. At least 1. The longest real action we met has 12,936 characters.
+        format: Which shape an answer must have.
+    """
+
+    autojunk: bool = False
+    max_characters: int = 16_000
+    format: ResponseFormat = field(default_factory=ResponseFormat)
+
+    def __post_init__(self) -> None:
+        if self.max_characters < 1:
+            raise ConfigError(f"max_characters is {self.max_characters}: it must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class StepReward:
+    """The score of one answer.
+
+    Attributes:
+        value: The reward: the similarity in [0, 1], or -1 if the answer is malformed.
+        similarity: 2M/T of the actions; None if the answer is malformed.
+        response: The parsed answer.
+    """
+
+    value: float
+    similarity: float | None
+    response: Response
+
+
+def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> float:
+    """2M/T of two strings, bit-identical to ``difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()``.
+
+    Args:
+        model: What the model wrote. Any string, also empty or with lone surrogates.
+        expert: What the expert wrote.
+        autojunk: See the module's docstring.
+
+    Returns:
+        A similarity in [0, 1]; 1.0 for two empty strings.
+    """
+    return sequence_similarities([(model, expert)], autojunk=autojunk)[0]
+
+
+def sequence_similarities(pairs: Sequence[tuple[str, str]], *, autojunk: bool = False) -> list[float]:
+    """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores.
+
+    Two libraries share the work, because each is exact on its part only: difflib-fast takes every pair of strings that can be encoded
+    when ``autojunk`` is off; cydifflib takes the rest.
+    """
+    if autojunk:
+        return [_cydifflib_ratio(model, expert, autojunk=True) for model, expert in pairs]
+    try:
+        return difflib_fast.ratio(list(pairs))
+    except UnicodeEncodeError:  # a lone surrogate somewhere in the batch
+        return [_ratio_of_any_string(model, expert) for model, expert in pairs]
+
+
+def matching_blocks(model: str, expert: str, *, autojunk: bool = False) -> list[MatchingBlock]:
+    """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block."""
+    matcher = cydifflib.SequenceMatcher(None, model, expert, autojunk=autojunk)
+    return [MatchingBlock(*block) for block in matcher.get_matching_blocks() if block[2]]
+
+
+def step_reward(
+    text: str, expert_action: str, settings: RewardSettings = RewardSettings(), *, truncated: bool = False
+) -> StepReward:
+    """Score one answer against the expert's step.
+
+    Args:
+        text: What the model wrote, think block included.
+        expert_action: The expert's step. Outer white space counts on neither side.
+        settings: How to score.
+        truncated: The answer hit the token limit.
+
+    Returns:
+        The reward: 2M/T of the actions, or -1 for a malformed answer.
+    """
+    return step_rewards([text], [expert_action], settings, truncated=[truncated])[0]
+
+
+def step_rewards(
+    texts: Sequence[str],
+    expert_actions: Sequence[str],
+    settings: RewardSettings = RewardSettings(),
+    *,
+    truncated: Sequence[bool] | None = None,
+) -> list[StepReward]:
+    """:func:`step_reward` of many answers, all scored in one batch.
+
+    Raises:
+        ValueError: The sequences differ in length.
+    """
+    cut_off = [False] * len(texts) if truncated is None else truncated
+    responses = [
+        parse_response(text, settings.format, truncated=cut) for text, cut in zip(texts, cut_off, strict=True)
+    ]
+    experts = [expert.strip() for expert in expert_actions]
+    well_formed = [
+        (response.action, expert) for response, expert in zip(responses, experts, strict=True) if response.error is None
+    ]
+    limit = settings.max_characters
+    similarities = iter(
+        similarity * _counted_share(model, expert, limit)
+        for (model, expert), similarity in zip(
+            well_formed,
+            sequence_similarities([(model[:limit], expert[:limit]) for model, expert in well_formed], autojunk=settings.autojunk),
+            strict=True,
+        )
+    )
+    rewards = []
+    for response in responses:
+        similarity = next(similarities) if response.error is None else None
+        rewards.append(StepReward(MALFORMED_REWARD if similarity is None else similarity, similarity, response))
+    return rewards
+
+
+def _counted_share(model: str, expert: str, limit: int) -> float:
+    """T of the cut strings over T of the whole ones: turns 2M/T(cut) into 2M/T; exactly 1 where nothing was cut."""
+    whole = len(model) + len(expert)
+    return (min(len(model), limit) + min(len(expert), limit)) / whole if whole else 1.0
+
+
+def _ratio_of_any_string(model: str, expert: str) -> float:
+    try:
+        return difflib_fast.ratio(model, expert)
+    except UnicodeEncodeError:
+        return _cydifflib_ratio(model, expert, autojunk=False)
+
+
+def _cydifflib_ratio(model: str, expert: str, *, autojunk: bool) -> float:
+    ratio: float = cydifflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()
+    return ratio
