@@ -1,0 +1,119 @@
+"""Named YAML configs and command-line flags -> dataclasses: both set the same fields, flags win, unknown names are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from srl_envs.errors import ConfigError
+
+
+def named_configs() -> list[str]:
+    """The names of the configs that come with the package."""
+    folder = resources.files("srl_agent") / "configs"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def read_config(name_or_path: str) -> dict[str, Any]:
+    """The settings of a named config or of a YAML file.
+
+    Raises:
+        ConfigError: There is no such config, or it is not a mapping of settings.
+    """
+    if name_or_path in named_configs():
+        text = (resources.files("srl_agent") / "configs" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    elif Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the path of a YAML file.")
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name_or_path} is no valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{name_or_path} holds no settings: write one `name: value` a line.")
+    return settings
+
+
+class ConfigParser(HfArgumentParser):  # type: ignore[misc]
+    """Parses flags over a YAML config; whatever is wrong becomes a ConfigError instead of an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for a flag that it cannot use."""
+        raise ConfigError(f"{message}. See --help.")
+
+
+def parse(
+    dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None
+) -> tuple[str, tuple[Any, ...]]:
+    """Read ``--config`` and the flags into dataclasses.
+
+    Args:
+        dataclass_types: Their fields are the settings.
+        default_config: The config without ``--config``.
+        argv: The command line; ``sys.argv`` if None.
+        prog: The program's name in ``--help``.
+
+    Returns:
+        The config's name or path, and one instance per type.
+
+    Raises:
+        ConfigError: An unknown setting, or a value that does not fit.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = ConfigParser(list(dataclass_types), prog=prog, allow_abbrev=False)
+    parser.add_argument(
+        "--config", default=default_config, help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it. Default: {default_config}."
+    )
+    chosen = _config_of(arguments, default_config)
+    settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
+    known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{chosen}: unknown setting {name!r}{_did_you_mean(name, known)}")
+    # YAML values go through the same parser as flags, so that both are converted and checked alike.
+    flags = [part for name, value in settings.items() for part in _as_flag(name, value)]
+    try:
+        *instances, rest, unknown = parser.parse_args_into_dataclasses([*flags, *arguments], look_for_args_file=False, return_remaining_strings=True)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(str(error)) from None
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}")
+    del rest  # holds --config, which was read above
+    return chosen, tuple(instances)
+
+
+def _config_of(arguments: Sequence[str], default: str) -> str:
+    for i, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return argument.partition("=")[2]
+        if argument == "--config" and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return default
+
+
+def _as_flag(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []  # a field's own None
+    if isinstance(value, list):
+        return [f"--{name}", *map(str, value)]
+    if isinstance(value, dict):
+        import json
+
+        return [f"--{name}", json.dumps(value)]
+    return [f"--{name}={value}"]
+
+
+def _did_you_mean(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_"), known, n=3, cutoff=0.6)
+    return f": did you mean {', '.join(close)}?" if close else f". Valid ones: {', '.join(sorted(known))}."

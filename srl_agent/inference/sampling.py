@@ -1,0 +1,195 @@
+"""Samples several completions of each prompt with a transformers model, computing every prompt only once.
+
+GRPO asks for G completions of one prompt. ``generate`` would run the prompt G times and keep finished rows in the batch to its end; here
+the prompt's keys and values are computed once and shared, the cache has room to grow (no copy of it at every token), and finished rows
+leave the batch. The distribution that is sampled from is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
+
+_COMPACT_BELOW = 0.75
+"""Finished rows leave the batch once fewer than this share of its rows is still being written: dropping them copies the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How completions are drawn.
+
+    Attributes:
+        max_new_tokens: At most this many tokens are written, the end token included.
+        temperature: Of the softmax; 0 means greedy.
+        top_p: Nucleus sampling; 1.0 keeps every token.
+        top_k: Keeps the k most probable tokens; 0 keeps all.
+        max_rows: At most this many completions are written side by side.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_rows: int = 128
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer that grows by whole blocks: appending a token writes it in place instead of copying everything before it."""
+
+    _BLOCK = 64
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append along the sequence and return all keys and values so far, each ``[rows, heads, length, head size]``."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._stores = (key_states[:, :, :0], value_states[:, :, :0])
+            self.keys, self.values = self._stores
+        length, needed = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        if needed > self._stores[0].shape[-2]:
+            self._stores = (self._with_room(self.keys, needed), self._with_room(self.values, needed))
+        for store, states in zip(self._stores, (key_states, value_states), strict=True):
+            store[:, :, length:needed] = states
+        self.keys, self.values = (store[:, :, :needed] for store in self._stores)
+        return self.keys, self.values
+
+    def select_rows(self, rows: torch.Tensor) -> None:
+        """Keep these rows, in this order; a row may be named several times."""
+        length = self.keys.shape[-2]
+        self._stores = (self._with_room(self.keys, length, rows), self._with_room(self.values, length, rows))
+        self.keys, self.values = (store[:, :, :length] for store in self._stores)
+
+    def _with_room(self, states: torch.Tensor, length: int, rows: torch.Tensor | None = None) -> torch.Tensor:
+        old = states if rows is None else states[rows]
+        capacity = (length // self._BLOCK + 1) * self._BLOCK
+        store = old.new_empty(old.shape[0], old.shape[1], capacity, old.shape[-1])
+        store[:, :, : old.shape[-2]] = old
+        return store
+
+
+def left_pad(sequences: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, both ``[len(sequences), longest]``, padded on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad_token_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, longest - len(sequence) :] = torch.tensor(list(sequence), dtype=torch.long)
+        mask[row, longest - len(sequence) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """The position of each token among its row's real tokens; 0 for padding."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    num_samples: int,
+    settings: SamplingSettings,
+    *,
+    eos_token_ids: Sequence[int],
+    pad_token_id: int,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Draw ``num_samples`` completions of each prompt.
+
+    Args:
+        model: A causal language model of transformers; its mode and its parameters stay as they are.
+        prompts: Token ids, none of them empty.
+        num_samples: Completions of each prompt.
+        settings: How to draw.
+        eos_token_ids: Any of these ends a completion.
+        pad_token_id: Fills what is masked out.
+        generator: Source of randomness, on the model's device; torch's global one if None.
+
+    Returns:
+        ``len(prompts) * num_samples`` lists of token ids: the completions of the first prompt, then of the second. The end token is
+        included; a list that does not end with one was cut off.
+    """
+    at_once = max(1, settings.max_rows // num_samples)
+    completions: list[list[int]] = []
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(prompts), at_once):
+            batch = prompts[start : start + at_once]
+            completions += _sample_batch(model, batch, num_samples, settings, eos_token_ids, pad_token_id, generator)
+    finally:
+        model.train(was_training)
+    return completions
+
+
+@torch.no_grad()
+def _sample_batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    num_samples: int,
+    settings: SamplingSettings,
+    eos_token_ids: Sequence[int],
+    pad_token_id: int,
+    generator: torch.Generator | None,
+) -> list[list[int]]:
+    device = model.device
+    ids, mask = left_pad(prompts, pad_token_id, device)
+    cache = DynamicCache()
+    cache.layer_class_to_replicate = RoomyLayer
+    if ids.shape[1] > 1:  # everything but the last prompt token, whose logits start the completions
+        model(
+            input_ids=ids[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=positions(mask)[:, :-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    owner = torch.arange(len(prompts), device=device).repeat_interleave(num_samples)
+    for layer in cache.layers:
+        layer.select_rows(owner)
+    mask, token = mask[owner], ids[owner, -1:]
+    completions: list[list[int]] = [[] for _ in range(len(owner))]
+    rows = list(range(len(owner)))  # which completion each row of the batch writes
+    alive = torch.ones(len(owner), dtype=torch.bool, device=device)
+    ends = torch.tensor(list(eos_token_ids), device=device)
+    for written in range(settings.max_new_tokens):
+        logits = model(
+            input_ids=token, attention_mask=mask, position_ids=positions(mask)[:, -1:], past_key_values=cache, use_cache=True
+        ).logits[:, -1]
+        token = _draw(logits.float(), settings, generator)
+        for row, drawn, lives in zip(rows, token[:, 0].tolist(), alive.tolist(), strict=True):
+            if lives:
+                completions[row].append(drawn)
+        alive &= ~torch.isin(token[:, 0], ends)
+        living = int(alive.sum())
+        if living == 0 or written + 1 == settings.max_new_tokens:
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if living < _COMPACT_BELOW * len(rows):
+            keep = alive.nonzero()[:, 0]
+            for layer in cache.layers:
+                layer.select_rows(keep)
+            mask, token, alive = mask[keep], token[keep], alive[keep]
+            rows = [rows[i] for i in keep.tolist()]
+    return completions
+
+
+def _draw(logits: torch.Tensor, settings: SamplingSettings, generator: torch.Generator | None) -> torch.Tensor:
+    """One token a row, ``[rows, 1]``, from logits ``[rows, vocabulary]``."""
+    if settings.temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    if settings.temperature != 1:
+        logits = logits / settings.temperature
+    if settings.top_k > 0:
+        logits = TopKLogitsWarper(settings.top_k)(None, logits)
+    if settings.top_p < 1:
+        logits = TopPLogitsWarper(settings.top_p)(None, logits)
+    # Inverse transform sampling: the same distribution as torch.multinomial, which takes 25 times longer on a CPU.
+    cumulative = logits.softmax(-1).cumsum(-1)
+    drawn = torch.rand(len(logits), 1, device=logits.device, generator=generator) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, drawn, right=True).clamp(max=logits.shape[-1] - 1)

@@ -1,0 +1,48 @@
+"""Train a language model by Supervised Reinforcement Learning.
+
+    python -m srl_agent.train                                  the quick start: a small model, built-in problems, 2 CPU cores
+    python -m srl_agent.train --config srl_math_7b             the paper's math settings
+    python -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
+
+A run: answer the held-out steps with the base model, teach the format if asked to, answer them again, train with SRL, write the report. A run
+whose ``--output_dir`` holds checkpoints goes on from the latest whole one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from srl_envs.errors import SRLError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        try:
+            from trl import ModelConfig
+
+            from srl_agent.configuration import parse
+            from srl_agent.training.config import DataConfig, SRLConfig
+            from srl_agent.training.run import Run
+        except ImportError as error:
+            print(f'error: {error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
+            return 2
+        config, (data, args, model) = parse([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
+        run = Run(config, data, args, model)
+        run.train()
+    except SRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        where = f" ({Path(error.filename)})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What a training run can be told: the data it learns from, and how SRL trains on it (TRL's ``GRPOConfig`` and ours on top)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from srl_envs.errors import ConfigError
+from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
+from srl_envs.response import ResponseFormat
+from srl_envs.reward import RewardSettings
+
+METHODS = ("srl",)
+
+
+@dataclass
+class DataConfig:
+    """Which expert solutions are learned from, and how they become prompts."""
+
+    source: str = field(
+        default="builtin",
+        metadata={"help": "Expert solutions: builtin, s1k, gsm8k, numbered, jsonl, a hub name of one of these, or a .jsonl in our schema."},
+    )
+    dataset_path: str | None = field(
+        default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin needs neither)."}
+    )
+    limit: int | None = field(default=None, metadata={"help": "At most this many training trajectories; None takes all."})
+    held_out: int = field(
+        default=60, metadata={"help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."}
+    )
+    data_seed: int = field(default=0, metadata={"help": "Decides which questions are held out, and what the built-in source generates."})
+    count: int = field(default=2000, metadata={"help": "Problems that the built-in source generates; other sources ignore it."})
+    targets: str = field(
+        default="all_but_last",
+        metadata={"help": "Which steps are targets: all_but_last (the paper's N-1) or all.", "choices": ["all_but_last", "all"]},
+    )
+    title_hint: bool = field(default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."})
+    system_prompt: str = field(default=MATH_SYSTEM_PROMPT, metadata={"help": "System message of every prompt; empty sends none."})
+    eval_instances: int = field(
+        default=64,
+        metadata={"help": "Step instances per validation, spread over one half of the held-out questions; they choose the best checkpoint. 0: all."},
+    )
+    test_instances: int = field(
+        default=128,
+        metadata={"help": "Step instances of the other half, on which base, warm-up and the best checkpoint are compared. 0: all."},
+    )
+
+    @property
+    def prompt_settings(self) -> PromptSettings:
+        """How prompts are rendered."""
+        return PromptSettings(title_hint=self.title_hint, system_prompt=self.system_prompt)
+
+
+@dataclass
+class SRLConfig(GRPOConfig):
+    """TRL's ``GRPOConfig`` with the paper's objective as defaults, and the settings of SRL.
+
+    Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token mean, KL coefficient 0, learning rate 5e-7, gradient
+    norm 1.0, 8 rollouts at temperature 1.0. Not given there, chosen here: constant learning rate (the rate is already low), clip 0.2
+    (GRPO's usual), epsilon of dynamic sampling.
+    """
+
+    # TRL's fields, with the paper's values as defaults
+    output_dir: str | None = field(default=None, metadata={"help": "Run folder; None makes runs/<config>-<date>."})
+    learning_rate: float = field(default=5e-7, metadata={"help": "Peak learning rate of AdamW (paper: 5e-7)."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule, as in transformers."})
+    loss_type: str = field(default="grpo", metadata={"help": "grpo: mean over a response's tokens, then over responses (paper, Eq. 1)."})
+    beta: float = field(default=0.0, metadata={"help": "KL coefficient (paper: 0; then no reference model is loaded)."})
+    num_generations: int | None = field(default=8, metadata={"help": "G, rollouts of a prompt (paper: 8). At least 2."})
+    num_generations_eval: int | None = field(default=1, metadata={"help": "Answers to each held-out instance in validation."})
+    logging_steps: float = field(default=1, metadata={"help": "Log every that many optimizer steps."})
+    report_to: None | str | list[str] = field(
+        default="none", metadata={"help": "Where metrics go besides metrics.jsonl, as in transformers: none, tensorboard, wandb, ..."}
+    )
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Checkpoints kept, the best one not counted. 2: if the last is damaged, the one before is used."}
+    )
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation reward."})
+    metric_for_best_model: str | None = field(default="eval_reward", metadata={"help": "Which metric decides the best checkpoint."})
+
+    # ours
+    method: str = field(default="srl", metadata={"help": "srl: step-wise similarity reward.", "choices": list(METHODS)})
+    prompts_per_step: int | None = field(
+        default=None,
+        metadata={"help": "B, groups per optimizer step. Sets gradient_accumulation_steps = B * G / (processes * per-device batch). None leaves it."},
+    )
+    dynamic_sampling: bool = field(default=True, metadata={"help": "Replace groups without spread by fresh prompts. False: the ablation."})
+    min_reward_std: float = field(
+        default=1e-3,
+        metadata={
+            "help": "Epsilon of dynamic sampling: keep a group if the population std of its rewards is greater, in [0, 1). The paper gives no value; "
+            "similarities of real answers differ by more than 1e-3 as soon as one character does in 2,000."
+        },
+    )
+    max_sampling_rounds: int = field(
+        default=8, metadata={"help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."}
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Instances whose prompt has more tokens are skipped and counted; None skips none."}
+    )
+    shared_prompt: bool = field(
+        default=True,
+        metadata={"help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."},
+    )
+    rollout_rows: int = field(default=128, metadata={"help": "Completions sampled side by side (without vLLM). Lower it if memory runs out."})
+    warmup_instances: int = field(default=8, metadata={"help": "Expert instances per step of the format warm-up."})
+    warmup_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the format warm-up."})
+    format_warmup_steps: int = field(
+        default=0,
+        metadata={
+            "help": "Supervised steps on expert instances before SRL, to teach the answer format to models under about 1B; 0 for models that know it. "
+            "(warmup_steps, TRL's, warms up the learning rate.)"
+        },
+    )
+    think_prefilled: bool = field(default=False, metadata={"help": "End every prompt with <think>, so that the answer starts inside the block."})
+    require_think: bool = field(default=True, metadata={"help": "False accepts answers without a think block, for tiny models."})
+    autojunk: bool = field(default=False, metadata={"help": "difflib's autojunk in the reward; True collapses the scores of steps over 200 characters."})
+    max_reward_characters: int = field(default=16_000, metadata={"help": "Only this many first characters of an action can match."})
+
+    def __post_init__(self) -> None:
+        if self.prompts_per_step is not None and self.num_generations:
+            rows = self.prompts_per_step * self.num_generations
+            at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
+            if rows % at_once:
+                raise ConfigError(
+                    f"prompts_per_step * num_generations is {rows}, which is no multiple of processes * per_device_train_batch_size ({at_once})."
+                )
+            self.gradient_accumulation_steps = rows // at_once
+        if self.eval_strategy == "no":
+            self.load_best_model_at_end = False
+        super().__post_init__()
+        _require(0 <= self.min_reward_std < 1, "min_reward_std", self.min_reward_std, "in [0, 1)")
+        _require(self.max_sampling_rounds >= 1, "max_sampling_rounds", self.max_sampling_rounds, "at least 1")
+        _require(self.format_warmup_steps >= 0, "format_warmup_steps", self.format_warmup_steps, "0 or more")
+        _require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
+        _require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
+        if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
+            raise ConfigError(
+                f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of gradient_accumulation_steps "
+                f"({self.gradient_accumulation_steps}), so that an optimizer step uses one generation."
+            )
+        if self.rows_per_step % (self.num_generations or 1):
+            raise ConfigError(
+                f"An optimizer step has {self.rows_per_step} answers: it must be a multiple of num_generations ({self.num_generations}), so that "
+                "groups stay whole."
+            )
+
+    @property
+    def rows_per_step(self) -> int:
+        """Answers per optimizer step, over all processes."""
+        return int(self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size)
+
+    @property
+    def windows(self) -> int:
+        """Optimizer steps that one generation serves, before it is used again (``num_iterations``)."""
+        return int(self.steps_per_generation or 1) // int(self.gradient_accumulation_steps)
+
+    @property
+    def reward_settings(self) -> RewardSettings:
+        """How answers are scored."""
+        format = ResponseFormat(think_prefilled=self.think_prefilled, require_think=self.require_think)
+        return RewardSettings(autojunk=self.autojunk, max_characters=self.max_reward_characters, format=format)
+
+
+def _require(holds: bool, name: str, value: object, range: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}: it must be {range}.")

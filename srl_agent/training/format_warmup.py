@@ -1,0 +1,72 @@
+"""A short supervised stage that teaches a small model the answer's format: one think block, then the step.
+
+Models under about 1B close no think block on their own; all their rewards would be -1 and no group would have any spread. A few steps of
+supervised learning on expert instances cure it. Models that know the format need none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from srl_agent.training.config import SRLConfig
+from srl_agent.training.instance_stream import InstanceStream
+from srl_agent.training.rollouts import encode_prompt
+from srl_envs.response import format_response
+from srl_envs.trajectory import StepInstance, StepInstances
+
+_STREAM = 0x5EED
+"""Keeps the warm-up's order of instances apart from the order of SRL that has the same seed."""
+
+
+def warm_up(
+    model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfig, output_dir: Path, callbacks: list[TrainerCallback]
+) -> None:
+    """Train ``model`` in place on ``args.format_warmup_steps * args.warmup_instances`` expert instances.
+
+    Args:
+        model: All of its weights are trained, at a learning rate that falls linearly to 0.
+        tokenizer: Of the model.
+        instances: Where the expert's steps come from.
+        args: The run's settings.
+        output_dir: For the trainer's own files; no checkpoint is written.
+        callbacks: Told of every step.
+    """
+    stream = InstanceStream(len(instances), args.seed + _STREAM)
+    drawn = [instances[i] for i in stream.take(args.format_warmup_steps * args.warmup_instances)]
+    rows = [_example(tokenizer, instance, args) for instance in drawn]
+    at_once = min(args.warmup_instances, 8)
+    config = SFTConfig(
+        output_dir=str(output_dir),
+        max_steps=args.format_warmup_steps,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=max(1, args.warmup_instances // (at_once * args.world_size)),
+        learning_rate=args.warmup_learning_rate,
+        lr_scheduler_type="linear",
+        max_length=None,
+        bf16=args.bf16,
+        use_cpu=args.use_cpu,
+        gradient_checkpointing=args.gradient_checkpointing,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        seed=args.seed,
+        disable_tqdm=args.disable_tqdm,
+    )
+    SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=callbacks).train()
+
+
+def _example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:
+    """Prompt and expert answer as tokens; only the answer is learned."""
+    step = instance.step
+    format = args.reward_settings.format
+    # Any thought will do to teach the format; the title says what the step is about where the source gives no thought.
+    thought = step.thought or step.title or "I continue with the next step of the solution."
+    prompt = encode_prompt(tokenizer, instance.messages, args.think_prefilled)
+    answer = tokenizer(format_response(thought, instance.expert_action, format), add_special_tokens=False)["input_ids"]
+    answer = [*answer, tokenizer.eos_token_id]
+    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}

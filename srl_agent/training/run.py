@@ -1,0 +1,243 @@
+"""One training run, from top to bottom: base model, format warm-up, SRL, report; and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from trl import ModelConfig, get_peft_config
+
+from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.models import load_model_and_tokenizer
+from srl_agent.training.checkpoints import SealCheckpoints, latest_whole
+from srl_agent.training.config import DataConfig, SRLConfig
+from srl_agent.training.dynamic_sampling import NothingToLearnError
+from srl_agent.training.environment import environment
+from srl_agent.training.format_warmup import warm_up
+from srl_agent.training.interrupt import CheckpointOnInterrupt
+from srl_agent.training.metrics import LogToFile, MetricsFile
+from srl_agent.training.report import write_report
+from srl_agent.training.rollouts import RolloutModel, Sampler
+from srl_agent.training.summary import summarize
+from srl_agent.training.trainer import SRLTrainer
+from srl_agent.training.validation import spread_evenly, validate
+from srl_envs.data import load_trajectories
+from srl_envs.errors import ConfigError, DataError
+from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet
+
+_MAY_CHANGE = frozenset({"max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "disable_tqdm"})
+"""Settings that a resumed run may be given anew: they do not change what was learned so far."""
+
+
+class Run:
+    """A training run in its folder.
+
+    Args:
+        config: Name or path of the config, for the folder's name.
+        data: What is learned from.
+        args: How.
+        model: Which model, and LoRA if wanted.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings.
+    """
+
+    def __init__(self, config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> None:
+        self.data, self.args, self.model_config = data, args, model
+        self.process = PartialState()
+        if args.output_dir in (None, "trainer_output"):
+            args.output_dir = str(_free_folder(Path("runs") / Path(config).stem))
+        self.folder = Path(args.output_dir)
+        settings = {"config": config, **_plain(asdict(data)), **_plain(asdict(model)), **_plain(args.to_dict())}
+        self._claim_folder(settings)
+        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self._started = time.monotonic()
+
+    def train(self) -> None:
+        """Everything, or what a killed run left to do."""
+        self._say(f"run folder: {self.folder}")
+        train, validation, test = self._instances()
+        model, tokenizer = load_model_and_tokenizer(
+            self.model_config.model_name_or_path,
+            dtype=self._dtype(),
+            revision=self.model_config.model_revision,
+            attn_implementation=self.model_config.attn_implementation,
+        )
+        self._test_untrained("base", model, tokenizer, test)
+        model = self._after_warm_up(model, tokenizer, train, test)
+        callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
+        peft_config = get_peft_config(self.model_config)
+        trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
+        checkpoint = self._checkpoint()
+        if checkpoint is None and self.args.eval_strategy != "no":
+            trainer.evaluate()
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except NothingToLearnError:
+            self._report()
+            raise
+        if trainer.control.should_training_stop and trainer.state.global_step < trainer.state.max_steps:
+            raise KeyboardInterrupt
+        trainer.save_model(str(self.folder / "final"))
+        step = trainer.state.best_global_step or trainer.state.global_step
+        self._record("srl", step, *trainer.answer(test))
+        if self.process.is_main_process:
+            summary = summarize(self.folder, step, time.monotonic() - self._started)
+            self._report()
+            self._say(summary.table())
+            self._say(f"model: {self.folder / 'final'}\nreport: {self.folder / 'report.html'}")
+
+    # ---------------------------------------------------------------- data
+
+    def _instances(self) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
+        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
+        data = self.data
+        keywords: dict[str, Any] = {"path": data.dataset_path, "held_out": data.held_out, "seed": data.data_seed}
+        if data.source == "builtin":
+            keywords["count"] = data.count
+        train = load_trajectories(data.source, split="train", limit=data.limit, **keywords)
+        held_out = load_trajectories(data.source, split="validation", **keywords)
+        targets: Targets = data.targets  # type: ignore[assignment]
+        halves = [
+            TrajectorySet(list(held_out)[half::2]).instances(targets, data.prompt_settings) for half in (0, 1)
+        ]
+        instances = train.instances(targets, data.prompt_settings)
+        if not len(instances):
+            raise DataError(f"{train!r} has no step to learn from: use other data, or --targets all.")
+        if not all(map(len, halves)):
+            raise DataError(f"Only {len(held_out)} questions are held out: raise --held_out, so that validation and test have some each.")
+        self._say(f"data: {train!r}: {len(instances)} step instances; {len(held_out)} questions held out")
+        return instances, spread_evenly(halves[0], data.eval_instances), spread_evenly(halves[1], data.test_instances)
+
+    # ---------------------------------------------------------------- stages
+
+    def _after_warm_up(self, model: Any, tokenizer: Any, train: StepInstances, test: list[StepInstance]) -> Any:
+        """The model that SRL starts from; the warm-up is done once and kept in the run folder."""
+        if not self.args.format_warmup_steps:
+            return model
+        done = self.folder / "warmup"
+        if not done.is_dir():
+            self._say(f"format warm-up: {self.args.format_warmup_steps} supervised steps")
+            scratch = self.folder / "warmup.part"
+            warm_up(model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")])
+            if self.process.is_main_process:
+                model.save_pretrained(scratch)
+                tokenizer.save_pretrained(scratch)
+                scratch.rename(done)
+            self.process.wait_for_everyone()
+        # Loaded anew, since the supervised trainer patches the model's forward.
+        model, _ = load_model_and_tokenizer(str(done), dtype=self._dtype())
+        self._test_untrained("warmup", model, tokenizer, test)
+        return model
+
+    def _test_untrained(self, stage: str, model: Any, tokenizer: Any, test: list[StepInstance]) -> None:
+        """Let a model that no trainer holds yet answer the test instances."""
+        if self._samples(stage, 0).is_file():
+            return
+        args, rank, processes = self.args, self.process.process_index, self.process.num_processes
+        model.to(self.args.device)
+        sampling = SamplingSettings(args.max_completion_length, args.temperature, args.top_p, args.top_k or 0, args.rollout_rows)
+        eos = model.generation_config.eos_token_id
+        eos_token_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
+        sampler = Sampler(tokenizer, sorted(eos_token_ids), sampling)
+        rollout_model = RolloutModel(model, bool(args.bf16)).at(0, model)
+        metrics, answers = validate(
+            test[rank::processes],
+            tokenizer,
+            lambda prompts, seed: sampler(rollout_model, prompts, args.num_generations_eval or 1, seed),
+            sampler.eos_token_ids,
+            args.reward_settings,
+            num_samples=args.num_generations_eval or 1,
+            seed=(args.seed, rank),
+            gather=gather_object if processes > 1 else None,
+        )
+        self._record(stage, 0, metrics, answers)
+
+    def _record(self, stage: str, step: int, metrics: dict[str, float], answers: list[dict[str, Any]]) -> None:
+        if not self.process.is_main_process:
+            return
+        self.metrics.write("test", step, metrics, stage=stage)
+        path = self._samples(stage, step)
+        path.parent.mkdir(exist_ok=True)
+        scratch = path.with_suffix(".part")
+        scratch.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers), encoding="utf-8")
+        scratch.replace(path)
+        similarity = metrics.get("similarity")
+        self._say(
+            f"{stage:>7}: held-out step reward {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}, "
+            f"similarity of the well-formed {'-' if similarity is None else f'{similarity:.3f}'} ({len(answers)} answers)"
+        )
+
+    def _samples(self, stage: str, step: int) -> Path:
+        return self.folder / "samples" / f"{stage}-{step}.jsonl"
+
+    # ---------------------------------------------------------------- folder
+
+    def _claim_folder(self, settings: dict[str, Any]) -> None:
+        """Make the folder, or check that the run in it is this one."""
+        path = self.folder / "config.yaml"
+        if path.is_file():
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+            changed = sorted(name for name in settings if settings[name] != before.get(name) and name not in _MAY_CHANGE | {"logging_dir"})
+            if (self.folder / "summary.json").is_file():
+                raise ConfigError(f"{self.folder} holds a finished run: choose another --output_dir.")
+            if changed:
+                raise ConfigError(
+                    f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on."
+                )
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            raise ConfigError(f"{self.folder} is not empty and holds no run: choose another --output_dir.")
+        if self.process.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.folder / "warmup.part", ignore_errors=True)
+            path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            (self.folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
+        self.process.wait_for_everyone()
+
+    def _checkpoint(self) -> Path | None:
+        asked = self.args.resume_from_checkpoint
+        if asked and str(asked).lower() not in ("true", "false"):
+            return Path(asked)
+        checkpoint, complaints = latest_whole(self.folder)
+        for complaint in complaints:
+            self._say(f"warning: {complaint}")
+        if checkpoint is not None:
+            self._say(f"resuming from {checkpoint}")
+        return checkpoint
+
+    def _report(self) -> None:
+        if self.process.is_main_process:
+            write_report(self.folder)
+
+    def _dtype(self) -> Any:
+        """Weights are kept in fp32 for full fine-tuning, since updates at these learning rates vanish in bf16; LoRA's frozen base may be bf16."""
+        if self.model_config.dtype not in (None, "auto"):
+            return self.model_config.dtype
+        return torch.bfloat16 if self.model_config.use_peft and self.args.bf16 else torch.float32
+
+    def _say(self, text: str) -> None:
+        if self.process.is_main_process:
+            print(text, flush=True)
+
+
+def _free_folder(folder: Path) -> Path:
+    """The folder itself, or the first numbered one beside it that holds no finished run."""
+    number, free = 1, folder
+    while (free / "summary.json").is_file():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as YAML can hold them."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain

@@ -1,0 +1,88 @@
+"""Scores a model on held-out instances: the same instances and the same seeds each time, so that runs and stages can be paired."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from srl_agent.training.rollouts import encode_prompt, score
+from srl_envs.response import MALFORMATIONS
+from srl_envs.reward import RewardSettings
+from srl_envs.trajectory import StepInstance, StepInstances
+
+
+def spread_evenly(instances: StepInstances, count: int) -> list[StepInstance]:
+    """At most ``count`` instances, evenly spaced over all of them; 0 takes all."""
+    total = len(instances)
+    if count == 0 or count >= total:
+        return list(instances)
+    return [instances[i * total // count] for i in range(count)]
+
+
+def validate(
+    instances: Sequence[StepInstance],
+    tokenizer: Any,
+    complete: Callable[[list[list[int]], Sequence[int]], list[list[int]]],
+    eos_token_ids: Sequence[int],
+    settings: RewardSettings,
+    *,
+    num_samples: int,
+    seed: Sequence[int],
+    gather: Callable[[list[Any]], list[Any]] | None = None,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Answer each instance and score the answers.
+
+    Args:
+        instances: What to answer: this process's share.
+        tokenizer: Of the model.
+        complete: Prompts and a seed -> ``num_samples`` completions of each prompt.
+        eos_token_ids: Any of these ends a completion.
+        settings: How answers are scored.
+        num_samples: Answers per instance.
+        seed: Given to ``complete``.
+        gather: Joins the processes' lists; None if there is one process.
+
+    Returns:
+        The metrics over all answers (reward, format_rate, mean_length, malformed/<reason>, and similarity if any is well-formed), and one
+        record per answer.
+    """
+    prompts = [encode_prompt(tokenizer, instance.messages, settings.format.think_prefilled) for instance in instances]
+    completions = complete(prompts, seed) if prompts else []
+    asked = [instance for instance in instances for _ in range(num_samples)]
+    texts, rewards = score(tokenizer, asked, completions, eos_token_ids, settings)
+    answers = [
+        {
+            "instance_id": instance.id,
+            "prompt": instance.messages[-1]["content"],
+            "title": instance.title,
+            "expert": instance.expert_action,
+            "completion": text,
+            "thought": reward.response.thought,
+            "action": reward.response.action,
+            "error": reward.response.error,
+            "reward": reward.value,
+            "similarity": reward.similarity,
+            "tokens": len(ids),
+        }
+        for instance, text, reward, ids in zip(asked, texts, rewards, completions, strict=True)
+    ]
+    if gather is not None:
+        answers = gather(answers)
+    return _metrics(answers), answers
+
+
+def _metrics(answers: list[dict[str, Any]]) -> dict[str, float]:
+    errors = Counter(answer["error"] for answer in answers if answer["error"])
+    similarities = [answer["similarity"] for answer in answers if answer["similarity"] is not None]
+    metrics = {
+        "reward": fmean(answer["reward"] for answer in answers),
+        "format_rate": 1 - errors.total() / len(answers),
+        "mean_length": fmean(answer["tokens"] for answer in answers),
+        "answers": float(len(answers)),
+        **{f"malformed/{name}": errors[name] / len(answers) for name in MALFORMATIONS},
+    }
+    if similarities:
+        metrics["similarity"] = fmean(similarities)
+    return metrics

@@ -1,0 +1,125 @@
+"""Our own JSONL schema: one trajectory a line, for any domain.
+
+    {"id": "t1", "prompt": "What is 2 + 3 * 4?", "answer": "14", "steps": [
+        {"title": "Multiply first", "thought": "Products come before sums.", "action": "3 * 4 = 12."},
+        "2 + 12 = 14."]}
+
+Required: ``prompt`` and a non-empty list ``steps``; a step is a string, or an object with ``action`` and any of ``title``, ``heading``, ``thought``,
+``observation``, ``gap``. Optional: ``id`` (else the line's number), ``answer``, ``preamble``, ``tail``, ``domain``, ``metadata`` (an object). A file of
+one's own is not filtered: the first line that does not fit is an error that names file, line and key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from srl_envs.errors import DataError
+from srl_envs.trajectory import ExpertStep, Trajectory
+
+_STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
+_KEYS = tuple(field.name for field in fields(Trajectory))
+
+
+def load_jsonl(path: Path) -> Iterator[Trajectory]:
+    """The trajectories of a file, read line by line.
+
+    Raises:
+        DataError: The file is missing, empty, not UTF-8, or a line does not fit the schema.
+    """
+    seen: set[str] = set()
+    for number, row in read_lines(path):
+        where = f"{path}, line {number}"
+        trajectory = _trajectory(row, where, default_id=str(number))
+        if trajectory.id in seen:
+            raise DataError(f"{where}: the id {trajectory.id!r} was used before: give each trajectory its own.")
+        seen.add(trajectory.id)
+        yield trajectory
+
+
+def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> None:
+    """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all."""
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            for trajectory in trajectories:
+                file.write(json.dumps(asdict(trajectory), ensure_ascii=False) + "\n")
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number (from 1) and object of each non-empty line of a JSONL file.
+
+    Raises:
+        DataError: The file is missing, empty, not UTF-8, or a line is no JSON object.
+    """
+    found = False
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    cut = " The file may be cut off: fetch or write it again." if not line.endswith("\n") else ""
+                    raise DataError(f"{path}, line {number}: no valid JSON ({error.msg} at column {error.colno}).{cut}") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}, line {number}: a line must be a JSON object, not {type(row).__name__}.")
+                found = True
+                yield number, row
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or check that it is a JSONL file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    if not found:
+        raise DataError(f"{path} is empty: it must hold one JSON object a line.")
+
+
+def _trajectory(row: dict[str, Any], where: str, default_id: str) -> Trajectory:
+    _check_keys(row, _KEYS, where)
+    steps = row.get("steps")
+    if not isinstance(steps, list) or not steps:
+        raise DataError(f"{where}: 'steps' must be a non-empty list.")
+    texts = {key: _text(row, key, where) for key in _KEYS if key in row and key not in ("steps", "metadata")}
+    if not texts.get("prompt", "").strip():
+        raise DataError(f"{where}: 'prompt' is missing or empty.")
+    metadata = row.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise DataError(f"{where}: 'metadata' must be an object.")
+    parsed = tuple(_step(step, f"{where}, step {i}") for i, step in enumerate(steps, 1))
+    return Trajectory(**{"id": default_id, **texts}, steps=parsed, metadata=metadata)
+
+
+def _step(step: Any, where: str) -> ExpertStep:
+    fields_of_step = {"action": step} if isinstance(step, str) else step
+    if not isinstance(fields_of_step, dict):
+        raise DataError(f"{where}: a step is a string or an object with 'action'.")
+    _check_keys(fields_of_step, _STEP_KEYS, where)
+    texts = {key: _text(fields_of_step, key, where) for key in fields_of_step}
+    texts["action"] = texts.get("action", "").strip()
+    if not texts["action"]:
+        raise DataError(f"{where}: 'action' is missing or empty.")
+    return ExpertStep(**texts)
+
+
+def _text(row: dict[str, Any], key: str, where: str) -> str:
+    value = row[key]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {key!r} must be text, not {type(value).__name__}.")
+    return value
+
+
+def _check_keys(row: dict[str, Any], valid: Iterable[str], where: str) -> None:
+    unknown = sorted(set(row) - set(valid))
+    if unknown:
+        raise DataError(f"{where}: unknown key {unknown[0]!r}. Valid keys: {', '.join(valid)}.")

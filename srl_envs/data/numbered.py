@@ -1,0 +1,46 @@
+"""Solutions in plain numbered steps: ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
+
+Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with ``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and
+tail joined give it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from srl_envs.data.splits import question_key
+from srl_envs.data.step_text import split_steps
+from srl_envs.trajectory import Trajectory
+
+HUB_NAME = ""
+
+STYLES = (
+    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?Step (?P<number>\d+)(?:[:.)]| ?[-\u2013\u2014])?(?P<rest>.*)$", re.MULTILINE),
+    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?(?P<number>\d+)[.)] (?P<rest>.*)$", re.MULTILINE),
+)
+"""How a step may begin; the first style that gives at least two steps counts."""
+
+
+def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
+    """Rows -> trajectories; what does not parse is counted in ``rejected``."""
+    for row in rows:
+        question, solution = row.get("problem", row.get("question")), row.get("solution")
+        if not isinstance(question, str) or not isinstance(solution, str):
+            rejected["no problem or solution"] += 1
+            continue
+        if row.get("correct") is False:
+            rejected["marked as not correct"] += 1
+            continue
+        parts = next((parts for style in STYLES if (parts := split_steps(solution, style)) is not None), None)
+        if parts is None:
+            rejected["no numbered steps"] += 1
+            continue
+        preamble, steps, tail = parts
+        key = question_key(question) + "\0" + solution
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        answer = row.get("answer")
+        yield Trajectory(f"numbered-{digest}", question, steps, str(answer or ""), preamble, tail)

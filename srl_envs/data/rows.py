@@ -1,0 +1,94 @@
+"""Rows of a data set, from a local file or folder, or from the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from srl_envs.data.jsonl import read_lines
+from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError
+
+_SUFFIXES = (".jsonl", ".json", ".parquet")
+
+
+def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of one split.
+
+    Args:
+        source: The source's name, for messages.
+        hub_name: Its name on the hub; empty if it has none.
+        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the split; None reads the hub.
+        split: ``"train"`` or ``"test"``.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+        InfrastructureError: The hub cannot be reached.
+    """
+    if path is None:
+        if not hub_name:
+            raise DataError(f"The source {source!r} has no data set on the hub: give the path of a file.")
+        return _hub_rows(source, hub_name, split)
+    file = _file_of(path, split)
+    if file.suffix == ".jsonl":
+        return (row for _, row in read_lines(file))
+    if file.suffix == ".json":
+        return _json_rows(file)
+    return _parquet_rows(file)
+
+
+def _file_of(path: Path, split: str) -> Path:
+    if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise DataError(f"{path} is of no kind that can be read: use {', '.join(_SUFFIXES)}.")
+        return path
+    if not path.is_dir():
+        raise DataError(f"{path} does not exist.")
+    files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    of_split = [file for file in files if file.stem == split or file.stem.startswith(f"{split}-")]
+    candidates = of_split or (files if split == "train" and len(files) == 1 else [])
+    if len(candidates) != 1:
+        found = ", ".join(str(file.relative_to(path)) for file in files) or "nothing"
+        raise DataError(f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds {found}. Or give the path of the file itself.")
+    return candidates[0]
+
+
+def _json_rows(file: Path) -> list[Mapping[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is no readable JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{file} must hold a list of objects.")
+    return rows
+
+
+def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise MissingDependencyError(f'{file} needs pyarrow: pip install "datasets"') from None
+    try:
+        rows: list[Mapping[str, Any]] = parquet.read_table(file).to_pylist()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is no readable parquet file: {error}") from None
+    return rows
+
+
+def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        import datasets
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise MissingDependencyError(f'{hub_name} needs the hub: pip install "datasets"') from None
+    serves = f"Without the hub, give a local copy: --dataset_path FILE_OR_FOLDER (path=... in Python), a .jsonl or .parquet with the rows of {hub_name}."
+    offline = datasets.config.HF_HUB_OFFLINE
+    try:
+        if not offline:  # asked once: the libraries themselves would try again for minutes
+            HfApi().dataset_info(hub_name, timeout=10)
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(hub_name, "main" if source == "gsm8k" else None, split=split)
+    except Exception as error:  # whatever the libraries raise: the user needs to know what would serve
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InfrastructureError(f"{hub_name} cannot be had from the hub ({reason[:200]}). {serves}") from None
+    return rows

@@ -1,0 +1,46 @@
+"""Training and held-out questions: by question, seeded, and stable when rows are added."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from srl_envs.errors import ConfigError
+from srl_envs.trajectory import Trajectory
+
+
+def question_key(question: str) -> str:
+    """A question's text without differences of white space and case: the same key means the same question."""
+    return " ".join(question.split()).casefold()
+
+
+def split_by_question(trajectories: Sequence[Trajectory], held_out: int, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Hold out all trajectories of ``held_out`` questions.
+
+    Questions are ordered by a hash of seed and text, so that the split depends neither on the order of the rows nor, much, on how many
+    there are; trajectories of one question always stay together.
+
+    Args:
+        trajectories: Any.
+        held_out: How many distinct questions to hold out.
+        seed: Another seed holds out others.
+
+    Returns:
+        The training trajectories and the held-out ones, each in the order given.
+
+    Raises:
+        ConfigError: There are not more than ``held_out`` distinct questions.
+    """
+    held = _first_by_hash({question_key(trajectory.prompt) for trajectory in trajectories}, held_out, seed)
+    train = [trajectory for trajectory in trajectories if question_key(trajectory.prompt) not in held]
+    return train, [trajectory for trajectory in trajectories if question_key(trajectory.prompt) in held]
+
+
+def _first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
+    def rank(question: str) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{question}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    ordered = sorted(questions, key=rank)
+    if not 0 <= count < len(ordered):
+        raise ConfigError(f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out fewer, so that some are left to train on.")
+    return set(ordered[:count])
