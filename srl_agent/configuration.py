@@ -51,9 +51,7 @@ class ConfigParser(HfArgumentParser):  # type: ignore[misc]
         raise ConfigError(f"{message}. See --help.")
 
 
-def parse(
-    dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None
-) -> tuple[str, tuple[Any, ...]]:
+def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None) -> tuple[str, tuple[Any, ...]]:
     """Read ``--config`` and the flags into dataclasses.
 
     Args:

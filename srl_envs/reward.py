@@ -100,9 +100,7 @@ def matching_blocks(model: str, expert: str, *, autojunk: bool = False) -> list[
     return [MatchingBlock(*block) for block in matcher.get_matching_blocks() if block[2]]
 
 
-def step_reward(
-    text: str, expert_action: str, settings: RewardSettings = RewardSettings(), *, truncated: bool = False
-) -> StepReward:
+def step_reward(text: str, expert_action: str, settings: RewardSettings = RewardSettings(), *, truncated: bool = False) -> StepReward:
     """Score one answer against the expert's step.
 
     Args:
@@ -130,13 +128,9 @@ def step_rewards(
         ValueError: The sequences differ in length.
     """
     cut_off = [False] * len(texts) if truncated is None else truncated
-    responses = [
-        parse_response(text, settings.format, truncated=cut) for text, cut in zip(texts, cut_off, strict=True)
-    ]
+    responses = [parse_response(text, settings.format, truncated=cut) for text, cut in zip(texts, cut_off, strict=True)]
     experts = [expert.strip() for expert in expert_actions]
-    well_formed = [
-        (response.action, expert) for response, expert in zip(responses, experts, strict=True) if response.error is None
-    ]
+    well_formed = [(response.action, expert) for response, expert in zip(responses, experts, strict=True) if response.error is None]
     limit = settings.max_characters
     similarities = iter(
         similarity * _counted_share(model, expert, limit)

@@ -91,7 +91,7 @@ class StepInstance:
 
     trajectory: Trajectory
     index: int
-    settings: PromptSettings = PromptSettings()
+    settings: PromptSettings = field(default_factory=PromptSettings)
 
     @property
     def id(self) -> str:
@@ -120,9 +120,7 @@ class StepInstance:
     def messages(self) -> list[Message]:
         """The chat messages (system, user) that ask for this step."""
         steps = self.trajectory.steps
-        return step_messages(
-            self.trajectory.prompt, [step.text for step in steps[: self.index]], title=self.title, settings=self.settings
-        )
+        return step_messages(self.trajectory.prompt, [step.text for step in steps[: self.index]], title=self.title, settings=self.settings)
 
 
 class StepInstances(Sequence[StepInstance]):

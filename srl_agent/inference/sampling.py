@@ -39,7 +39,7 @@ class SamplingSettings:
     max_rows: int = 128
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """A cache layer that grows by whole blocks: appending a token writes it in place instead of copying everything before it."""
 
     _BLOCK = 64
@@ -158,9 +158,7 @@ def _sample_batch(
     alive = torch.ones(len(owner), dtype=torch.bool, device=device)
     ends = torch.tensor(list(eos_token_ids), device=device)
     for written in range(settings.max_new_tokens):
-        logits = model(
-            input_ids=token, attention_mask=mask, position_ids=positions(mask)[:, -1:], past_key_values=cache, use_cache=True
-        ).logits[:, -1]
+        logits = model(input_ids=token, attention_mask=mask, position_ids=positions(mask)[:, -1:], past_key_values=cache, use_cache=True).logits[:, -1]
         token = _draw(logits.float(), settings, generator)
         for row, drawn, lives in zip(rows, token[:, 0].tolist(), alive.tolist(), strict=True):
             if lives:

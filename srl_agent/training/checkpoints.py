@@ -51,7 +51,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 def latest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
     """The latest checkpoint that is whole, and a line about each later one that is not."""
-    complaints = []
+    complaints: list[str] = []
     for checkpoint in checkpoints(run_dir):
         problem = damage(checkpoint)
         if problem is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cydifflib import SequenceMatcher  # type: ignore[import-untyped]
+from cydifflib import SequenceMatcher
 
 from srl_agent.training.run_records import STAGES, RunRecords, Sample
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import torch
 from trl import GRPOConfig
 
 from srl_envs.errors import ConfigError
@@ -23,14 +24,10 @@ class DataConfig:
         default="builtin",
         metadata={"help": "Expert solutions: builtin, s1k, gsm8k, numbered, jsonl, a hub name of one of these, or a .jsonl in our schema."},
     )
-    dataset_path: str | None = field(
-        default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin needs neither)."}
-    )
+    dataset_path: str | None = field(default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin needs neither)."})
     limit: int | None = field(default=None, metadata={"help": "At most this many training trajectories; None takes all."})
-    held_out: int = field(
-        default=60, metadata={"help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."}
-    )
-    data_seed: int = field(default=0, metadata={"help": "Decides which questions are held out, and what the built-in source generates."})
+    held_out: int = field(default=60, metadata={"help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."})
+    split_seed: int = field(default=0, metadata={"help": "Decides which questions are held out, and what the built-in source generates."})
     count: int = field(default=2000, metadata={"help": "Problems that the built-in source generates; other sources ignore it."})
     targets: str = field(
         default="all_but_last",
@@ -54,7 +51,7 @@ class DataConfig:
 
 
 @dataclass
-class SRLConfig(GRPOConfig):
+class SRLConfig(GRPOConfig):  # type: ignore[misc]
     """TRL's ``GRPOConfig`` with the paper's objective as defaults, and the settings of SRL.
 
     Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token mean, KL coefficient 0, learning rate 5e-7, gradient
@@ -71,7 +68,7 @@ class SRLConfig(GRPOConfig):
     num_generations: int | None = field(default=8, metadata={"help": "G, rollouts of a prompt (paper: 8). At least 2."})
     num_generations_eval: int | None = field(default=1, metadata={"help": "Answers to each held-out instance in validation."})
     logging_steps: float = field(default=1, metadata={"help": "Log every that many optimizer steps."})
-    report_to: None | str | list[str] = field(
+    report_to: str | list[str] | None = field(
         default="none", metadata={"help": "Where metrics go besides metrics.jsonl, as in transformers: none, tensorboard, wandb, ..."}
     )
     save_total_limit: int | None = field(
@@ -94,12 +91,8 @@ class SRLConfig(GRPOConfig):
             "similarities of real answers differ by more than 1e-3 as soon as one character does in 2,000."
         },
     )
-    max_sampling_rounds: int = field(
-        default=8, metadata={"help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."}
-    )
-    max_prompt_length: int | None = field(
-        default=None, metadata={"help": "Instances whose prompt has more tokens are skipped and counted; None skips none."}
-    )
+    max_sampling_rounds: int = field(default=8, metadata={"help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."})
+    max_prompt_length: int | None = field(default=None, metadata={"help": "Instances whose prompt has more tokens are skipped and counted; None skips none."})
     shared_prompt: bool = field(
         default=True,
         metadata={"help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."},
@@ -124,10 +117,10 @@ class SRLConfig(GRPOConfig):
             rows = self.prompts_per_step * self.num_generations
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
             if rows % at_once:
-                raise ConfigError(
-                    f"prompts_per_step * num_generations is {rows}, which is no multiple of processes * per_device_train_batch_size ({at_once})."
-                )
+                raise ConfigError(f"prompts_per_step * num_generations is {rows}, which is no multiple of processes * per_device_train_batch_size ({at_once}).")
             self.gradient_accumulation_steps = rows // at_once
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # transformers refuses bf16 without a GPU unless it is told so
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         super().__post_init__()

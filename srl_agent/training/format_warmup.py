@@ -23,9 +23,7 @@ _STREAM = 0x5EED
 """Keeps the warm-up's order of instances apart from the order of SRL that has the same seed."""
 
 
-def warm_up(
-    model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfig, output_dir: Path, callbacks: list[TrainerCallback]
-) -> None:
+def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfig, output_dir: Path, callbacks: list[TrainerCallback]) -> None:
     """Train ``model`` in place on ``args.format_warmup_steps * args.warmup_instances`` expert instances.
 
     Args:

@@ -53,7 +53,7 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]
 
 
 def _number(value: Any) -> Any:
-    """transformers logs some figures as text."""
+    """Transformers logs some figures as text."""
     if isinstance(value, str):
         try:
             return float(value)

@@ -100,15 +100,13 @@ class Run:
     def _instances(self) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
         """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
         data = self.data
-        keywords: dict[str, Any] = {"path": data.dataset_path, "held_out": data.held_out, "seed": data.data_seed}
+        keywords: dict[str, Any] = {"path": data.dataset_path, "held_out": data.held_out, "seed": data.split_seed}
         if data.source == "builtin":
             keywords["count"] = data.count
         train = load_trajectories(data.source, split="train", limit=data.limit, **keywords)
         held_out = load_trajectories(data.source, split="validation", **keywords)
         targets: Targets = data.targets  # type: ignore[assignment]
-        halves = [
-            TrajectorySet(list(held_out)[half::2]).instances(targets, data.prompt_settings) for half in (0, 1)
-        ]
+        halves = [TrajectorySet(list(held_out)[half::2]).instances(targets, data.prompt_settings) for half in (0, 1)]
         instances = train.instances(targets, data.prompt_settings)
         if not len(instances):
             raise DataError(f"{train!r} has no step to learn from: use other data, or --targets all.")

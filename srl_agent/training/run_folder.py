@@ -129,11 +129,7 @@ def _numbers(row: object) -> dict[str, float]:
     """The finite numbers of a mapping."""
     if not isinstance(row, Mapping):
         return {}
-    return {
-        str(key): float(value)
-        for key, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    return {str(key): float(value) for key, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)}
 
 
 def _rows(summary: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

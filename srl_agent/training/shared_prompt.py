@@ -14,9 +14,7 @@ from transformers import DynamicCache
 from srl_agent.inference.sampling import positions
 
 
-def completion_log_probs(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def completion_log_probs(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy of every completion token.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -66,7 +67,7 @@ def summarize(folder: Path, step: int, seconds: float) -> Summary:
     present = list(answers)
     differences = [
         {"from": before, "to": after, "metric": metric, **asdict(interval)}
-        for before, after in zip(present, present[1:], strict=False)
+        for before, after in pairwise(present)
         for metric in METRICS
         if (interval := _difference(answers[before], answers[after], metric)) is not None
     ]
@@ -79,7 +80,7 @@ def summarize(folder: Path, step: int, seconds: float) -> Summary:
 
 def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]], metric: str) -> Any:
     pairs = [(one[metric], other[metric]) for one, other in zip(before, after, strict=True) if None not in (one[metric], other[metric])]
-    return paired_difference(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
+    return paired_difference([one for one, _ in pairs], [other for _, other in pairs]) if len(pairs) > 1 else None
 
 
 def _mean(values: list[float]) -> float | None:

@@ -48,6 +48,10 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         callbacks: As in transformers.
     """
 
+    args: SRLConfig
+    control: Any
+    _buffered_inputs: list[dict[str, torch.Tensor]] | None
+
     def __init__(
         self,
         model: Any,
@@ -79,9 +83,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             self.eos_token_ids,
             SamplingSettings(args.max_completion_length, args.temperature, args.top_p, args.top_k or 0, args.rollout_rows),
         )
-        self._samples_itself = not (
-            self.use_vllm or self.use_transformers_continuous_batching or self.is_deepspeed_enabled or self.is_fsdp_enabled
-        )
+        self._samples_itself = not (self.use_vllm or self.use_transformers_continuous_batching or self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self._skipped_prompts = 0
 
     # ---------------------------------------------------------------- batches
@@ -152,9 +154,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
                 raise ConfigError(f"Every prompt has more than max_prompt_length = {limit} tokens: raise it.")
         return drawn
 
-    def _complete(
-        self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[float]] | None]:
+    def _complete(self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]) -> tuple[list[list[int]], list[list[float]] | None]:
         """Completions of each prompt, and the sampler's log-probabilities where it gives them."""
         if self._samples_itself:
             policy = self.accelerator.unwrap_model(self.model)
@@ -177,9 +177,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             rows = [
                 (group.prompt_ids, ids, advantage * fill, None if group.sampling_logps is None else group.sampling_logps[i])
                 for group in kept
-                for i, (ids, advantage) in enumerate(
-                    zip(group.completion_ids, group.advantages(args.scale_rewards == "group"), strict=True)
-                )
+                for i, (ids, advantage) in enumerate(zip(group.completion_ids, group.advantages(args.scale_rewards == "group"), strict=True))
             ]
             rows += [([self._tokenizer.pad_token_id] * 2, [], 0.0, None)] * (args.rows_per_step - len(rows))
             size = args.per_device_train_batch_size
@@ -190,9 +188,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self._add_old_log_probs(micro_batches)
         return micro_batches
 
-    def _tensors(
-        self, rows: list[tuple[list[int], list[int], float, list[float] | None]], tokens: int
-    ) -> dict[str, torch.Tensor]:
+    def _tensors(self, rows: list[tuple[list[int], list[int], float, list[float] | None]], tokens: int) -> dict[str, torch.Tensor]:
         device, pad_id = self.accelerator.device, self._tokenizer.pad_token_id
         prompts = [torch.tensor(prompt) for prompt, _, _, _ in rows]
         answers = [torch.tensor(ids or [pad_id]) for _, ids, _, _ in rows]

@@ -1,7 +1,7 @@
 """Solutions in plain numbered steps: ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
 
-Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with ``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and
-tail joined give it back.
+Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with ``correct: false`` is left out. Nothing of a solution is lost:
+preamble, steps and tail joined give it back.
 """
 
 from __future__ import annotations

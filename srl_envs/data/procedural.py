@@ -99,9 +99,7 @@ def _instance(kind: str, template: Mapping[str, Any], index: int, randomness: ra
     questions = template["question"]
     question = questions if isinstance(questions, str) else randomness.choice(questions)
     steps = tuple(
-        ExpertStep(
-            action=_fill(step["action"], values), title=_fill(step["title"], values), thought=_fill(step["thought"], values), gap="\n"
-        )
+        ExpertStep(action=_fill(step["action"], values), title=_fill(step["title"], values), thought=_fill(step["thought"], values), gap="\n")
         for step in template["steps"]
     )
     answer = _plain(_evaluate(str(template["answer"]), values))
@@ -183,8 +181,77 @@ def _money(value: Value) -> str:
 
 
 # Two different ones are drawn for every problem: {name} and {other}.
-NAMES = (
-    "Ada Aiko Amara Amir Anders Anika Arjun Astrid Ayesha Bao Beatriz Bilal Carmen Chidi Clara Dalia Daniel Diego Elena Emeka Esra Fatima Felix Freya Gabriel Grace "
-    "Hana Hugo Ines Isaac Ivan Jamal Jonas Julia Kai Kavya Kofi Lara Leila Lena Liam Lucia Mai Malik Maria Mateo Maya Mina Nadia Nia Nils Noah Nora Olga Omar Pablo "
-    "Priya Rafael Rosa Samir Sara Sofia Tariq Tomas Vera Wei Yara Yusuf Zainab Zoe"
-).split()
+NAMES = tuple(
+    [
+        "Ada",
+        "Aiko",
+        "Amara",
+        "Amir",
+        "Anders",
+        "Anika",
+        "Arjun",
+        "Astrid",
+        "Ayesha",
+        "Bao",
+        "Beatriz",
+        "Bilal",
+        "Carmen",
+        "Chidi",
+        "Clara",
+        "Dalia",
+        "Daniel",
+        "Diego",
+        "Elena",
+        "Emeka",
+        "Esra",
+        "Fatima",
+        "Felix",
+        "Freya",
+        "Gabriel",
+        "Grace",
+        "Hana",
+        "Hugo",
+        "Ines",
+        "Isaac",
+        "Ivan",
+        "Jamal",
+        "Jonas",
+        "Julia",
+        "Kai",
+        "Kavya",
+        "Kofi",
+        "Lara",
+        "Leila",
+        "Lena",
+        "Liam",
+        "Lucia",
+        "Mai",
+        "Malik",
+        "Maria",
+        "Mateo",
+        "Maya",
+        "Mina",
+        "Nadia",
+        "Nia",
+        "Nils",
+        "Noah",
+        "Nora",
+        "Olga",
+        "Omar",
+        "Pablo",
+        "Priya",
+        "Rafael",
+        "Rosa",
+        "Samir",
+        "Sara",
+        "Sofia",
+        "Tariq",
+        "Tomas",
+        "Vera",
+        "Wei",
+        "Yara",
+        "Yusuf",
+        "Zainab",
+        "Zoe",
+    ]
+)

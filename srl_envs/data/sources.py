@@ -80,9 +80,7 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     return name, None if path is None else Path(path).expanduser()
 
 
-def _read(
-    name: str, path: Path | None, split: Split | None, seed: int, count: int, rejected: Counter[str]
-) -> Iterable[Trajectory]:
+def _read(name: str, path: Path | None, split: Split | None, seed: int, count: int, rejected: Counter[str]) -> Iterable[Trajectory]:
     file_split = "test" if split == "test" else "train"
     if split == "test" and name != "gsm8k":
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")

@@ -307,9 +307,7 @@ def test_values_of_the_wrong_kind_are_left_out(run: Path) -> None:
     ]
     with (run / "metrics.jsonl").open("a") as log:
         log.writelines(json.dumps(row) + "\n" for row in odd)
-    write_lines(
-        run / "samples" / "srl-24.jsonl", [{"instance_id": 5}, {"expert": "x"}, {"instance_id": "a", "reward": "high", "tokens": None}]
-    )
+    write_lines(run / "samples" / "srl-24.jsonl", [{"instance_id": 5}, {"expert": "x"}, {"instance_id": "a", "reward": "high", "tokens": None}])
     summary = {"stages": [{"stage": "srl"}, {"stage": "other", "reward": 1}, 7], "differences": [{"from": "base"}, None], "seconds": [3]}
     (run / "summary.json").write_text(json.dumps(summary))
     assert dict(read_run(run).train.rows[25]) == {"step": 25.0}
@@ -347,9 +345,7 @@ def test_hostile_text_is_shown_not_run(run: Path) -> None:
     rows[0] |= {"error": attack, "instance_id": attack, "reward": -1}
     write_lines(run / "samples" / "srl-24.jsonl", rows)
     with (run / "metrics.jsonl").open("a") as log:
-        log.write(
-            json.dumps({"kind": "train", "step": 3, "format_rate": 0.5, "malformed/<script>$x_{$": 9, "seconds/<b>$\\alpha$": 2}) + "\n"
-        )
+        log.write(json.dumps({"kind": "train", "step": 3, "format_rate": 0.5, "malformed/<script>$x_{$": 9, "seconds/<b>$\\alpha$": 2}) + "\n")
     (run / "config.yaml").write_text("'<script>': '<script>alert(3)</script>'\nmethod: '<b>'\n")
     page = Page(write_report(run))
     assert not {"script", "img", "b>"} & set(page.tags)
@@ -378,9 +374,7 @@ def test_best_checkpoint_is_shown_rather_than_the_last(run: Path) -> None:
     assert read_run(run).final_samples("srl")[0].action in ("later", "")
 
 
-@pytest.mark.parametrize(
-    ("model", "expert"), [("3 * 4 = 12", "4 * 3 = 12"), ("", "x"), ("x", ""), ("same", "same"), ("aXbXc", "abc"), ("\ud800", "\x00")]
-)
+@pytest.mark.parametrize(("model", "expert"), [("3 * 4 = 12", "4 * 3 = 12"), ("", "x"), ("x", ""), ("same", "same"), ("aXbXc", "abc"), ("\ud800", "\x00")])
 def test_marked_characters_are_those_that_the_reward_counts(model: str, expert: str) -> None:
     from difflib import SequenceMatcher
 

@@ -1,0 +1,41 @@
+# make train: set up and train the quick start.   make test: set up and run the tests.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.PHONY: help train test lint types benchmarks clean setup
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+train: $(READY)  ## set up, then train; ARGS="--max_steps 20 ..." are passed on
+	$(BIN)/python -m srl_agent.train $(ARGS)
+
+test: $(READY)  ## set up, then run the tests; ARGS="-k reward" are passed on
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## static types
+	$(BIN)/mypy --strict srl_envs srl_agent
+
+benchmarks: $(READY)  ## the tables of README's performance section
+	for script in reward trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+setup: $(READY)  ## the virtual environment alone
+
+clean:  ## remove the virtual environment and caches; runs stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	  || { echo "error: $(PYTHON) is not Python >= 3.10. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) has no venv. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
