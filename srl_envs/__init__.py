@@ -1,1 +1,32 @@
-"""Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer."""
+"""Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer.
+
+Importing it registers ``SRL-Math-v0`` and ``SRL-Steps-v0`` with gymnasium.
+"""
+
+import gymnasium as _gymnasium
+
+from srl_envs.data import load_trajectories
+from srl_envs.response import Response, ResponseFormat, parse_response
+from srl_envs.reward import RewardSettings, StepReward, sequence_similarities, sequence_similarity, step_reward, step_rewards
+from srl_envs.trajectory import ExpertStep, StepInstance, StepInstances, Trajectory, TrajectorySet
+
+__all__ = [
+    "ExpertStep",
+    "Response",
+    "ResponseFormat",
+    "RewardSettings",
+    "StepInstance",
+    "StepInstances",
+    "StepReward",
+    "Trajectory",
+    "TrajectorySet",
+    "load_trajectories",
+    "parse_response",
+    "sequence_similarities",
+    "sequence_similarity",
+    "step_reward",
+    "step_rewards",
+]
+
+_gymnasium.register("SRL-Math-v0", entry_point="srl_envs.math:MathEnv", vector_entry_point="srl_envs.vector:MathVectorEnv")
+_gymnasium.register("SRL-Steps-v0", entry_point="srl_envs.steps:StepsEnv", vector_entry_point="srl_envs.vector:StepsVectorEnv")

@@ -1,0 +1,131 @@
+"""Final answers: finding one in a text, and verifying it against the reference without ever hanging.
+
+math-verify's own time limits work by signals, hence in a main thread only, and an expression like ``9**9**9`` cannot be interrupted by one. So it
+runs in a process of its own that is ended when it takes too long.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import subprocess
+import sys
+from typing import IO
+
+from srl_envs.errors import InfrastructureError, MissingDependencyError
+
+MAX_ANSWER_CHARACTERS = 1_000
+"""A longer final answer is wrong without being verified."""
+
+_BOXED = re.compile(r"\\boxed\s*\{")
+_HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
+_START_SECONDS = 60.0
+
+
+def final_answer(text: str) -> str | None:
+    """The last ``\\boxed{...}`` of a text, else its last ``#### N`` line; None if it holds neither."""
+    for match in reversed(list(_BOXED.finditer(text))):
+        depth = 1
+        for position in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                return text[match.end() : position].strip()
+    hashes = _HASHES.findall(text)
+    return hashes[-1] if hashes else None
+
+
+def same_text(answer: str, reference: str) -> bool:
+    """Whether two answers are the same but for white space."""
+    return answer.split() == reference.split()
+
+
+class AnswerVerifier:
+    """Verifies math answers with math-verify in a child process, which starts with the first answer that needs it.
+
+    Args:
+        timeout: Seconds that one answer may take; one that takes longer is wrong.
+    """
+
+    def __init__(self, timeout: float = 10.0) -> None:
+        self.timeout = timeout
+        self._child: subprocess.Popen[str] | None = None
+
+    def verify(self, answer: str, reference: str) -> bool:
+        """Whether the answer equals the reference.
+
+        Raises:
+            InfrastructureError: The child process could not be started or ended by itself: no verdict on the answer.
+        """
+        if same_text(answer, reference):
+            return True
+        if len(answer) > MAX_ANSWER_CHARACTERS:
+            return False
+        child = self._started()
+        question = json.dumps([answer, reference])
+        try:
+            _stream(child.stdin).write(question + "\n")
+            _stream(child.stdin).flush()
+        except OSError as error:
+            self.close()
+            raise InfrastructureError(f"The process that verifies answers has ended: {error}.") from error
+        verdict = self._line(self.timeout)
+        if verdict is None:
+            self.close()
+            return False
+        return verdict == "true"
+
+    def close(self) -> None:
+        """End the child process; the next answer starts another."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        _stream(child.stdin).close()
+        _stream(child.stdout).close()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._child is None:
+            command = [sys.executable, "-c", "from srl_envs.answers import _serve; _serve()"]
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            ready = self._line(_START_SECONDS)
+            if ready != "ready":
+                self.close()
+                if ready == "missing":
+                    raise MissingDependencyError('Verifying math answers needs math-verify: pip install "math-verify>=0.9,<0.10".')
+                raise InfrastructureError(f"The process that verifies answers did not start within {_START_SECONDS:g} s.")
+        return self._child
+
+    def _line(self, timeout: float) -> str | None:
+        """The child's next line; None if it says nothing in time."""
+        assert self._child is not None
+        stdout = _stream(self._child.stdout)
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                return None
+        line = stdout.readline()
+        if not line:
+            code = self._child.wait()
+            self.close()
+            raise InfrastructureError(f"The process that verifies answers ended with code {code}.")
+        return line.strip()
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # both are pipes
+    return stream
+
+
+def _serve() -> None:
+    """The child's loop: one JSON pair (answer, reference) a line in, ``true`` or ``false`` out, until the input ends."""
+    try:
+        from math_verify import parse, verify
+    except ImportError:
+        print("missing", flush=True)
+        return
+    print("ready", flush=True)
+    for line in sys.stdin:
+        answer, reference = (f"\\boxed{{{text}}}" for text in json.loads(line))
+        print("true" if verify(parse(reference), parse(answer)) else "false", flush=True)

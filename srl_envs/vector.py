@@ -1,0 +1,97 @@
+"""The batched vector form: steps all its environments together and scores all their answers in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from srl_envs.env import ExpertStepEnv
+from srl_envs.errors import ConfigError
+from srl_envs.math import MathEnv
+from srl_envs.reward import step_rewards
+from srl_envs.steps import StepsEnv
+
+
+class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
+    """``num_envs`` environments over the same trajectories, with gymnasium's next-step autoreset.
+
+    Equal to ``SyncVectorEnv`` in observations, rewards and infos; the data is loaded once, and one batch scores all answers.
+
+    Args:
+        num_envs: How many; at least 1.
+        settings: Passed on to the environment.
+    """
+
+    environment: type[ExpertStepEnv] = ExpertStepEnv
+
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs}: it must be at least 1.")
+        first = self.environment(**settings)
+        settings["trajectories"] = first.trajectories
+        self.envs = [first, *(self.environment(**settings) for _ in range(num_envs - 1))]
+        self.num_envs = num_envs
+        self.render_mode = first.render_mode
+        self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
+        self.observation_space = batch_space(first.observation_space, num_envs)
+        self.action_space = batch_space(first.action_space, num_envs)
+        self._finished = [False] * num_envs
+
+    def reset(  # type: ignore[override]  # gymnasium's own vector environments also take a sequence of seeds
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``."""
+        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else seed
+        observations, infos = [], dict[str, Any]()
+        for i, (env, own_seed) in enumerate(zip(self.envs, seeds, strict=True)):
+            observation, info = env.reset(seed=own_seed, options=options)
+            observations.append(observation)
+            infos = self._add_info(infos, info, i)
+        self._finished = [False] * self.num_envs
+        return tuple(observations), infos
+
+    def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], Any, Any, Any, dict[str, Any]]:
+        """Score all answers in one batch; an environment that had finished is reset instead and its answer ignored."""
+        stepping = [i for i in range(self.num_envs) if not self._finished[i]]
+        experts = [self.envs[i].expert_action or "" for i in stepping]
+        texts = [actions[i] for i in stepping]
+        scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings), strict=True))
+        rewards = np.zeros(self.num_envs, dtype=np.float64)
+        terminations, truncations = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
+        observations, infos = [], dict[str, Any]()
+        for i, env in enumerate(self.envs):
+            if i in scores:
+                observation, rewards[i], terminations[i], truncations[i], info = env.advance(scores[i])
+            else:
+                observation, info = env.reset()
+            observations.append(observation)
+            infos = self._add_info(infos, info, i)
+        self._finished = [bool(ended) for ended in terminations | truncations]
+        return tuple(observations), rewards, terminations, truncations, deepcopy(infos)
+
+    def render(self) -> tuple[str | None, ...]:  # type: ignore[override]
+        """What each environment renders."""
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close all environments."""
+        for env in self.envs:
+            env.close()
+
+
+class MathVectorEnv(ExpertStepVectorEnv):
+    """``SRL-Math-v0`` in its batched form."""
+
+    environment = MathEnv
+
+
+class StepsVectorEnv(ExpertStepVectorEnv):
+    """``SRL-Steps-v0`` in its batched form."""
+
+    environment = StepsEnv
