@@ -88,7 +88,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         render_mode: None or ``"ansi"``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - gymnasium's own declaration
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's own declaration
 
     def __init__(
         self,
