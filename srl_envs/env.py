@@ -153,7 +153,8 @@ class ExpertStepEnv(gym.Env[str, str]):
         expert, response = self.expert_action or _NO_STEP, score.response
         self._last = (self._index, expert, score)
         self._index += 1
-        value, terminated, truncated, info = score.value, False, False, {}
+        value, terminated, truncated = score.value, False, False
+        info: dict[str, Any] = {}
         if self.follow == "expert":
             terminated = self._index >= self._length(self._trajectory)
         else:
@@ -175,7 +176,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         """Whether a final answer is right: here, the same text; a domain that knows better overrides it."""
         return same_text(answer, reference)
 
-    def render(self) -> str | None:  # type: ignore[override]  # gymnasium's type allows frames only by a type variable
+    def render(self) -> str | None:
         """With ``render_mode="ansi"``: the last answer beside the expert's step, or the prompt if nothing was answered yet."""
         if self.render_mode is None:
             return None
@@ -199,10 +200,8 @@ class ExpertStepEnv(gym.Env[str, str]):
 
     def _messages(self, finished: bool) -> list[Message]:
         steps = self._trajectory.steps
-        if self.follow == "agent":
-            previous = self._own_steps
-        else:
-            previous = [step.text for step in (steps if finished else steps[: self._index])]
+        expert = steps if finished else steps[: self._index]
+        previous = self._own_steps if self.follow == "agent" else [step.text for step in expert]
         title = "" if finished or self._index >= len(steps) else steps[self._index].title
         return step_messages(self._trajectory.prompt, previous, title=title, settings=self.prompt)
 

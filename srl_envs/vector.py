@@ -43,9 +43,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self.action_space = batch_space(first.action_space, num_envs)
         self._finished = [False] * num_envs
 
-    def reset(  # type: ignore[override]  # gymnasium's own vector environments also take a sequence of seeds
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``."""
         seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else seed
         observations, infos = [], dict[str, Any]()
