@@ -24,7 +24,7 @@ _START_SECONDS = 60.0
 
 
 def final_answer(text: str) -> str | None:
-    """The last ``\\boxed{...}`` of a text, else its last ``#### N`` line; None if it holds neither."""
+    r"""The last ``\boxed{...}`` of a text, else its last ``#### N`` line; None if it holds neither."""
     for match in reversed(list(_BOXED.finditer(text))):
         depth = 1
         for position in range(match.end(), len(text)):

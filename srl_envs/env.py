@@ -61,14 +61,14 @@ class LazyBlocks(Sequence[MatchingBlock]):
 
 
 class ExpertStepEnv(gym.Env[str, str]):
-    """An episode is one expert solution; an action is the model's raw answer, think block included.
+    r"""An episode is one expert solution; an action is the model's raw answer, think block included.
 
     With ``follow="expert"`` the reward is the similarity to the expert's step (-1 if malformed), the expert's step becomes the state whatever was
     answered, and the episode terminates after the last target; the last observation shows the whole solution.
 
     With ``follow="agent"`` the model's own well-formed actions become the state; the title hint is the expert's of that index while there is one.
     The reward is the similarity while an expert step of that index exists, 0 beyond, -1 if malformed. The episode terminates with an answer that
-    holds a final answer (``\\boxed{}`` or ``#### N``) and is truncated after ``max_steps``; the reward of its last step is the outcome, 1 or 0
+    holds a final answer (``\boxed{}`` or ``#### N``) and is truncated after ``max_steps``; the reward of its last step is the outcome, 1 or 0
     (still -1 if that step is malformed; the similarity if the trajectory has no reference answer to verify, then ``info["correct"]`` is None).
 
     ``info`` describes the state that is returned by ``messages``, ``expert_action`` (None where there is none), ``step`` (from 0) and
@@ -168,7 +168,8 @@ class ExpertStepEnv(gym.Env[str, str]):
                 if response.error is None and info["correct"] is not None:
                     value = float(info["correct"])
         info |= {"similarity": score.similarity, "response": response}
-        info["matching_blocks"] = LazyBlocks(response.action, expert.strip(), self.reward_settings.autojunk)
+        limit = self.reward_settings.max_characters
+        info["matching_blocks"] = LazyBlocks(response.action[:limit], expert.strip()[:limit], self.reward_settings.autojunk)
         observation, info = self._state(info, finished=terminated or truncated)
         return observation, value, terminated, truncated, info
 

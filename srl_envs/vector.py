@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
             observations.append(observation)
             infos = self._add_info(infos, info, i)
         self._finished = [bool(ended) for ended in terminations | truncations]
-        return tuple(observations), rewards, terminations, truncations, deepcopy(infos)
+        return tuple(observations), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[str | None, ...]:  # type: ignore[override]
         """What each environment renders."""
