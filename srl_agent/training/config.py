@@ -68,9 +68,6 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     num_generations: int | None = field(default=8, metadata={"help": "G, rollouts of a prompt (paper: 8). At least 2."})
     num_generations_eval: int | None = field(default=1, metadata={"help": "Answers to each held-out instance in validation."})
     logging_steps: float = field(default=1, metadata={"help": "Log every that many optimizer steps."})
-    report_to: str | list[str] | None = field(
-        default="none", metadata={"help": "Where metrics go besides metrics.jsonl, as in transformers: none, tensorboard, wandb, ..."}
-    )
     save_total_limit: int | None = field(
         default=2, metadata={"help": "Checkpoints kept, the best one not counted. 2: if the last is damaged, the one before is used."}
     )
