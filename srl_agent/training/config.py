@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -120,7 +121,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             self.use_cpu = True  # transformers refuses bf16 without a GPU unless it is told so
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
-        super().__post_init__()
+        with warnings.catch_warnings():  # TRL sets the old name of activation_checkpointing itself
+            warnings.filterwarnings("ignore", message="`gradient_checkpointing", category=FutureWarning)
+            super().__post_init__()
         _require(0 <= self.min_reward_std < 1, "min_reward_std", self.min_reward_std, "in [0, 1)")
         _require(self.max_sampling_rounds >= 1, "max_sampling_rounds", self.max_sampling_rounds, "at least 1")
         _require(self.format_warmup_steps >= 0, "format_warmup_steps", self.format_warmup_steps, "0 or more")

@@ -1,0 +1,201 @@
+"""The command line, for real: a tiny model on built-in problems, killed, damaged, resumed, and on two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+STEPS = 4
+
+
+def arguments(model: Path, output: Path, **over: object) -> list[str]:
+    settings: dict[str, object] = {
+        "model_name_or_path": model,
+        "output_dir": output,
+        "require_think": "false",
+        "bf16": "false",
+        "count": 170,
+        "held_out": 20,
+        "eval_instances": 6,
+        "test_instances": 6,
+        "format_warmup_steps": 0,
+        "max_completion_length": 24,
+        "num_generations": 4,
+        "prompts_per_step": 2,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "max_steps": STEPS,
+        "save_steps": 1,
+        "eval_steps": 1,
+        **over,
+    }
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def train(*flags: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, "srl_agent.train", *flags]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500)
+
+
+def lines(run: Path, kind: str) -> dict[int, dict[str, float]]:
+    """The last line of each step."""
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return {row["step"]: row for row in rows if row["kind"] == kind}
+
+
+def losses(run: Path) -> dict[int, tuple[float, float, float | None]]:
+    return {step: (row["loss"], row["grad_norm"], row.get("reward_all")) for step, row in lines(run, "train").items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    done = train(*arguments(tiny_model_dir, run))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return run
+
+
+def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "summary.json", "report.html", "final/model.safetensors", "samples/base-0.jsonl"):
+        assert (undisturbed / name).is_file(), name
+    config = yaml.safe_load((undisturbed / "config.yaml").read_text())
+    assert config["autojunk"] is False and config["min_reward_std"] == 1e-3 and config["loss_type"] == "grpo"
+    steps = lines(undisturbed, "train")
+    assert sorted(steps) == list(range(1, STEPS + 1))
+    for row in steps.values():
+        assert row["groups_kept"] == 2
+        assert {"reward", "reward_all", "rounds", "groups_dropped", "format_rate", "malformed/truncated", "seconds/generate", "similarity"} <= set(row)
+    assert sorted(lines(undisturbed, "eval")) == list(range(STEPS + 1))
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert [stage["stage"] for stage in summary["stages"]] == ["base", "srl"]
+    assert summary["stages"][0]["count"] == 6
+
+
+def test_a_finished_run_is_not_overwritten(undisturbed: Path, tiny_model_dir: Path) -> None:
+    before = (undisturbed / "metrics.jsonl").read_bytes()
+    again = train(*arguments(tiny_model_dir, undisturbed))
+    assert again.returncode == 1 and "holds a finished run" in again.stderr and "Traceback" not in again.stderr
+    assert (undisturbed / "metrics.jsonl").read_bytes() == before
+
+
+def kill_after(run: Path, step: int, *flags: str) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "srl_agent.train", *flags], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (run / f"checkpoint-{step}" / "manifest.json").is_file():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_gives_the_same_losses(undisturbed: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    flags = arguments(tiny_model_dir, run, max_steps=STEPS)
+    kill_after(run, 2, *flags)
+    resumed = train(*flags)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "resuming from" in resumed.stdout
+    assert losses(run) == losses(undisturbed)
+
+
+@pytest.mark.slow
+def test_resume_in_the_middle_of_a_generation_and_past_a_damaged_checkpoint(tiny_model_dir: Path, tmp_path: Path) -> None:
+    # prompts_per_step 2 * 4 rollouts / batch 4 = 2 micro-batches a step; 6 micro-batches a generation: it serves three optimizer steps
+    several = {"steps_per_generation": 6, "max_steps": 5, "save_total_limit": 5}
+    whole = tmp_path / "whole"
+    done = train(*arguments(tiny_model_dir, whole, **several))
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "cut"
+    flags = arguments(tiny_model_dir, run, **several)
+    kill_after(run, 2, *flags)
+    latest = sorted(run.glob("checkpoint-*"))[-1]
+    state = latest / "trainer_state.json"
+    state.write_text(state.read_text()[:100])  # damaged: the one before is used
+    resumed = train(*flags)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert f"{latest.name} is left out: trainer_state.json has 100 bytes" in resumed.stdout
+    assert losses(run) == losses(whole)
+
+
+@pytest.mark.slow
+def test_two_processes_decide_together(tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "two"
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "-m")
+    # A third of the groups is dropped at this bound, on one process or the other.
+    done = train(*arguments(tiny_model_dir, run, per_device_train_batch_size=2, min_reward_std=0.4, max_steps=3), launcher=launcher)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = lines(run, "train")
+    assert sorted(rows) == [1, 2, 3]
+    assert sum(row["groups_dropped"] for row in rows.values()) > 0
+    assert all(row["groups_kept"] <= 2 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_format_warm_up_and_lora(tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "warm"
+    flags = arguments(tiny_model_dir, run, format_warmup_steps=2, warmup_instances=2, max_steps=2, use_peft="true", lora_target_modules="all-linear")
+    done = train(*flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(lines(run, "warmup")) == [1, 2]
+    assert (run / "warmup" / "model.safetensors").is_file()
+    assert (run / "final" / "adapter_model.safetensors").is_file()
+    assert [stage["stage"] for stage in json.loads((run / "summary.json").read_text())["stages"]] == ["base", "warmup", "srl"]
+
+
+def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Path) -> None:
+    done = train(*arguments(tiny_model_dir, tmp_path / "run", require_think="true", max_sampling_rounds=2))
+    assert done.returncode == 1
+    assert "Nothing can be learned" in done.stderr and "--format_warmup_steps" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config", "srl_math_8b"], "There is no config 'srl_math_8b': use one of quickstart, srl_math_7b"),
+        (["--lerning_rate", "1"], "unknown setting --lerning_rate: did you mean learning_rate"),
+        (["--learning_rate", "fast"], "invalid float value"),
+        (["--min_reward_std", "2"], "min_reward_std is 2.0: it must be in"),
+        (["--prompts_per_step", "3"], "no multiple of processes"),
+        (["--source", "gsm9k"], "Unknown source 'gsm9k'"),
+        (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
+        (["--held_out", "5000"], "held_out is 5000"),
+    ],
+)
+def test_mistakes_end_with_one_clear_message(flags: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    assert main([*flags, "--output_dir", str(tmp_path / "run")]) == 1
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and message in error[0]
+
+
+def test_a_yaml_config_with_an_unknown_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    config = tmp_path / "mine.yaml"
+    config.write_text("learning_rate: 1.0e-6\ntemprature: 1.0\n")
+    assert main(["--config", str(config), "--output_dir", str(tmp_path / "run")]) == 1
+    assert "unknown setting 'temprature': did you mean temperature" in capfd.readouterr().err
+
+
+def test_the_paper_settings() -> None:
+    from srl_agent.configuration import read_config
+
+    settings = read_config("srl_math_7b")
+    paper = {"prompts_per_step": 512, "num_generations": 8, "learning_rate": 5e-7, "temperature": 1.0, "beta": 0.0, "max_grad_norm": 1.0, "held_out": 60}
+    assert {name: settings[name] for name in paper} == paper
+    assert settings["model_name_or_path"] == "Qwen/Qwen2.5-7B-Instruct" and settings["source"] == "simplescaling/s1K-1.1"
