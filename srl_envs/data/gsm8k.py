@@ -5,13 +5,12 @@ Calculator marks (``<<48/2=24>>``) are left out. In the socratic set a line is `
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from srl_envs.data.splits import question_key
+from srl_envs.data.splits import question_key, unique_id
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 HUB_NAME = "openai/gsm8k"
@@ -23,6 +22,7 @@ _ANSWER = re.compile(r"^####\s*(\S.*)$")
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
     """Rows with ``question`` and ``answer`` -> trajectories; what does not parse is counted in ``rejected``."""
+    seen: Counter[str] = Counter()
     for row in rows:
         question, solution = row.get("question"), row.get("answer")
         if not isinstance(question, str) or not isinstance(solution, str):
@@ -37,8 +37,8 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not steps:
             rejected["no steps"] += 1
             continue
-        digest = hashlib.blake2b(question_key(question).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-        yield Trajectory(f"gsm8k-{digest}", question, steps, answer=answer[1].replace(",", "").strip())
+        id = unique_id("gsm8k", question_key(question), seen)
+        yield Trajectory(id, question, steps, answer=answer[1].replace(",", "").strip())
 
 
 def _step(line: str) -> ExpertStep | None:

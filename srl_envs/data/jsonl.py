@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from srl_envs.trajectory import ExpertStep, Trajectory
 
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
 _KEYS = tuple(field.name for field in fields(Trajectory))
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def load_jsonl(path: Path) -> Iterator[Trajectory]:
@@ -42,16 +44,31 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
 
 
 def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> None:
-    """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all."""
+    """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all.
+
+    Raises:
+        DataError: The file cannot be written, or the metadata of a trajectory is no JSON.
+    """
     target = Path(path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with scratch.open("w", encoding="utf-8") as file:
             for trajectory in trajectories:
-                file.write(json.dumps(asdict(trajectory), ensure_ascii=False) + "\n")
+                file.write(_line(trajectory))
         scratch.replace(target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}.") from None
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _line(trajectory: Trajectory) -> str:
+    try:
+        text = json.dumps(asdict(trajectory), ensure_ascii=False)
+    except TypeError as error:
+        raise DataError(f"Trajectory {trajectory.id!r}: its metadata cannot be written as JSON ({error}).") from None
+    # A lone surrogate has no UTF-8 form; JSON can spell it out.
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -62,7 +79,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     found = False
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue

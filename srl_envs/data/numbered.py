@@ -6,13 +6,12 @@ preamble, steps and tail joined give it back.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from srl_envs.data.splits import question_key
+from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
 
@@ -27,6 +26,7 @@ STYLES = (
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
     """Rows -> trajectories; what does not parse is counted in ``rejected``."""
+    seen: Counter[str] = Counter()
     for row in rows:
         question, solution = row.get("problem", row.get("question")), row.get("solution")
         if not isinstance(question, str) or not isinstance(solution, str):
@@ -40,7 +40,6 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
             rejected["no numbered steps"] += 1
             continue
         preamble, steps, tail = parts
-        key = question_key(question) + "\0" + solution
-        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        id = unique_id("numbered", question_key(question) + "\0" + solution, seen)
         answer = row.get("answer")
-        yield Trajectory(f"numbered-{digest}", question, steps, str(answer or ""), preamble, tail)
+        yield Trajectory(id, question, steps, str(answer or ""), preamble, tail)

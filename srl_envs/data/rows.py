@@ -56,7 +56,7 @@ def _file_of(path: Path, split: str) -> Path:
 
 def _json_rows(file: Path) -> list[Mapping[str, Any]]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} is no readable JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -82,7 +82,10 @@ def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, A
         from huggingface_hub import HfApi
     except ImportError:
         raise MissingDependencyError(f'{hub_name} needs the hub: pip install "datasets"') from None
-    serves = f"Without the hub, give a local copy: --dataset_path FILE_OR_FOLDER (path=... in Python), a .jsonl or .parquet with the rows of {hub_name}."
+    serves = (
+        f"Without the hub, give a local copy: --dataset_path FILE_OR_FOLDER (path=... in Python), a .jsonl or .parquet with the rows of {hub_name}; "
+        "or set HF_HUB_OFFLINE=1 if it was fetched before."
+    )
     offline = datasets.config.HF_HUB_OFFLINE
     try:
         if not offline:  # asked once: the libraries themselves would try again for minutes

@@ -6,13 +6,12 @@ the attempt. The paper does not filter by grade, so neither does this; ``deepsee
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from srl_envs.data.splits import question_key
+from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
 
@@ -20,9 +19,12 @@ HUB_NAME = "simplescaling/s1K-1.1"
 
 STYLES = (
     re.compile(r"^(?:#{1,6} +)?(?:\*\*)?Step (?P<number>\d+)[:.)](?P<rest>.*)$", re.MULTILINE),
-    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?(?P<number>\d+)[.)](?P<rest> .*)$", re.MULTILINE),
+    re.compile(r"^(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)] +\*\*))(?P<number>\d+)[.)](?P<rest> .*)$", re.MULTILINE),
+    re.compile(r"^(?P<number>\d+)[.)](?P<rest> .*)$", re.MULTILINE),
 )
-"""How a step may begin; the first style that gives at least two steps counts."""
+"""How a step may begin: ``Step 1``, then ``1.`` with a mark of a title, then a plain ``1.``; the first style that gives titled steps counts."""
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
@@ -33,28 +35,24 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not isinstance(question, str) or not isinstance(attempt, str) or not attempt.strip():
             rejected["no question or deepseek_attempt"] += 1
             continue
-        parts = next((parts for style in STYLES if (parts := split_steps(attempt, style)) is not None), None)
-        if parts is None:
-            rejected["no numbered steps"] += 1
+        readings = [parts for style in STYLES if (parts := split_steps(attempt, style)) is not None]
+        titled = [parts for parts in readings if all(step.title for step in parts[1])]
+        if not titled:
+            rejected["a step without title" if readings else "no numbered steps"] += 1
             continue
-        preamble, steps, tail = parts
-        if not all(step.title for step in steps):
-            rejected["a step without title"] += 1
-            continue
-        digest = hashlib.blake2b(question_key(question).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-        seen[digest] += 1
-        id = f"s1k-{digest}" + (f"-{seen[digest]}" if seen[digest] > 1 else "")
+        preamble, steps, tail = titled[0]
+        id = unique_id("s1k", question_key(question), seen)
         metadata = {name: row[name] for name in ("source_type", "deepseek_grade") if isinstance(row.get(name), str)}
         answer = last_boxed(attempt) or str(row.get("solution") or "")
         yield Trajectory(id, question, steps, answer, preamble, tail, metadata=metadata)
 
 
 def last_boxed(text: str) -> str:
-    r"""What the last ``\boxed{...}`` with balanced braces holds; empty if there is none."""
-    start = text.rfind("\\boxed{")
-    depth = 0
-    for i in range(start + len("\\boxed"), len(text)) if start >= 0 else ():
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[start + len("\\boxed{") : i].strip()
+    r"""What the last ``\boxed{...}`` with balanced braces holds (``\{`` and ``\}`` do not count); empty if there is none."""
+    for start in reversed([match.end() for match in re.finditer(r"\\boxed\s*\{", text)]):
+        depth = 1
+        for mark in _BRACE.finditer(text, start):
+            depth += {"{": 1, "}": -1}.get(mark[0], 0)
+            if depth == 0:
+                return text[start : mark.start()].strip()
     return ""

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from srl_envs.data import gsm8k, numbered, s1k
 from srl_envs.data.jsonl import load_jsonl
-from srl_envs.data.procedural import generate
 from srl_envs.data.rows import read_rows
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import ConfigError, DataError
@@ -50,11 +49,13 @@ def load_trajectories(
         The trajectories, and how many rows were left out, by reason.
 
     Raises:
-        ConfigError: An unknown source or split.
+        ConfigError: An unknown source or split, or a limit below 1.
         DataError: Nothing could be read, or no row is usable.
     """
     if split not in (None, "train", "validation", "test"):
         raise ConfigError(f"split is {split!r}: use 'train', 'validation', 'test' or None.")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
     trajectories = list(_read(name, path, split, seed, count, rejected))
@@ -85,6 +86,8 @@ def _read(name: str, path: Path | None, split: Split | None, seed: int, count: i
     if split == "test" and name != "gsm8k":
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")
     if name == "builtin":
+        from srl_envs.data.procedural import generate  # reads its templates: only when they are wanted
+
         return generate(count, seed)
     if name == "jsonl":
         assert path is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from srl_envs.errors import ConfigError
@@ -12,6 +13,19 @@ from srl_envs.trajectory import Trajectory
 def question_key(question: str) -> str:
     """A question's text without differences of white space and case: the same key means the same question."""
     return " ".join(question.split()).casefold()
+
+
+def unique_id(source: str, key: str, seen: Counter[str]) -> str:
+    """An id for a row of a source that numbers none: the same for the same ``key``, with a count where it comes again.
+
+    Args:
+        source: The id's first part.
+        key: What tells rows apart, such as the question.
+        seen: How often each id was given; updated.
+    """
+    digest = f"{source}-{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
+    seen[digest] += 1
+    return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
 def split_by_question(trajectories: Sequence[Trajectory], held_out: int, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:

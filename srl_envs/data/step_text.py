@@ -6,10 +6,11 @@ import re
 
 from srl_envs.trajectory import ExpertStep
 
-_TAIL = re.compile(
-    r"^(?:#{1,6} *|\*\*)?(?:final answer|answer|conclusion|therefore|thus|hence|in conclusion|so,? the final answer)\b.*",
-    re.IGNORECASE | re.MULTILINE,
+_PARAGRAPH = r"\n[ \t\r]*\n"
+_FINAL_ANSWER = re.compile(
+    _PARAGRAPH + r"(?=(?:#{1,6} *|\*\*)(?:the )?(?:final answer|answer|conclusion)\b|(?:the )?final answer\b|(?:answer|conclusion):)", re.IGNORECASE
 )
+_CLOSING = re.compile(_PARAGRAPH + r"(?=(?:therefore|thus|hence|in conclusion|so,? the final answer)\b)", re.IGNORECASE)
 _BOLD_TITLE = re.compile(r"\s*\*\*(?P<title>[^*\n]{1,120}?):?\*\*(?P<mark>:?)[ \t]*")
 _PLAIN_TITLE = re.compile(r"\s*(?P<title>[^\n:.$\\]{1,80}):[ \t]*(?=\n|\S)")
 _WHOLE_LINE_TITLE = re.compile(r"[ \t]*(?P<title>[^\n]{1,120}?):?(?:\*\*)?:?[ \t]*(?=\n)")
@@ -18,8 +19,8 @@ _WHOLE_LINE_TITLE = re.compile(r"[ \t]*(?P<title>[^\n]{1,120}?):?(?:\*\*)?:?[ \t
 def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tuple[str, tuple[ExpertStep, ...], str] | None:
     """Preamble, steps and tail of a solution; joined they give it back.
 
-    A line begins a step only if it carries the next number, starting at 1, at the start of the line: an enumeration inside a step that starts again at 1,
-    or is indented, stays part of the step. The last step ends where a new paragraph begins with "Final answer", "Therefore" and the like.
+    A line begins a step only if it carries the next number, starting at 1, at the start of the line; an enumeration inside a step that starts again at 1,
+    or is indented, stays part of the step. The last step ends where a "Final answer" begins, or a closing paragraph ("Therefore, ...").
 
     Args:
         solution: The text.
@@ -29,10 +30,8 @@ def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tup
     Returns:
         None if there are fewer than ``at_least`` steps.
     """
-    starts: list[re.Match[str]] = []
-    for match in style.finditer(solution):
-        if int(match["number"]) == len(starts) + 1:
-            starts.append(match)
+    matches = list(style.finditer(solution))
+    starts = [matches[i] for i in _top_level(solution, matches, at_least)]
     if len(starts) < at_least:
         return None
     end = _end_of_last_step(solution, starts[-1])
@@ -46,11 +45,41 @@ def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tup
     return solution[: bounds[0]], tuple(steps), solution[end:]
 
 
+def _top_level(solution: str, matches: list[re.Match[str]], at_least: int) -> list[int]:
+    """Which of the numbered lines are steps; the others belong to enumerations inside a step.
+
+    Lines read as ``1 [1 2 3] 2 [1 2] 3``: wherever a line could continue both the steps and an inner enumeration, both readings are followed. The best
+    one explains most numbers, does not cut an enumeration between lines that no blank line parts, and then has most steps.
+    """
+    # (steps so far, last number of the open inner enumeration) -> (score, indices of the steps)
+    readings: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {(0, 0): (0, ())}
+    for i, match in enumerate(matches):
+        number = int(match["number"])
+        tight = i > 0 and re.search(_PARAGRAPH, solution[matches[i - 1].start() : match.start()]) is None
+        extended: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}
+        for (count, inner), (score, steps) in readings.items():
+            options = []
+            if number == count + 1:
+                cuts = tight and inner > 0 and number == inner + 1
+                options.append(((count + 1, 0), (score + (0 if cuts else 1), (*steps, i))))
+            if count and (number == 1 or (inner and number == inner + 1)):
+                options.append(((count, number), (score + 1, steps)))
+            for state, reading in options or [((count, inner), (score, steps))]:
+                if state not in extended or extended[state][0] < reading[0]:
+                    extended[state] = reading
+        readings = extended
+    return list(max(readings.values(), key=lambda reading: (len(reading[1]) >= at_least, reading[0], len(reading[1])))[1])
+
+
 def _end_of_last_step(solution: str, start: re.Match[str]) -> int:
-    for match in _TAIL.finditer(solution, start.end()):
-        if solution[: match.start()].endswith("\n\n"):
-            return match.start()
-    return len(solution)
+    final = _FINAL_ANSWER.search(solution, start.end())
+    end = final.end() if final else len(solution)
+    closings = list(_CLOSING.finditer(solution, start.end(), end))
+    if closings:
+        _, *more = re.split(_PARAGRAPH, solution[closings[-1].end() : end].strip())
+        if all(paragraph.startswith(("\\[", "$$", "\\boxed")) for paragraph in more):  # a formula may follow, but no further reasoning
+            return closings[-1].end()
+    return end
 
 
 def _step(block: str, rest_at: int) -> ExpertStep | None:
@@ -58,7 +87,7 @@ def _step(block: str, rest_at: int) -> ExpertStep | None:
     body = block.rstrip()
     gap = block[len(body) :]
     marker, rest = body[:rest_at], body[rest_at:]
-    title_length, title = _title(rest, opened_bold="**" in marker)
+    title_length, title = _title(rest, marker)
     action = rest[title_length:].lstrip()
     if not action:
         if not rest.strip():
@@ -67,15 +96,17 @@ def _step(block: str, rest_at: int) -> ExpertStep | None:
     return ExpertStep(action=action, title=title, heading=body[: len(body) - len(action)], gap=gap)
 
 
-def _title(rest: str, opened_bold: bool) -> tuple[int, str]:
+def _title(rest: str, marker: str) -> tuple[int, str]:
     """How many characters of a step's first line are its title, and the title itself; 0 if it has none."""
-    if opened_bold:  # "**1. Title** text": the bold began before the number
+    if "**" in marker:  # "**1. Title** text": the bold began before the number
         head, close, _ = rest.partition("**")
         if close and "\n" not in head:
             title = head.strip().strip(":").strip()
             length = len(head) + 2
             return length + len(re.match(r":?[ \t]*", rest[length:])[0]), title  # type: ignore[index]
-    for pattern in (_BOLD_TITLE, _PLAIN_TITLE, _WHOLE_LINE_TITLE):
+    # Behind a plain "1." a whole line is a sentence, not a title.
+    patterns = (_BOLD_TITLE, _PLAIN_TITLE, _WHOLE_LINE_TITLE) if "#" in marker or "Step" in marker else (_BOLD_TITLE, _PLAIN_TITLE)
+    for pattern in patterns:
         match = pattern.match(rest)
         if match is not None and match["title"].strip():
             return match.end(), match["title"].strip().strip(":").strip()
