@@ -77,7 +77,7 @@ class ExpertStepEnv(gym.Env[str, str]):
     without it a trajectory is drawn at random.
 
     Args:
-        source: A source of :func:`~srl_envs.data.load_trajectories`; ``path``, ``split``, ``limit``, ``held_out``, ``data_seed`` go there too.
+        source: A source of :func:`~srl_envs.data.load_trajectories`; ``path``, ``split``, ``limit``, ``held_out``, ``split_seed`` go there too.
         trajectories: Ready trajectories; the source is then not read.
         targets: Which steps are asked for: the paper's ``"all_but_last"`` or ``"all"``. Only for ``follow="expert"``.
         title_hint: Show the title of the step to be written.
@@ -98,7 +98,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         split: Literal["train", "validation", "test"] | None = None,
         limit: int | None = None,
         held_out: int = 60,
-        data_seed: int = 0,
+        split_seed: int = 0,
         trajectories: Sequence[Trajectory] | None = None,
         targets: Targets = "all_but_last",
         title_hint: bool = True,
@@ -114,7 +114,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         if max_steps < 1:
             raise ConfigError(f"max_steps is {max_steps}: it must be at least 1.")
         if trajectories is None:
-            trajectories = load_trajectories(source, path=path, split=split, limit=limit, held_out=held_out, seed=data_seed)
+            trajectories = load_trajectories(source, path=path, split=split, limit=limit, held_out=held_out, seed=split_seed)
         self.trajectories = trajectories if isinstance(trajectories, TrajectorySet) else TrajectorySet(trajectories, "trajectories")
         self.targets, self.follow, self.max_steps, self.render_mode = targets, follow, max_steps, render_mode
         self.prompt, self.reward_settings = PromptSettings(title_hint, system_prompt), reward

@@ -16,6 +16,7 @@ from accelerate.utils import gather_object
 from trl import ModelConfig, get_peft_config
 
 from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.memory import keep_freed_memory
 from srl_agent.models import load_model_and_tokenizer
 from srl_agent.training.checkpoints import SealCheckpoints, latest_whole
 from srl_agent.training.config import DataConfig, SRLConfig
@@ -53,6 +54,8 @@ class Run:
     def __init__(self, config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> None:
         self.data, self.args, self.model_config = data, args, model
         self.process = PartialState()
+        if args.use_cpu:
+            keep_freed_memory()
         if args.output_dir in (None, "trainer_output"):
             args.output_dir = str(_free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)

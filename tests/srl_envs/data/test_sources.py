@@ -175,7 +175,7 @@ def test_unusable_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not UTF-8"):
         load_trajectories("jsonl", path=latin)
     other = write(tmp_path / "other.jsonl", {"text": "x"}, {"text": "y"})
-    with pytest.raises(DataError, match="none of 2 rows is usable .2 no question or answer."):
+    with pytest.raises(DataError, match=r"none of 2 rows is usable \(2 no question or answer\)"):
         load_trajectories("gsm8k", path=other)
     with pytest.raises(DataError, match=r"must hold one file for the split 'test'.*holds .*other.jsonl"):
         load_trajectories("gsm8k", path=tmp_path, split="test")
