@@ -13,6 +13,7 @@ import torch
 import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers import ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from srl_agent.inference.sampling import SamplingSettings
@@ -25,6 +26,7 @@ from srl_agent.training.environment import environment
 from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
+from srl_agent.training.progress import ShortProgress
 from srl_agent.training.report import write_report
 from srl_agent.training.rollouts import RolloutModel, Sampler
 from srl_agent.training.summary import summarize
@@ -79,6 +81,9 @@ class Run:
         callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
         peft_config = get_peft_config(self.model_config)
         trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
+        if not self.args.disable_tqdm:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(ShortProgress())
         checkpoint = self._checkpoint()
         if checkpoint is None and self.args.eval_strategy != "no":
             trainer.evaluate()

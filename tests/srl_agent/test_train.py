@@ -156,6 +156,24 @@ def test_format_warm_up_and_lora(tiny_model_dir: Path, tmp_path: Path) -> None:
     assert [stage["stage"] for stage in json.loads((run / "summary.json").read_text())["stages"]] == ["base", "warmup", "srl"]
 
 
+@pytest.mark.slow
+def test_ctrl_c_writes_a_checkpoint_and_the_same_command_goes_on(undisturbed: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "interrupted"
+    flags = arguments(tiny_model_dir, run, save_steps=STEPS, eval_steps=STEPS)
+    process = subprocess.Popen([sys.executable, "-m", "srl_agent.train", *flags], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not ((run / "metrics.jsonl").is_file() and '"kind": "train"' in (run / "metrics.jsonl").read_text()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 130, error[-2000:]
+    assert "with a checkpoint" in output and "Traceback" not in error
+    resumed = train(*flags)
+    assert resumed.returncode == 0 and "resuming from" in resumed.stdout, resumed.stderr[-3000:]
+    assert losses(run) == losses(undisturbed)
+
+
 def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Path) -> None:
     done = train(*arguments(tiny_model_dir, tmp_path / "run", require_think="true", max_sampling_rounds=2))
     assert done.returncode == 1
