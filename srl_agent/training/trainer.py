@@ -7,7 +7,7 @@ are kept, what is logged of them, validation on held-out instances, and a checkp
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -85,6 +85,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         self._samples_itself = not (self.use_vllm or self.use_transformers_continuous_batching or self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self._skipped_prompts = 0
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     # ---------------------------------------------------------------- batches
 
@@ -118,8 +119,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         generated = time.perf_counter()
         instances = [instance for instance, _ in mine for _ in range(self.num_generations)]
         _, rewards = score(self._tokenizer, instances, completions, self.eos_token_ids, self.args.reward_settings)
-        self._log_seconds("generate", generated - started)
-        self._log_seconds("reward", time.perf_counter() - generated)
+        self._seconds["generate"] += generated - started
+        self._seconds["reward"] += time.perf_counter() - generated
         size = self.num_generations
         groups = [
             RolloutGroup(
@@ -280,19 +281,11 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             values["similarity"] = fmean(similarities)
         for name, value in values.items():
             log[name].append(float(value))
-        self._seconds_per_phase()
+        for phase, seconds in self._seconds.items():
+            log[f"seconds/{phase}"].append(seconds)
+        self._seconds.clear()
         if not batch.is_full and self.accelerator.is_main_process:
             print(f"step {self.state.global_step + 1}: the batch is not full: {batch.explain()}", flush=True)
-
-    def _log_seconds(self, phase: str, seconds: float) -> None:
-        if not hasattr(self, "_seconds"):
-            self._seconds: Counter[str] = Counter()
-        self._seconds[phase] += seconds  # type: ignore[assignment]
-
-    def _seconds_per_phase(self) -> None:
-        for phase, seconds in self._seconds.items():
-            self._metrics["train"][f"seconds/{phase}"].append(seconds)
-        self._seconds.clear()
 
     # ---------------------------------------------------------------- validation
 
