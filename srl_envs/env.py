@@ -152,6 +152,8 @@ class ExpertStepEnv(gym.Env[str, str]):
         """What :meth:`step` does with an answer that is scored already: the batched form scores all its environments' answers at once."""
         expert, response = self.expert_action or _NO_STEP, score.response
         self._last = (self._index, expert, score)
+        if self.follow == "agent" and response.error is None:
+            self._own_steps.append(self._heading() + response.action)
         self._index += 1
         value, terminated, truncated = score.value, False, False
         info: dict[str, Any] = {}
@@ -159,8 +161,6 @@ class ExpertStepEnv(gym.Env[str, str]):
             terminated = self._index >= self._length(self._trajectory)
         else:
             answer = final_answer(response.action)
-            if response.error is None:
-                self._own_steps.append(response.action)
             terminated = answer is not None
             truncated = not terminated and self._index >= self.max_steps
             if terminated or truncated:
@@ -205,6 +205,11 @@ class ExpertStepEnv(gym.Env[str, str]):
         previous = self._own_steps if self.follow == "agent" else [step.text for step in expert]
         title = "" if finished or self._index >= len(steps) else steps[self._index].title
         return step_messages(self._trajectory.prompt, previous, title=title, settings=self.prompt)
+
+    def _heading(self) -> str:
+        """What the expert wrote in front of the step: with the title hint a model need not write it, yet every step of the prompt has it."""
+        steps = self._trajectory.steps
+        return steps[self._index].heading if self.prompt.title_hint and self._index < len(steps) else ""
 
     def _length(self, trajectory: Trajectory) -> int:
         """How many expert steps an episode compares with."""

@@ -6,13 +6,19 @@ from typing import Any
 
 from srl_envs.answers import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
+from srl_envs.prompts import MATH_SYSTEM_PROMPT
+
+MATH_AGENT_SYSTEM_PROMPT = MATH_SYSTEM_PROMPT + " When the step reaches the final answer, put that in \\boxed{}."
+"""The system message with ``follow="agent"``: without a marked final answer an episode has no end to verify."""
 
 
 class MathEnv(ExpertStepEnv):
-    """``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv` for the arguments."""
+    """``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv` for the arguments; with ``follow="agent"`` the default prompt asks for ``\\boxed{}``."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, *, system_prompt: str | None = None, **settings: Any) -> None:
+        if system_prompt is None:
+            system_prompt = MATH_AGENT_SYSTEM_PROMPT if settings.get("follow") == "agent" else MATH_SYSTEM_PROMPT
+        super().__init__(system_prompt=system_prompt, **settings)
         self._verifier = AnswerVerifier()
 
     def is_correct(self, answer: str, reference: str) -> bool:

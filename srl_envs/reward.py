@@ -22,6 +22,8 @@ from srl_envs.response import Response, ResponseFormat, parse_response
 MALFORMED_REWARD = -1.0
 """The reward of an answer that does not follow the format."""
 
+_AUTOJUNK_LENGTH = 200  # difflib's own: the expert's length from which autojunk acts
+
 
 class MatchingBlock(NamedTuple):
     """``model[a : a + size] == expert[b : b + size]``."""
@@ -83,19 +85,22 @@ def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> f
 def sequence_similarities(pairs: Sequence[tuple[str, str]], *, autojunk: bool = False) -> list[float]:
     """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores.
 
-    Two libraries share the work, because each is exact on its part only: difflib-fast takes every pair of strings that can be encoded
-    when ``autojunk`` is off; cydifflib takes the rest.
+    Two libraries share the work: difflib-fast does what ``autojunk`` has no part in; cydifflib does the rest. It is not asked for more, because
+    repetitive strings ("aaaa" beside "abab") take it time cubic in their length: minutes at 16,000 characters.
     """
     if autojunk:
-        return [_cydifflib_ratio(model, expert, autojunk=True) for model, expert in pairs]
+        return [_ratio_with_autojunk(model, expert) for model, expert in pairs]
     try:
         return difflib_fast.ratio(list(pairs))
     except UnicodeEncodeError:  # a lone surrogate somewhere in the batch
-        return [_ratio_of_any_string(model, expert) for model, expert in pairs]
+        return difflib_fast.ratio([_without_surrogates(model, expert) for model, expert in pairs])
 
 
 def matching_blocks(model: str, expert: str, *, autojunk: bool = False) -> list[MatchingBlock]:
-    """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block."""
+    """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block.
+
+    For display, not for rewards: takes milliseconds for ordinary strings, but time cubic in the length of repetitive ones.
+    """
     matcher = cydifflib.SequenceMatcher(None, model, expert, autojunk=autojunk)
     return [MatchingBlock(*block) for block in matcher.get_matching_blocks() if block[2]]
 
@@ -153,13 +158,17 @@ def _counted_share(model: str, expert: str, limit: int) -> float:
     return (min(len(model), limit) + min(len(expert), limit)) / whole if whole else 1.0
 
 
-def _ratio_of_any_string(model: str, expert: str) -> float:
-    try:
-        return difflib_fast.ratio(model, expert)
-    except UnicodeEncodeError:
-        return _cydifflib_ratio(model, expert, autojunk=False)
+def _without_surrogates(model: str, expert: str) -> tuple[str, str]:
+    """The pair with every lone surrogate replaced by a character that is in neither string: what matches what stays the same."""
+    used = set(model) | set(expert)
+    surrogates = [character for character in used if "\ud800" <= character <= "\udfff"]
+    unused = (code for code in range(0x10FFFF, 0xFFFF, -1) if chr(code) not in used)
+    table = {ord(surrogate): code for surrogate, code in zip(surrogates, unused, strict=False)}
+    return model.translate(table), expert.translate(table)
 
 
-def _cydifflib_ratio(model: str, expert: str, *, autojunk: bool) -> float:
-    ratio: float = cydifflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()
+def _ratio_with_autojunk(model: str, expert: str) -> float:
+    if len(expert) < _AUTOJUNK_LENGTH:  # the heuristic does not act
+        return sequence_similarity(model, expert)
+    ratio: float = cydifflib.SequenceMatcher(None, model, expert, autojunk=True).ratio()
     return ratio

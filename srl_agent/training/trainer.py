@@ -254,6 +254,27 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- logs
 
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """As in TRL, timed."""
+        started = time.perf_counter()
+        loss = super().compute_loss(*args, **kwargs)
+        self._seconds["forward"] += time.perf_counter() - started
+        return loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in TRL, timed: what is neither sampling nor scoring nor forward is backward."""
+        started, spent = time.perf_counter(), sum(self._seconds.values())
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self._seconds["backward"] += time.perf_counter() - started - (sum(self._seconds.values()) - spent)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in TRL, with the seconds of each phase since the last step that was logged."""
+        if "loss" in logs:
+            logs |= {f"seconds/{phase}": round(seconds, 4) for phase, seconds in self._seconds.items()}
+            self._seconds.clear()
+        super().log(logs, start_time)
+
     def _log_batch(self, batch: FilledBatch) -> None:
         """What dynamic sampling did, in TRL's metrics: the same on every process."""
         log: dict[str, list[float]] = self._metrics["train"]
@@ -281,9 +302,6 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             values["similarity"] = fmean(similarities)
         for name, value in values.items():
             log[name].append(float(value))
-        for phase, seconds in self._seconds.items():
-            log[f"seconds/{phase}"].append(seconds)
-        self._seconds.clear()
         if not batch.is_full and self.accelerator.is_main_process:
             print(f"step {self.state.global_step + 1}: the batch is not full: {batch.explain()}", flush=True)
 

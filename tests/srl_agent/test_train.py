@@ -76,7 +76,18 @@ def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
     assert sorted(steps) == list(range(1, STEPS + 1))
     for row in steps.values():
         assert row["groups_kept"] == 2
-        assert {"reward", "reward_all", "rounds", "groups_dropped", "format_rate", "malformed/truncated", "seconds/generate", "similarity"} <= set(row)
+        assert {
+            "reward",
+            "reward_all",
+            "rounds",
+            "groups_dropped",
+            "format_rate",
+            "malformed/truncated",
+            "seconds/generate",
+            "seconds/forward",
+            "seconds/backward",
+            "similarity",
+        } <= set(row)
     assert sorted(lines(undisturbed, "eval")) == list(range(STEPS + 1))
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert [stage["stage"] for stage in summary["stages"]] == ["base", "srl"]

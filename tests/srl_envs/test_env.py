@@ -80,6 +80,18 @@ def test_an_agents_own_steps_become_the_state_and_its_answer_is_verified():
     env.close()
 
 
+def test_an_agents_steps_stand_in_the_prompt_as_the_experts_do():
+    solution = Trajectory("t", "Why?", (ExpertStep("Begin.", title="One", heading="1. **One**: "), ExpertStep("End.", title="Two", heading="2. **Two**: ")))
+    env = gym.make("SRL-Math-v0", trajectories=[solution], follow="agent")
+    env.reset()
+    observation, *_ = env.step(answer("Mine."))
+    assert "1. **One**: Mine." in observation and "\\boxed" in observation
+    bare = gym.make("SRL-Math-v0", trajectories=[solution], follow="agent", title_hint=False, system_prompt="")
+    bare.reset()
+    observation, *_ = bare.step(answer("Mine."))
+    assert "**One**" not in observation and "\\boxed" not in observation and "Mine." in observation
+
+
 def test_an_agent_without_an_answer_is_truncated_and_a_wrong_answer_is_worth_nothing():
     env = make(follow="agent", max_steps=2)
     env.reset(options={"trajectory": 0})

@@ -37,6 +37,13 @@ def test_a_batch_gives_what_single_calls_give(pairs, autojunk):
     assert sequence_similarities(pairs, autojunk=autojunk) == [reference(model, expert, autojunk) for model, expert in pairs]
 
 
+def test_lone_surrogates_are_ordinary_characters_also_in_long_repetitive_strings():
+    model, expert = "a" * 16_000, "ab" * 8_000  # minutes where lone surrogates took the slow way
+    for autojunk in (False, True):
+        assert sequence_similarity(model + "\ud800", expert, autojunk=autojunk) == sequence_similarity(model + "c", expert, autojunk=autojunk)
+    assert sequence_similarity("\ud800\U0010ffff", "\udfff\U0010ffff") == 0.5
+
+
 def test_autojunk_matters_so_the_test_above_means_something():
     model, expert = "the cat sat on the mat. " * 20, "the cat sat on a mat. " * 20
     assert sequence_similarity(model, expert, autojunk=True) < sequence_similarity(model, expert) - 0.1
