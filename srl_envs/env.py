@@ -69,7 +69,8 @@ class ExpertStepEnv(gym.Env[str, str]):
     With ``follow="agent"`` the model's own well-formed actions become the state; the title hint is the expert's of that index while there is one.
     The reward is the similarity while an expert step of that index exists, 0 beyond, -1 if malformed. The episode terminates with an answer that
     holds a final answer (``\boxed{}`` or ``#### N``) and is truncated after ``max_steps``; the reward of its last step is the outcome, 1 or 0
-    (still -1 if that step is malformed; the similarity if the trajectory has no reference answer to verify, then ``info["correct"]`` is None).
+    (still -1 if that step is malformed), and ``info["correct"]`` the verdict. Without a reference answer there is no verdict: the reward stays the
+    similarity and ``info`` has no ``correct``.
 
     ``info`` describes the state that is returned by ``messages``, ``expert_action`` (None where there is none), ``step`` (from 0) and
     ``instance_id``; after a step it describes the answer just scored by ``similarity`` (None if malformed), ``response`` and ``matching_blocks``.
@@ -164,9 +165,10 @@ class ExpertStepEnv(gym.Env[str, str]):
             terminated = answer is not None
             truncated = not terminated and self._index >= self.max_steps
             if terminated or truncated:
-                info["correct"] = self._outcome(answer)
-                if response.error is None and info["correct"] is not None:
-                    value = float(info["correct"])
+                correct = self._outcome(answer)
+                if correct is not None:  # left out otherwise: the array of a vector environment would make a None False
+                    info["correct"] = correct
+                    value = float(correct) if response.error is None else value
         info |= {"similarity": score.similarity, "response": response}
         limit = self.reward_settings.max_characters
         info["matching_blocks"] = LazyBlocks(response.action[:limit], expert.strip()[:limit], self.reward_settings.autojunk)

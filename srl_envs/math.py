@@ -13,7 +13,7 @@ MATH_AGENT_SYSTEM_PROMPT = MATH_SYSTEM_PROMPT + " When the step reaches the fina
 
 
 class MathEnv(ExpertStepEnv):
-    """``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv` for the arguments; with ``follow="agent"`` the default prompt asks for ``\\boxed{}``."""
+    r"""``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv`; with ``follow="agent"`` the default prompt asks for ``\boxed{}``."""
 
     def __init__(self, *, system_prompt: str | None = None, **settings: Any) -> None:
         if system_prompt is None:

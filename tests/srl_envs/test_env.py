@@ -92,6 +92,14 @@ def test_an_agents_steps_stand_in_the_prompt_as_the_experts_do():
     assert "**One**" not in observation and "\\boxed" not in observation and "Mine." in observation
 
 
+def test_without_a_reference_answer_there_is_no_verdict():
+    solution = Trajectory("t", "Why?", (ExpertStep("Because."), ExpertStep("So.")))
+    env = gym.make("SRL-Math-v0", trajectories=[solution], follow="agent")
+    env.reset()
+    _, reward, terminated, _, info = env.step(answer(r"\boxed{1}"))
+    assert terminated and "correct" not in info and reward == info["similarity"]
+
+
 def test_an_agent_without_an_answer_is_truncated_and_a_wrong_answer_is_worth_nothing():
     env = make(follow="agent", max_steps=2)
     env.reset(options={"trajectory": 0})
