@@ -17,7 +17,7 @@ _PACKAGES = ("srl-lm", "torch", "transformers", "trl", "accelerate", "peft", "da
 def environment() -> dict[str, Any]:
     """Versions, git commit of the project, command line and hardware."""
     return {
-        "command": sys.argv,
+        "command": ["python", "-m", "srl_agent.train", *sys.argv[1:]],
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
         "git": _git_state(),
