@@ -25,7 +25,7 @@ types: $(READY)  ## static types
 	$(BIN)/mypy --strict srl_envs srl_agent
 
 benchmarks: $(READY)  ## the tables of README's performance section
-	for script in reward trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in reward env trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 setup: $(READY)  ## the virtual environment alone
 
