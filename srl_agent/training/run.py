@@ -33,7 +33,7 @@ from srl_agent.training.summary import summarize
 from srl_agent.training.trainer import SRLTrainer
 from srl_agent.training.validation import spread_evenly, validate
 from srl_envs.data import load_trajectories
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import ConfigError, DataError, SRLError
 from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet
 
 _MAY_CHANGE = frozenset({"max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "disable_tqdm"})
@@ -80,7 +80,10 @@ class Run:
         model = self._after_warm_up(model, tokenizer, train, test)
         callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
         peft_config = get_peft_config(self.model_config)
-        trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
+        try:
+            trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
+        except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
+            raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
         if not self.args.disable_tqdm:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(ShortProgress())
@@ -190,7 +193,8 @@ class Run:
     def _claim_folder(self, settings: dict[str, Any]) -> None:
         """Make the folder, or check that the run in it is this one."""
         path = self.folder / "config.yaml"
-        if path.is_file():
+        began = (self.folder / "metrics.jsonl").is_file()  # a start that failed at once leaves nothing worth keeping
+        if path.is_file() and began:
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
             changed = sorted(name for name in settings if settings[name] != before.get(name) and name not in _MAY_CHANGE | {"logging_dir"})
             if (self.folder / "summary.json").is_file():
@@ -199,7 +203,7 @@ class Run:
                 raise ConfigError(
                     f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on."
                 )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif not path.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise ConfigError(f"{self.folder} is not empty and holds no run: choose another --output_dir.")
         if self.process.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -212,6 +212,23 @@ def test_mistakes_end_with_one_clear_message(flags: list[str], message: str, tmp
     assert len(error) == 1 and message in error[0]
 
 
+def test_folders(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    run, other = tmp_path / "run", tmp_path / "other"
+    assert main(["--source", "gsm9k", "--output_dir", str(run)]) == 1
+    assert main(["--source", "gsm10k", "--output_dir", str(run)]) == 1, "a start that failed does not block its folder"
+    assert "Unknown source 'gsm10k'" in capfd.readouterr().err
+    (run / "metrics.jsonl").write_text("{}\n")
+    assert main(["--source", "gsm9k", "--output_dir", str(run)]) == 1
+    assert "holds a run with other settings (source)" in capfd.readouterr().err
+    other.mkdir()
+    (other / "thesis.tex").write_text("precious")
+    assert main(["--output_dir", str(other)]) == 1
+    assert "is not empty and holds no run" in capfd.readouterr().err
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+
+
 def test_a_yaml_config_with_an_unknown_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from srl_agent.train import main
 
