@@ -18,6 +18,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from srl_envs.errors import ConfigError
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 Value = Fraction | str | bool
@@ -61,6 +62,9 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
 
     Returns:
         Trajectories with different questions.
+
+    Raises:
+        ConfigError: ``count`` is more than there are different questions (about 8,000).
     """
     templates = load_templates()
     seen: set[str] = set()
@@ -74,7 +78,7 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
                 break
             trajectory = _instance(kind, template, i, randomness)
         else:
-            raise ValueError(f"the kind {kind!r} has too few different questions for {count} problems")
+            raise ConfigError(f"count is {count}: the built-in source ran out of different questions at problem {i} (kind {kind!r}); ask for at most {i}.")
         seen.add(trajectory.prompt)
         trajectories.append(trajectory)
     return trajectories

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
 from srl_envs.data.procedural import generate, load_templates
+from srl_envs.errors import ConfigError
 
 COUNT = 680  # eight problems of every kind
 
@@ -21,19 +25,37 @@ def test_there_are_at_least_80_kinds(problems) -> None:
     assert {problem.metadata["kind"] for problem in problems} == set(kinds)
 
 
+def exact(expression: str) -> Fraction:
+    """The value of a calculation, without rounding: evaluated apart from the generator's own evaluator."""
+    return eval(re.sub(r"\d+(?:\.\d+)?", r'Fraction("\g<0>")', expression), {"__builtins__": {}, "Fraction": Fraction})
+
+
+def calculations(action: str) -> list[tuple[str, str]]:
+    """Pairs of sides of ``a = b`` (also of chains) that are numbers only; sides with an unknown are left out."""
+    sides = action.replace("$", "").split("=")
+    pairs = []
+    for left, right in pairwise(sides):
+        left_part = re.search(r"(?:^|(?<=[\s(]))(?<!x )[\d(][\d.()+*/ -]*$", left.rstrip())
+        right_part = re.match(r"\s*([\d(](?:[\d.()+*/ -]*[\d)])?)(?! *[+*/-] *x)", right)
+        if left_part and right_part and not re.search(r"x *[+*/-] *$", left[: left_part.start()]):
+            pairs.append((left_part[0], right_part[1]))
+    return pairs
+
+
 def test_every_calculation_in_a_step_is_true(problems) -> None:
-    checked = 0
+    checked = Counter()
     for problem in problems:
         for step in problem.steps:
-            text = step.action.replace("$", "")
-            for match in re.finditer(r"(?<![x*] )(?<![\d.])((?:\(|\d)[\d. +*/()-]*[\d)]) = (\d+(?:\.\d+)?)", text):
-                if "x" in text[: match.start()].rpartition(".")[2] and "x =" not in text[: match.start() + 4]:
-                    continue  # an equation with an unknown, no calculation
-                if not re.search(r"[+*/-]", match[1]):
-                    continue
-                assert eval(match[1]) == pytest.approx(float(match[2]), abs=1e-9), step.action
-                checked += 1
-    assert checked > COUNT
+            for left, right in calculations(step.action):
+                assert exact(left) == exact(right), step.action
+                checked[problem.metadata["kind"]] += 1
+    assert set(checked) == {kind for kind, _ in load_templates()}
+    assert checked.total() > 3 * COUNT
+
+
+def test_more_problems_than_there_are_questions_is_an_error_that_says_how_many() -> None:
+    with pytest.raises(ConfigError, match=r"count is 20000: .* ask for at most \d+"):
+        generate(20_000)
 
 
 def test_every_step_has_title_and_thought_and_no_braces_are_left(problems) -> None:
