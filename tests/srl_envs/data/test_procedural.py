@@ -53,6 +53,18 @@ def test_every_calculation_in_a_step_is_true(problems) -> None:
     assert checked.total() > 3 * COUNT
 
 
+def test_a_question_asks_for_one_thing(problems) -> None:
+    for problem in problems:
+        assert len(re.findall(r"(?i)\b(?:how (?:many|much|far|long|often|old|large|warm)|what|which)\b", problem.prompt)) <= 1, problem.prompt
+
+
+def test_no_step_counts_one_of_a_plural(problems) -> None:
+    plurals = re.compile(r"(?<![\d./*+-])(?<![+*/-] )\b1 (?:hours|days|weeks|tablets|degrees|crates|packs|cans|boxes)\b")
+    for problem in problems:
+        for text in (problem.prompt, *(step.action for step in problem.steps)):
+            assert not plurals.search(text), text
+
+
 def test_more_problems_than_there_are_questions_is_an_error_that_says_how_many() -> None:
     with pytest.raises(ConfigError, match=r"count is 20000: .* ask for at most \d+"):
         generate(20_000)
@@ -82,4 +94,4 @@ def test_a_larger_count_begins_with_the_same_problems(problems) -> None:
 
 def test_problems_are_the_same_on_every_machine() -> None:
     text = "\n".join(f"{problem.id}|{problem.prompt}|{problem.solution}" for problem in generate(85, seed=0))
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "858a5b5c87b8b6a8"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "34e8705d833b9774"
