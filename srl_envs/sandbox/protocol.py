@@ -1,0 +1,103 @@
+"""What a sandbox promises. ``tests/conformance`` puts any implementation through these promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from srl_envs.errors import InfrastructureError, SRLError
+
+
+class SandboxError(InfrastructureError):
+    """The machinery failed: daemon down, image missing, a call past its deadline. Never the doing of the command, never a reward."""
+
+
+class SandboxFileError(SRLError, OSError):
+    """A file call that the sandbox's contents do not allow: no such file, a folder in its place, larger than the limit."""
+
+
+class DamagedRepositoryError(SRLError):
+    """Commands destroyed the repository in the sandbox, so that no diff can be told: the commands' doing, not the machinery's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What one command did.
+
+    Attributes:
+        output: Standard output and error, in the order in which they were written, as UTF-8 with bytes that are none replaced. Longer output than
+            the limit is cut in the middle while it streams.
+        exit_code: Of the command, 0 to 255; 124 if it timed out, 137 if it was killed.
+        seconds: How long it ran.
+        timed_out: It ran past its time and was killed, with everything that it had started.
+        truncated: The middle of the output is missing.
+        restarted: The shell ended (``exit``, ``exec``, killed, timed out), and a new one stands in the same folder: variables and functions are
+            gone, and so is every process.
+        disk_full: It wrote more than the sandbox may hold and was killed.
+    """
+
+    output: str
+    exit_code: int
+    seconds: float
+    timed_out: bool = False
+    truncated: bool = False
+    restarted: bool = False
+    disk_full: bool = False
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """A place with files and one shell, closed off from the rest of the world.
+
+    Folder, variables and functions of the shell last from one command to the next. No text of a command can break a promise: the next command works.
+    Every method raises :class:`SandboxError` if the machinery fails, and only then.
+    """
+
+    workdir: str
+    """Absolute path of the repository inside, where the shell starts."""
+
+    def run(self, command: str, *, timeout: float = 60.0) -> ExecResult:
+        """Run a command in the shell, at most ``timeout`` seconds, its standard input empty."""
+        ...
+
+    def read_file(self, path: str) -> bytes:
+        """A file's contents; ``path`` is absolute or relative to :attr:`workdir`.
+
+        Raises:
+            SandboxFileError: No such file, a folder, or larger than the limit.
+        """
+        ...
+
+    def write_file(self, path: str, content: str | bytes) -> None:
+        """Create or replace a file, and the folders above it. An existing file keeps its mode and owner.
+
+        Raises:
+            SandboxFileError: A folder stands in its place.
+        """
+        ...
+
+    def list_files(self, path: str, depth: int = 1) -> list[str]:
+        """Absolute paths of the files and folders below a folder, down to ``depth`` levels, the folder itself first, sorted; folders end in ``/``.
+
+        Raises:
+            SandboxFileError: No such path. A file's own path is a list of one.
+        """
+        ...
+
+    def diff(self) -> str:
+        """All changes since the start as a patch that ``git apply`` takes: new, deleted, renamed, mode and binary files too; empty if there are none.
+
+        Files that the repository ignores are left out. Nothing that commands can see is changed, the index neither.
+
+        Raises:
+            DamagedRepositoryError: The repository was destroyed.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Back to the state of the start: files, processes, shell."""
+        ...
+
+    def close(self) -> None:
+        """End everything and free what it held. A second call does nothing."""
+        ...
