@@ -58,13 +58,13 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
 
     Args:
         count: How many; the kinds take turns. A larger count begins with the same problems.
-        seed: Problem ``i`` depends on the seed and ``i`` only, as long as its question is new.
+        seed: Decides every problem. A question that was drawn before is drawn anew, so that problem ``i`` depends on the ones before it too.
 
     Returns:
         Trajectories with different questions.
 
     Raises:
-        ConfigError: ``count`` is more than there are different questions (about 8,000).
+        ConfigError: ``count`` is more than there are different questions (about 18,000).
     """
     templates = load_templates()
     seen: set[str] = set()
