@@ -1,0 +1,88 @@
+"""Tool calls as JSON: SWE-smith's split ``tool``, mini-swe-agent from version 2, and what models with native tool calls write.
+
+    {"name": "str_replace_editor", "arguments": {"command": "view", "path": "/testbed/setup.py", "view_range": [1, 40]}}
+
+* This is the canonical text. OpenAI's form (``{"type": "function", "function": {"name": ..., "arguments": "<JSON>"}}``) and tags around the object
+  (``<tool_call>``) are read as well.
+* A text must hold exactly one call, as SWE-agent asks for; a message may carry more, each of which :meth:`ToolCalls.of_call` reads.
+* Lists and numbers become text in a :class:`~srl_envs.commands.Command` (``"[1, 40]"``) and are lists and numbers again in its canonical text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from srl_envs.commands.command import TOOLS, Command, CommandError, Grammar
+
+_START = re.compile(r'\{\s*"(?:name|arguments|type|function|id)"\s*:')
+_NOT_TEXT = ("insert_line", "view_range")
+_DECODER = json.JSONDecoder()
+
+
+class ToolCalls(Grammar):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("tool", TOOLS)
+
+    def find(self, text: str) -> tuple[int, str, dict[str, str]]:
+        """See :meth:`Grammar.find`."""
+        found: list[tuple[int, str, dict[str, str]]] = []
+        position, unclosed = 0, False
+        while (start := _START.search(text, position)) is not None:
+            try:
+                value, position = _DECODER.raw_decode(text, start.start())
+            except (ValueError, RecursionError):
+                position, unclosed = start.end(), True
+                continue
+            found.append((start.start(), *_name_and_arguments(value)))
+        if len(found) > 1:
+            raise CommandError("several commands", f"There are {len(found)} tool calls: write exactly one.")
+        if not found and unclosed:
+            raise CommandError("unclosed", "A tool call is no complete JSON object.")
+        if not found:
+            raise CommandError("no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.')
+        return found[0]
+
+    def of_call(self, call: object) -> Command:
+        """The command of one entry of a chat message's ``tool_calls``.
+
+        Raises:
+            CommandError: It has another shape, or names an unknown tool or argument.
+        """
+        return self.checked(*_name_and_arguments(call))
+
+    def write(self, tool: str, arguments: Mapping[str, str]) -> str:
+        """See :meth:`Grammar.write`."""
+        values = {name: _json_value(name, value) for name, value in arguments.items()}
+        return json.dumps({"name": tool, "arguments": values}, ensure_ascii=False)
+
+
+def _name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise CommandError("malformed", "A tool call has no name.")
+    arguments: Any = function.get("arguments", {})
+    try:
+        if isinstance(arguments, str):
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        if isinstance(arguments, dict):
+            return function["name"], {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in arguments.items()}
+    except (ValueError, RecursionError):
+        pass
+    raise CommandError("malformed", f"The arguments of the tool call {function['name'][:80]!r} are no JSON object.")
+
+
+def _json_value(name: str, value: str) -> Any:
+    """The value as JSON has it, where that gives the same text back."""
+    if name in _NOT_TEXT:
+        try:
+            read = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        if not isinstance(read, str) and json.dumps(read, ensure_ascii=False) == value:
+            return read
+    return value
