@@ -62,7 +62,8 @@ class FencedBlocks(Grammar):
 def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
     """Start and contents of each block that a fence with ``language`` (any, if empty) opens; contents are None if it is not closed."""
     lines = text.split("\n")
-    last_line_of = {line.strip(): number for number, line in enumerate(lines)}
+    last_fence = max((number for number, line in enumerate(lines) if (fence := _FENCE.fullmatch(line)) and not fence[2]), default=-1)
+    last_line_of = {line.strip(): number for number, line in enumerate(lines[: last_fence + 1])}  # where a heredoc may end
     opened: tuple[int, int, re.Match[str]] | None = None  # offset, line number, fence
     inner, heredocs, offset = 0, list[str](), 0
     for number, line in enumerate(lines):
