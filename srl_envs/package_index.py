@@ -29,12 +29,12 @@ def download_sdist(package: str, version: str) -> bytes:
     """
     settings = pip_settings()
     indexes = [settings.get("index-url", _PYPI), *settings.get("extra-index-url", "").split()]
-    context = ssl.create_default_context(cafile=settings.get("cert"))
     name = f"{package}-{version}.tar.gz"
     reasons = []
     for index in (index for index in indexes if urlsplit(index).scheme in ("http", "https")):
         host = urlsplit(index).hostname
         try:
+            context = ssl.create_default_context(cafile=settings.get("cert"))
             page_url, page = _get(f"{index.rstrip('/')}/{package}/", index, context)
             links = _Links()
             links.feed(page.decode("utf-8", "replace"))
@@ -42,7 +42,7 @@ def download_sdist(package: str, version: str) -> bytes:
             if link is not None:
                 return _get(urljoin(page_url, link), index, context)[1]
             reasons.append(f"{host} does not list it")
-        except (OSError, ssl.SSLError) as error:  # URLError, HTTPError and time-outs are OSErrors
+        except OSError as error:  # so are URLError, HTTPError, SSLError, time-outs and a missing file of certificates
             reasons.append(f"{host}: {error}")
     raise InfrastructureError(
         f"The source archive {name} could not be fetched ({'; '.join(reasons) or 'pip names no http index'}). "
