@@ -113,9 +113,10 @@ class EditTool:
         return _numbered(text.shown, str(path))
 
     def _view_folder(self, path: PurePosixPath) -> str:
-        entries = (PurePosixPath(entry) for entry in self._sandbox.list_files(str(path), depth=2))
-        shown = [str(entry) for entry in entries if not any(part.startswith(".") for part in entry.relative_to(path).parts)]
-        return "\n".join([f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:", *shown])
+        folder, *entries = self._sandbox.list_files(str(path), depth=2)
+        below = (entry.removeprefix(folder).rstrip("/") for entry in entries)
+        shown = [str(path / name) for name in below if not any(part.startswith(".") for part in name.split("/"))]
+        return "\n".join([f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:", str(path), *shown])
 
     def _create(self, path: PurePosixPath, file_text: str) -> str:
         if self._kind(path) is not None:
@@ -182,7 +183,7 @@ class EditTool:
         return f"Last edit to {path} undone successfully. {_numbered(FileText.of(before).shown, str(path))}"
 
     def _absolute(self, path: str) -> PurePosixPath:
-        absolute = PurePosixPath(path)
+        absolute = PurePosixPath(re.sub("^/+", "/", path))
         if not absolute.is_absolute():
             suggestion = PurePosixPath(self._sandbox.workdir) / absolute
             raise _WrongCallError(f"The path {absolute} is not an absolute path, it should start with `/`. Maybe you meant {suggestion}?")
