@@ -20,7 +20,7 @@ MAX_SHOWN_CHARS = 16_000
 """Of a file or snippet, before line numbers; also the length from which a Python file is abbreviated."""
 
 SNIPPET_LINES = 4
-"""Lines of context that an edit shows; the recorded tool shows five above a replacement."""
+"""Lines of context that an insertion shows above and below; a replacement shows one more above and one fewer below, as in the recordings."""
 
 COMMANDS = ("view", "create", "str_replace", "insert", "undo_edit")
 

@@ -137,6 +137,237 @@ def test_a_file_larger_than_the_sandbox_gives_is_an_observation(sandbox: FolderS
     assert seen == "Ran into /testbed/a.txt is larger than 2000000 bytes while trying to read /testbed/a.txt"
 
 
+def test_create_writes_the_text_as_it_is(sandbox: FolderSandbox) -> None:
+    tool = EditTool(sandbox)
+    assert call(tool, "create", file_text="a\r\n\tb") == "File created successfully at: /testbed/a.txt"
+    assert sandbox.read_file("/testbed/a.txt") == b"a\r\n\tb"
+    assert call(tool, "create", "/testbed/empty", file_text="") == "File created successfully at: /testbed/empty"
+    assert sandbox.read_file("/testbed/empty") == b""
+
+
+def test_create_changes_nothing_that_is_there(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, "old")
+    assert call(tool, "create", file_text="new") == "File already exists at: /testbed/a.txt. Cannot overwrite files using command `create`."
+    assert call(tool, "create", "/testbed", file_text="new") == "File already exists at: /testbed. Cannot overwrite files using command `create`."
+    assert sandbox.read_file("/testbed/a.txt") == b"old"
+    seen = call(tool, "create", "/testbed/no/such/b.txt", file_text="new")
+    assert seen == "The parent directory /testbed/no/such does not exist. Please create it first."
+    assert "while trying to write to /testbed/a.txt/b" in call(tool, "create", "/testbed/a.txt/b", file_text="new"), "a file in the place of a folder"
+
+
+def test_str_replace_shows_the_surroundings(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, "".join(f"l{number}\n" for number in range(1, 21)))
+    seen = call(tool, "str_replace", old_str="l10\nl11", new_str="new\nlines\nhere")
+    assert seen == (
+        "The file /testbed/a.txt has been edited. Here's the result of running `cat -n` on a snippet of /testbed/a.txt:\n"
+        "     5\tl5\n     6\tl6\n     7\tl7\n     8\tl8\n     9\tl9\n"
+        "    10\tnew\n    11\tlines\n    12\there\n"
+        "    13\tl12\n    14\tl13\n    15\tl14\n"
+        "Review the changes and make sure they are as expected. Edit the file again if necessary."
+    )
+    assert sandbox.read_file("/testbed/a.txt").decode().split() == [*(f"l{i}" for i in range(1, 10)), "new", "lines", "here", *(f"l{i}" for i in range(12, 21))]
+
+
+def test_str_replace_without_new_str_deletes(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, "keep drop\n")
+    call(tool, "str_replace", old_str=" drop")
+    assert sandbox.read_file("/testbed/a.txt") == b"keep\n"
+    call(tool, "str_replace", old_str="keep\n", new_str="")
+    assert sandbox.read_file("/testbed/a.txt") == b""
+    call(tool, "str_replace", old_str="", new_str="once\n")
+    assert sandbox.read_file("/testbed/a.txt") == b"once\n", "an empty text occurs once in an empty file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"old_str": "zzz"}, "No replacement was performed, old_str `zzz` did not appear verbatim in /testbed/a.txt."),
+        ({"old_str": "b"}, "No replacement was performed. Multiple occurrences of old_str `b` in lines [2, 4]. Please ensure it is unique"),
+        ({"old_str": "b\nc"}, "No replacement was performed. Multiple occurrences of old_str `b\nc` in lines [2, 4]. Please ensure it is unique"),
+        ({"old_str": ""}, "No replacement was performed. Multiple occurrences of old_str `` in lines [1, 2, 3, 4, 5]. Please ensure it is unique"),
+        ({"old_str": "a", "new_str": "a"}, "No replacement was performed, old_str `a` is the same as new_str `a`."),
+        ({"new_str": "x"}, "Parameter `old_str` is required for command: str_replace"),
+    ],
+)
+def test_str_replace_that_cannot_be_done(sandbox: FolderSandbox, arguments: dict[str, str], reason: str) -> None:
+    tool = put(sandbox, "a\nb b\nc\nb\nc")
+    assert call(tool, "str_replace", **arguments) == reason
+    assert sandbox.read_file("/testbed/a.txt") == b"a\nb b\nc\nb\nc"
+
+
+def test_line_ends_tabs_and_missing_last_line_end_stay(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, b"all:\r\n\tmake x\r\nunix\n\tmake y\rlast\tone")
+    call(tool, "str_replace", old_str="make x", new_str="make x\n\tmake z")
+    call(tool, "str_replace", old_str="unix\n", new_str="unix\r\nagain\r\n")
+    assert sandbox.read_file("/testbed/a.txt") == b"all:\r\n\tmake x\r\n\tmake z\r\nunix\nagain\n\tmake y\rlast\tone"
+    call(tool, "insert", insert_line="7", new_str="end")
+    assert sandbox.read_file("/testbed/a.txt").endswith(b"\tmake y\rlast\tone\r\nend")
+
+
+def test_text_copied_from_what_was_shown_matches_tabs(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, b"func f() {\n\treturn 1\n}\n\tkept\n")
+    seen = call(tool, "str_replace", old_str="        return 1", new_str="        return 2")
+    assert "     2\t        return 2\n" in seen
+    assert sandbox.read_file("/testbed/a.txt") == b"func f() {\n        return 2\n}\n\tkept\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "content"), [("0", "x\ny\na\nb\n"), ("1", "a\nx\ny\nb\n"), ("2", "a\nb\nx\ny\n"), ("3", "a\nb\n\nx\ny"), (" 1 ", "a\nx\ny\nb\n")]
+)
+def test_insert_puts_lines_after_a_line(sandbox: FolderSandbox, line: str, content: str) -> None:
+    call(put(sandbox, "a\nb\n"), "insert", insert_line=line, new_str="x\ny")
+    assert sandbox.read_file("/testbed/a.txt").decode() == content
+
+
+def test_insert_shows_four_lines_around(sandbox: FolderSandbox) -> None:
+    seen = call(put(sandbox, "".join(f"l{number}\n" for number in range(1, 21))), "insert", insert_line="10", new_str="new")
+    assert seen == (
+        "The file /testbed/a.txt has been edited. Here's the result of running `cat -n` on a snippet of the edited file:\n"
+        "     7\tl7\n     8\tl8\n     9\tl9\n    10\tl10\n    11\tnew\n    12\tl11\n    13\tl12\n    14\tl13\n    15\tl14\n"
+        "Review the changes and make sure they are as expected (correct indentation, no duplicate lines, etc). Edit the file again if necessary."
+    )
+
+
+@pytest.mark.parametrize("line", ["-1", "4", "x", "", "1.0", "9" * 5000])
+def test_insert_outside_the_file(sandbox: FolderSandbox, line: str) -> None:
+    seen = call(put(sandbox, "a\nb\n"), "insert", insert_line=line, new_str="x")
+    assert seen == f"Invalid `insert_line` parameter: {line}. It should be within the range of lines of the file: [0, 3]"
+    assert sandbox.read_file("/testbed/a.txt") == b"a\nb\n"
+
+
+def test_undo_goes_back_edit_by_edit(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, b"a\r\n")
+    other = put(sandbox, "other", "/testbed/b.txt")
+    call(tool, "str_replace", old_str="a", new_str="b")
+    call(tool, "insert", insert_line="1", new_str="c")
+    seen = call(tool, "undo_edit")
+    assert seen == "Last edit to /testbed/a.txt undone successfully. Here's the result of running `cat -n` on /testbed/a.txt:\n     1\tb\n     2"
+    assert sandbox.read_file("/testbed/a.txt") == b"b\r\n"
+    assert call(tool, "undo_edit", "/testbed/b.txt") == "No edit history found for /testbed/b.txt."
+    call(tool, "undo_edit")
+    assert sandbox.read_file("/testbed/a.txt") == b"a\r\n"
+    assert call(tool, "undo_edit") == "No edit history found for /testbed/a.txt."
+    assert call(other, "undo_edit") == "No edit history found for /testbed/a.txt.", "each tool has its own history"
+
+
+def test_undo_of_create_leaves_the_file_as_created(sandbox: FolderSandbox) -> None:
+    tool = EditTool(sandbox)
+    call(tool, "create", file_text="a")
+    call(tool, "str_replace", old_str="a", new_str="b")
+    assert "undone successfully" in call(tool, "undo_edit")
+    assert "undone successfully" in call(tool, "undo_edit")
+    assert sandbox.read_file("/testbed/a.txt") == b"a"
+    assert call(tool, "undo_edit") == "No edit history found for /testbed/a.txt."
+
+
+def test_a_refused_edit_leaves_no_history(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, "a")
+    call(tool, "str_replace", old_str="zzz", new_str="b")
+    call(tool, "str_replace", old_str="a", new_str="\udc80")
+    assert call(tool, "undo_edit") == "No edit history found for /testbed/a.txt."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            {},
+            'Parameter `command` is required. The allowed commands for the str_replace_editor tool are: "view", "create", "str_replace", "insert", "undo_edit"',
+        ),
+        (
+            {"command": "delete", "path": "/testbed/a.txt"},
+            'Unrecognized command delete. The allowed commands for the str_replace_editor tool are: "view", "create", "str_replace", "insert", "undo_edit"',
+        ),
+        ({"command": "view"}, "Parameter `path` is required for command: view"),
+        ({"command": "create", "path": "/testbed/new"}, "Parameter `file_text` is required for command: create"),
+        ({"command": "insert", "path": "/testbed/a.txt", "new_str": "x"}, "Parameter `insert_line` is required for command: insert"),
+        ({"command": "insert", "path": "/testbed/a.txt", "insert_line": "1"}, "Parameter `new_str` is required for command: insert"),
+        (
+            {"command": "view", "path": "pkg/a.py"},
+            "The path pkg/a.py is not an absolute path, it should start with `/`. Maybe you meant /testbed/pkg/a.py?",
+        ),
+        ({"command": "view", "path": "/testbed/none"}, "The path /testbed/none does not exist. Please provide a valid path."),
+        ({"command": "undo_edit", "path": "/testbed/none"}, "The path /testbed/none does not exist. Please provide a valid path."),
+        ({"command": "view", "path": "/test\0bed"}, "The path '/test\\x00bed' does not exist. Please provide a valid path."),
+        ({"command": "view", "path": "/\ud800"}, "The path '/\\ud800' does not exist. Please provide a valid path."),
+        (
+            {"command": "str_replace", "path": "/testbed", "old_str": "a", "new_str": "b"},
+            "The path /testbed is a directory and only the `view` command can be used on directories",
+        ),
+        ({"command": "undo_edit", "path": "/testbed"}, "The path /testbed is a directory and only the `view` command can be used on directories"),
+    ],
+)
+def test_a_wrong_call_is_an_observation(sandbox: FolderSandbox, arguments: dict[str, str], reason: str) -> None:
+    assert put(sandbox, "a").run(arguments) == reason
+
+
+def test_a_file_that_is_not_utf8_keeps_its_encoding(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, b"caf\xe9\n\xff\x00\n")
+    assert call(tool, "view").splitlines()[1] == "     1\tcaf\xe9"
+    call(tool, "str_replace", old_str="caf\xe9", new_str="th\xe9")
+    assert sandbox.read_file("/testbed/a.txt") == b"th\xe9\n\xff\x00\n"
+    seen = call(tool, "str_replace", old_str="th\xe9", new_str="\u20ac")
+    assert seen.startswith("Ran into 'latin-1' codec can't encode character") and seen.endswith("while trying to write to /testbed/a.txt")
+    assert sandbox.read_file("/testbed/a.txt") == b"th\xe9\n\xff\x00\n"
+
+
+def test_a_failure_of_the_machinery_passes_through(sandbox: FolderSandbox) -> None:
+    class Broken(FolderSandbox):
+        def read_file(self, path: str) -> bytes:
+            raise SandboxError("the daemon is down")
+
+    (sandbox.root / "other").mkdir()
+    with pytest.raises(SandboxError, match="daemon"):
+        call(EditTool(Broken(sandbox.root / "other")), "view")
+
+
+def test_ten_megabytes_are_edited(tmp_path: Path) -> None:
+    class Large(FolderSandbox):
+        limit = 20_000_000
+
+    sandbox = Large(tmp_path)
+    tool = put(sandbox, "0123456\t\r\n" * 1_000_000 + "end\r\n", "/testbed/big.py")
+    assert "\n1000001\tEND\n" in call(tool, "str_replace", "/testbed/big.py", old_str="end", new_str="END")
+    assert sandbox.read_file("/testbed/big.py").endswith(b"0123456\t\r\nEND\r\n")
+
+
+def test_a_long_python_file_is_abbreviated(sandbox: FolderSandbox) -> None:
+    body = "".join(f"    x{number} = {number}\n" for number in range(1500))
+    tool = put(sandbox, f"import os\n\n\ndef long():\n{body}\n\ndef short():\n    return 1\n", "/testbed/a.py")
+    head, *lines, tail = call(tool, "view", "/testbed/a.py").splitlines()
+    assert head.startswith("<NOTE>This file is too large to display entirely.") and tail.startswith("<IMPORTANT><NOTE>The above file has been abbreviated.")
+    assert [line.strip() for line in lines] == [
+        *["1 import os", "2", "3", "4 def long():", "5 ... eliding lines 5-1504 ..."],
+        *["1505", "1506", "1507 def short():", "1508     return 1"],
+    ]
+    call(tool, "insert", "/testbed/a.py", insert_line="1508", new_str='"""open string')
+    assert call(tool, "view", "/testbed/a.py").startswith("Here's the result of running `cat -n` on /testbed/a.py:\n     1\timport os\n")
+
+
+CONTENTS = st.one_of(st.binary(), st.text(alphabet=st.sampled_from("ab\t\r\n\x0c\u2028\xe9")).map(lambda text: text.encode()))
+
+
+@given(CONTENTS)
+def test_reading_and_writing_loses_no_byte(content: bytes) -> None:
+    text = FileText.of(content)
+    assert text.text.encode(text.encoding) == content
+    assert "\r" not in text.shown
+
+
+LINES = st.lists(st.text(alphabet="ab\t", max_size=3), min_size=1, max_size=6)
+
+
+@given(LINES, st.sampled_from(["\n", "\r\n", "\r"]), LINES, st.data())
+def test_an_edit_changes_its_lines_only(lines: list[str], end: str, new: list[str], data: st.DataObject) -> None:
+    text = FileText.of(end.join(lines).encode())
+    first = data.draw(st.integers(0, len(lines) - 1))
+    last = data.draw(st.integers(first, len(lines) - 1))
+    if len(lines) > 1:
+        assert text.with_lines(first, last, new).text == end.join([*lines[:first], *new, *lines[last + 1 :]])
+        assert text.with_inserted(first, new).text == end.join([*lines[:first], *new, *lines[first:]])
+        assert text.with_inserted(len(lines), new).text == end.join([*lines, *new])
+
+
 # --- against the recordings ---------------------------------------------------------------------------------------------------------------
 
 
