@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Literal, overload
 
+from srl_envs.commands import scored_text
 from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message, PromptSettings, step_messages
+from srl_envs.prompts import Message, PromptSettings, step_messages, swe_step_messages
 
 Targets = Literal["all_but_last", "all"]
 """Which steps of a trajectory are targets: the paper's first ``N-1``, or all ``N``."""
@@ -59,7 +60,8 @@ class Trajectory:
         preamble: Text of the solution before the first step, verbatim.
         tail: Text of the solution after the last step, verbatim.
         domain: Which prompt and which environment fit: ``"math"``, ``"swe"`` or ``"steps"`` (anything else).
-        metadata: What else the source says about it (kind of problem, origin), for the reader's use only.
+        metadata: What else the source says about it (kind of problem, origin), for the reader's use. In ``"swe"`` ``grammar`` names the one of
+            :data:`srl_envs.commands.GRAMMARS` in which the actions are written; without it ``"xml"``.
     """
 
     id: str
@@ -70,6 +72,11 @@ class Trajectory:
     tail: str = ""
     domain: str = "math"
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def grammar(self) -> str:
+        """How actions of the domain ``"swe"`` are written: a name of :data:`srl_envs.commands.GRAMMARS`."""
+        return str(self.metadata.get("grammar", "xml"))
 
     @property
     def solution(self) -> str:
@@ -112,14 +119,21 @@ class StepInstance:
     def expert_action(self) -> str:
         """The text that the model's action is compared with.
 
-        What the prompt already shows is not asked for again: with the title hint on, a step's heading is left out.
+        What the prompt already shows is not asked for again: with the title hint on, a step's heading is left out. In the domain ``"swe"``
+        it is the command, or what ``settings.scored`` says of it: the model's action must go through the same
+        :func:`~srl_envs.commands.scored_text`.
         """
+        if self.trajectory.domain == "swe":
+            return scored_text(self.step.action, self.trajectory.grammar, self.settings.scored)
         return self.step.action if self.settings.title_hint else self.step.text
 
     @property
     def messages(self) -> list[Message]:
         """The chat messages (system, user) that ask for this step."""
         steps = self.trajectory.steps
+        if self.trajectory.domain == "swe":
+            turns = [(step.action, step.observation) for step in steps[: self.index]]
+            return swe_step_messages(self.trajectory.prompt, turns, self.settings, grammar=self.trajectory.grammar)
         return step_messages(self.trajectory.prompt, [step.text for step in steps[: self.index]], title=self.title, settings=self.settings)
 
 
