@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -47,6 +46,7 @@ class EditTool:
     * Line ends, tabs and bytes outside an edit stay as they are; that tool rewrites the whole file with line feeds and without tabs. Text shown
       with its tabs expanded still matches; then the lines that it touches lose their tabs.
     * A folder is listed in sorted order; the recorded order is that of the file system.
+    * A failure's message, which repeats what was asked for, is clipped as files are.
     * Of several occurrences of an ``old_str`` of many lines the first lines are named; that tool names none.
     * An undo history is really kept. Undoing a ``create`` leaves the file as created.
     * A Python file that cannot be split into tokens is shown from its start and clipped, as a long file of another kind is. (One of six recordings
@@ -76,7 +76,7 @@ class EditTool:
         try:
             return self._run(arguments).rstrip()
         except _WrongCallError as error:
-            return str(error)
+            return _clipped(str(error))
 
     def _run(self, arguments: Mapping[str, str]) -> str:
         command = arguments.get("command")
@@ -113,7 +113,10 @@ class EditTool:
         return _numbered(text.shown, str(path))
 
     def _view_folder(self, path: PurePosixPath) -> str:
-        folder, *entries = self._sandbox.list_files(str(path), depth=2)
+        try:
+            folder, *entries = self._sandbox.list_files(str(path), depth=2)
+        except SandboxFileError as error:
+            raise _WrongCallError(f"Ran into {error} while trying to read {path}") from error
         below = (entry.removeprefix(folder).rstrip("/") for entry in entries)
         shown = [str(path / name) for name in below if not any(part.startswith(".") for part in name.split("/"))]
         return "\n".join([f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:", str(path), *shown])
@@ -134,16 +137,17 @@ class EditTool:
         shown = text.shown
         if old not in shown:  # the model copied what it was shown, where tabs are spaces
             shown, old, new = shown.expandtabs(), old.expandtabs(), new.expandtabs()
-        starts = _occurrences(old, shown)
-        if not starts:
+        occurrences = shown.count(old)
+        if not occurrences:
             raise _WrongCallError(f"No replacement was performed, old_str `{old}` did not appear verbatim in {path}.")
-        if len(starts) > 1:
-            numbers = _line_numbers(starts, shown)
+        if occurrences > 1:
+            numbers = _lines_with(old, shown)
             raise _WrongCallError(f"No replacement was performed. Multiple occurrences of old_str `{old}` in lines {numbers}. Please ensure it is unique")
         if new == old:
             raise _WrongCallError(f"No replacement was performed, old_str `{old}` is the same as new_str `{new}`.")
 
-        start, stop = starts[0], starts[0] + len(old)
+        start = shown.index(old)
+        stop = start + len(old)
         row = shown.count("\n", 0, start)
         line_start, line_stop = shown.rfind("\n", 0, start) + 1, shown.find("\n", stop)
         rest = shown[stop:] if line_stop < 0 else shown[stop:line_stop]
@@ -267,14 +271,16 @@ def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _occurrences(wanted: str, text: str) -> list[int]:
-    return [match.start() for match in re.finditer(re.escape(wanted), text)]
-
-
-def _line_numbers(positions: list[int], text: str) -> list[int]:
-    """The numbers of the lines in which some positions, given in order, lie; each line once."""
-    numbers = accumulate(text.count("\n", start, stop) for start, stop in pairwise([0, *positions]))
-    return sorted({1 + number for number in numbers})
+def _lines_with(wanted: str, text: str) -> list[int]:
+    """The numbers of the lines in which an occurrence begins."""
+    numbers, number, position = [], 1, 0
+    start = text.find(wanted)
+    while start >= 0:
+        number += text.count("\n", position, start)
+        numbers.append(number)
+        position, line_end = start, text.find("\n", start)
+        start = text.find(wanted, line_end + 1) if line_end >= 0 else -1
+    return numbers
 
 
 def _encoded(text: str, encoding: str, path: PurePosixPath) -> bytes:

@@ -73,7 +73,7 @@ def function_bodies(source: str) -> list[tuple[int, int]]:
                     one_line_body, after_colon = token.start[0], False
                 elif at_start and token.string != "async":
                     at_start, in_header = False, token.string == "def"
-                elif in_header:
+                elif in_header and token.type == tokenize.OP:
                     brackets += (token.string in "([{") - (token.string in ")]}")
                     if token.string == ":" and brackets == 0:
                         in_header, after_colon = False, True

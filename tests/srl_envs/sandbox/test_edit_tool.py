@@ -321,14 +321,13 @@ def test_a_failure_of_the_machinery_passes_through(sandbox: FolderSandbox) -> No
         call(EditTool(Broken(sandbox.root / "other")), "view")
 
 
-def test_ten_megabytes_are_edited(tmp_path: Path) -> None:
-    class Large(FolderSandbox):
-        limit = 20_000_000
-
-    sandbox = Large(tmp_path)
-    tool = put(sandbox, "0123456\t\r\n" * 1_000_000 + "end\r\n", "/testbed/big.py")
-    assert "\n1000001\tEND\n" in call(tool, "str_replace", "/testbed/big.py", old_str="end", new_str="END")
+def test_a_large_file_is_edited(sandbox: FolderSandbox) -> None:
+    tool = put(sandbox, "0123456\t\r\n" * 190_000 + "end\r\n", "/testbed/big.py")
+    assert "\n190001\tEND\n" in call(tool, "str_replace", "/testbed/big.py", old_str="end", new_str="END")
     assert sandbox.read_file("/testbed/big.py").endswith(b"0123456\t\r\nEND\r\n")
+    for often in ["", "0"]:
+        seen = call(tool, "str_replace", "/testbed/big.py", old_str=often, new_str="x")
+        assert seen.startswith(f"No replacement was performed. Multiple occurrences of old_str `{often}` in lines [1, 2, 3,") and MARK in seen
 
 
 def test_a_long_python_file_is_abbreviated(sandbox: FolderSandbox) -> None:

@@ -31,7 +31,7 @@ def bodies(source: str) -> list[tuple[int, int]]:
         ("def f():\n    if a:\n        b\n\n\nx = 1\n", [(2, 3)]),
         ('def f():\n    """Two\n    lines."""\n', [(2, 3)]),
         ("if True:\n\tdef f():\n\t\ta\n", [(3, 3)]),
-        ("def f():\r\n    a\r\n", [(2, 2)]),
+        ("def f(a=f'(:{x}'):\n    a\n", [(2, 2)]),
         ("x = {'def': 1}\nprint 'Python 2'\n", []),
         ("", []),
     ],
