@@ -49,11 +49,11 @@ class EditTool:
     * A failure's message, which repeats what was asked for, is clipped as files are.
     * Of several occurrences of an ``old_str`` of many lines the first lines are named; that tool names none.
     * An undo history is really kept. Undoing a ``create`` leaves the file as created.
-    * A Python file that cannot be split into tokens is shown from its start and clipped, as a long file of another kind is. (One of six recordings
-      shows every long Python file so: its image lacked the parser.)
+    * A Python file that cannot be split into tokens is shown from its start and clipped, as a long file of another kind is. (One of the six
+      recordings shows a long Python file so, whatever kept that tool from an outline there.)
 
-    The recordings hold no failed call. Messages of failures are worded as in SWE-agent 1.0; the ``view_range`` or ``insert_line`` that is no number,
-    which there ends in a usage text, is told as one out of range.
+    The recordings hold no failed call, no ``insert`` and no ``undo_edit``: these are worded as in SWE-agent 1.0. Arguments that are missing or no
+    numbers, which there may end in a usage text, are told in the tool's own words for wrong values.
 
     Args:
         sandbox: Whose files are shown and edited. After its ``reset`` take a new tool: the history is of the files before.
