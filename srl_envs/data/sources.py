@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from srl_envs.data import gsm8k, numbered, s1k
+from srl_envs.data import gsm8k, mini_swe_agent, numbered, s1k, swe_smith
 from srl_envs.data.jsonl import load_jsonl
 from srl_envs.data.rows import read_rows
 from srl_envs.data.splits import split_by_question
@@ -16,11 +16,12 @@ from srl_envs.trajectory import Trajectory, TrajectorySet
 
 Split = Literal["train", "validation", "test"]
 
-SOURCES = ("builtin", "s1k", "gsm8k", "numbered", "jsonl")
+SOURCES = ("builtin", "builtin_swe", "s1k", "gsm8k", "numbered", "swe_smith", "mini_swe_agent", "jsonl")
 """Names of sources; a hub name of one of them, or the path of a ``.jsonl`` in our schema, serves as well."""
 
-_ROW_SOURCES = {"s1k": s1k, "gsm8k": gsm8k, "numbered": numbered}
+_ROW_SOURCES = {"s1k": s1k, "gsm8k": gsm8k, "numbered": numbered, "swe_smith": swe_smith, "mini_swe_agent": mini_swe_agent}
 _HUB_NAMES = {module.HUB_NAME: name for name, module in _ROW_SOURCES.items() if module.HUB_NAME}
+_BUILTIN_SWE = Path(__file__).parent / "swe_tasks" / "trajectories.jsonl"
 
 
 def load_trajectories(
@@ -32,18 +33,24 @@ def load_trajectories(
     held_out: int = 60,
     seed: int = 0,
     count: int = 2000,
+    hub_split: str = "xml",
+    resolved_only: bool = True,
 ) -> TrajectorySet:
     """Load expert solutions.
 
     Args:
-        source: ``"builtin"`` (generated word problems: no file, no network), ``"s1k"``, ``"gsm8k"``, ``"numbered"``, ``"jsonl"``, a hub name of one
-            of these, or the path of a ``.jsonl`` in our schema.
-        path: A local file or folder of the source; None reads the hub (``"jsonl"`` needs a path, ``"builtin"`` takes none).
+        source: ``"builtin"`` (generated word problems) or ``"builtin_swe"`` (solved tasks of software engineering): no file, no network. ``"s1k"``,
+            ``"gsm8k"``, ``"numbered"``, ``"swe_smith"``, ``"mini_swe_agent"``, ``"jsonl"``, a hub name of one of these, or the path of a ``.jsonl`` in
+            our schema.
+        path: A local file or folder of the source; None reads the hub (``"jsonl"``, ``"numbered"`` and ``"mini_swe_agent"`` need a path, the
+            built-in ones take none).
         split: None gives everything that trains. ``"train"`` and ``"validation"`` part it by question; ``"test"`` is the source's own test set.
         limit: At most this many trajectories; None gives all.
         held_out: How many distinct questions are the validation split (the paper: 60).
         seed: Decides which, and what ``"builtin"`` generates.
         count: How many problems ``"builtin"`` generates.
+        hub_split: Which spelling of ``"swe_smith"`` is read: ``"xml"``, ``"tool"`` or ``"ticks"``; of a local folder, the file of that name.
+        resolved_only: Leave out the failed runs of ``"swe_smith"`` and ``"mini_swe_agent"``.
 
     Returns:
         The trajectories, and how many rows were left out, by reason.
@@ -56,9 +63,11 @@ def load_trajectories(
         raise ConfigError(f"split is {split!r}: use 'train', 'validation', 'test' or None.")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
+    if hub_split not in swe_smith.HUB_SPLITS:
+        raise ConfigError(f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, swe_smith.HUB_SPLITS))}.")
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
-    trajectories = list(_read(name, path, split, seed, count, rejected))
+    trajectories = list(_read(name, path, split, seed, count, hub_split, resolved_only, rejected))
     if not trajectories:
         reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
         raise DataError(f"{source}: none of {rejected.total()} rows is usable ({reasons}). Is it a data set of the kind {name!r}?")
@@ -81,18 +90,26 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     return name, None if path is None else Path(path).expanduser()
 
 
-def _read(name: str, path: Path | None, split: Split | None, seed: int, count: int, rejected: Counter[str]) -> Iterable[Trajectory]:
-    file_split = "test" if split == "test" else "train"
+def _read(
+    name: str, path: Path | None, split: Split | None, seed: int, count: int, hub_split: str, resolved_only: bool, rejected: Counter[str]
+) -> Iterable[Trajectory]:
     if split == "test" and name != "gsm8k":
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")
     if name == "builtin":
         from srl_envs.data.procedural import generate  # reads its templates: only when they are wanted
 
         return generate(count, seed)
+    if name == "builtin_swe":
+        return load_jsonl(_BUILTIN_SWE)
     if name == "jsonl":
         assert path is not None
         return load_jsonl(path)
     module = _ROW_SOURCES[name]
+    file_split = hub_split if name == "swe_smith" else "test" if split == "test" else "train"
     rows: Iterable[Mapping[str, Any]] = read_rows(name, module.HUB_NAME, path, file_split)
+    if name == "swe_smith":
+        return swe_smith.read(rows, rejected, resolved_only)
+    if name == "mini_swe_agent":
+        return mini_swe_agent.read(rows, rejected, resolved_only)
     trajectories: Iterable[Trajectory] = module.read(rows, rejected)
     return trajectories

@@ -1,0 +1,33 @@
+"""SWE-smith's trajectories: SWE-agent solving synthetic bugs in real repositories, in three spellings of the same runs.
+
+The splits ``xml``, ``tool`` and ``ticks`` have columns ``messages`` (a list, or the JSON of one), ``instance_id``, ``resolved``, ``model``, ``traj_id``
+and ``patch``. Which grammar a row has is told from its messages, so that a local file may be of any split. The column ``patch`` is not read: it is
+empty or of another repository in some rows. Actions are the commands in their canonical text, observations lack the prefix ``OBSERVATION:``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from srl_envs.data.agent_turns import read_conversations
+from srl_envs.trajectory import Trajectory
+
+HUB_NAME = "SWE-bench/SWE-smith-trajectories"
+HUB_SPLITS = ("xml", "tool", "ticks")
+
+_PREFIX = re.compile(r"\A(?:OBSERVATION|Observation):[ \n]?")
+
+
+def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True) -> Iterable[Trajectory]:
+    """Rows -> trajectories; what is left out is counted in ``rejected``."""
+    unsolved = _unsolved if resolved_only else lambda row: ""
+    return read_conversations(
+        rows, rejected, unsolved=unsolved, id_columns=("traj_id", "instance_id"), fenced="ticks", observation=lambda text: _PREFIX.sub("", text, count=1)
+    )
+
+
+def _unsolved(row: Mapping[str, Any]) -> str:
+    return "" if row.get("resolved") is True else "not resolved"
