@@ -40,7 +40,7 @@ class PromptSettings:
         system_prompt: The system message; empty sends none.
         history_turns: How many of the latest (command, observation) pairs are shown; 0 shows none. The paper shows 2.
         observation_characters: Longer observations are cut in the middle to this length; None shows all. 8,000 characters are some 2,500 tokens,
-            and 95 % of the observations that SWE-agent's trajectories record are shorter.
+            and 95 % of the observations in a sample of SWE-smith's trajectories are shorter.
         max_prompt_tokens: What the contents of all messages may take together, see :func:`swe_step_messages`; None sets no bound. The marks
             that a chat template adds come on top: allow some 20 tokens for them.
         count_tokens: Counts the tokens of a text, without special tokens; None counts :func:`utf8_bytes`, which no byte-level BPE

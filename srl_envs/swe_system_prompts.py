@@ -36,19 +36,23 @@ COMMAND LINE
 The line is a shell command for bash as it stands, or `str_replace_editor COMMAND PATH` followed by `--ARGUMENT 'VALUE'` for each further argument \
 (`--view_range 1 40`), quoted as in a shell, or `submit`. If the command has a line of backticks itself, use a longer fence."""
 
-_BASH = """There is one tool, the shell. To hand in the changes once the issue is solved, start a command with \
-`echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`.
+_SHELL_ONLY = """There is one tool, the shell. To hand in the changes once the issue is solved, start a command with \
+`echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`."""
 
-Format:
+_BASH = """Format:
 ```bash
 SHELL COMMAND
 ```
 If the command has a line of backticks itself, use a longer fence."""
 
+_BASH_TOOL = """Format: one JSON object,
+{"name": "bash", "arguments": {"command": "SHELL COMMAND"}}"""
+
 SWE_SYSTEM_PROMPTS: Mapping[str, str] = {
     "xml": "\n\n".join((_TASK, _TOOLS, _XML)),
     "tool": "\n\n".join((_TASK, _TOOLS, _TOOL_CALL)),
     "ticks": "\n\n".join((_TASK, _TOOLS, _TICKS)),
-    "bash": "\n\n".join((_TASK, _BASH)),
+    "bash": "\n\n".join((_TASK, _SHELL_ONLY, _BASH)),
+    "bash_tool": "\n\n".join((_TASK, _SHELL_ONLY, _BASH_TOOL)),
 }
 """By the name of the grammar (:data:`srl_envs.commands.GRAMMARS`)."""

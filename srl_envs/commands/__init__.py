@@ -12,15 +12,17 @@ from srl_envs.commands.tool_call import ToolCalls
 from srl_envs.commands.xml import XmlFunctionCalls
 from srl_envs.errors import ConfigError
 
-TOOL_CALLS = ToolCalls()
+TOOL_CALLS: Mapping[str, ToolCalls] = {"tool": ToolCalls("tool"), "bash_tool": ToolCalls("bash_tool")}
+"""Those of :data:`GRAMMARS` that read the entries of a chat message's ``tool_calls``, too."""
 
 GRAMMARS: Mapping[str, Grammar] = {
     "xml": XmlFunctionCalls(),
-    "tool": TOOL_CALLS,
+    "tool": TOOL_CALLS["tool"],
     "ticks": FencedBlocks("ticks"),
     "bash": FencedBlocks("bash"),
+    "bash_tool": TOOL_CALLS["bash_tool"],
 }
-"""By name: SWE-smith's three splits, and mini-swe-agent's fenced bash."""
+"""By name: SWE-smith's three splits, then mini-swe-agent's fenced bash (version 1) and tool calls (version 2)."""
 
 __all__ = ["GRAMMARS", "SUBMIT_MARKERS", "TOOLS", "TOOL_CALLS", "Command", "CommandError", "Grammar", "Scored", "Tool", "grammar_named", "scored_text"]
 

@@ -2,8 +2,9 @@
 
     {"name": "str_replace_editor", "arguments": {"command": "view", "path": "/testbed/setup.py", "view_range": [1, 40]}}
 
-* This is the canonical text. OpenAI's form (``{"type": "function", "function": {"name": ..., "arguments": "<JSON>"}}``) and tags around the object
-  (``<tool_call>``) are read as well.
+* This is the canonical text. OpenAI's form (``{"type": "function", "function": {"name": ..., "arguments": "<JSON>"}}``) and tags around the
+  object (``<tool_call>``) are read as well.
+* ``tool`` has all tools, ``bash_tool`` only ``bash``, as in mini-swe-agent.
 * A text must hold exactly one call, as SWE-agent asks for; a message may carry more, each of which :meth:`ToolCalls.of_call` reads.
 * Lists and numbers become text in a :class:`~srl_envs.commands.Command` (``"[1, 40]"``) and are lists and numbers again in its canonical text.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from srl_envs.commands.command import TOOLS, Command, CommandError, Grammar
 
@@ -23,10 +24,14 @@ _DECODER = json.JSONDecoder()
 
 
 class ToolCalls(Grammar):
-    """See the module."""
+    """See the module.
 
-    def __init__(self) -> None:
-        super().__init__("tool", TOOLS)
+    Args:
+        name: ``"tool"`` (SWE-agent) or ``"bash_tool"`` (mini-swe-agent).
+    """
+
+    def __init__(self, name: Literal["tool", "bash_tool"]) -> None:
+        super().__init__(name, {"bash": TOOLS["bash"]} if name == "bash_tool" else TOOLS)
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""

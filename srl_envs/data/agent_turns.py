@@ -29,6 +29,7 @@ def read_conversations(
     unsolved: Callable[[Mapping[str, Any]], str],
     id_columns: tuple[str, ...],
     fenced: str,
+    tool_calls: str,
     observation: Callable[[str], str] = str,
     parallel: bool = False,
 ) -> Iterator[Trajectory]:
@@ -40,6 +41,7 @@ def read_conversations(
         unsolved: Why a row is to be left out; empty if it is not.
         id_columns: The first of these that a row has is the trajectory's id, with a count where it comes again.
         fenced: The grammar of a row that has neither tool calls nor XML.
+        tool_calls: The grammar of a row that has tool calls.
         observation: See :func:`steps_of`, as ``parallel``.
         parallel: See there.
     """
@@ -50,7 +52,7 @@ def read_conversations(
         if reason := unsolved(row) or ("no messages" if messages is None else "" if issue else "no issue"):
             rejected[reason] += 1
             continue
-        grammar = grammar_of(messages or [], fenced)
+        grammar = grammar_of(messages or [], fenced, tool_calls)
         steps, skipped = steps_of(messages or [], grammar, observation, parallel)
         if not steps:
             rejected["no command"] += 1
@@ -90,11 +92,11 @@ def task_of(messages: list[Message]) -> tuple[str, str]:
     return (issue[1] if issue else task.strip()), (workdir[1] if workdir else "/testbed")
 
 
-def grammar_of(messages: list[Message], fenced: str) -> str:
-    """The grammar in which most turns are written; ``fenced`` names the one if it is neither tool calls nor XML."""
+def grammar_of(messages: list[Message], fenced: str, tool_calls: str) -> str:
+    """The grammar in which most turns are written: XML, or the one that the agent has for its tool calls, or else for its fenced blocks."""
     turns = [message for message in messages if message.get("role") == "assistant"]
     if any(message.get("tool_calls") for message in turns):
-        return "tool"
+        return tool_calls
     return "xml" if sum("<function=" in text_of(message) for message in turns) * 2 > len(turns) else fenced
 
 
@@ -141,12 +143,12 @@ def _turns(messages: list[Message]) -> Iterator[tuple[Message, list[Message]]]:
 
 def _commands(turn: Message, grammar: str, parallel: bool) -> tuple[str, list[Command]]:
     calls = turn.get("tool_calls")
-    if grammar != "tool" or not isinstance(calls, list) or not calls:
+    if grammar not in TOOL_CALLS or not isinstance(calls, list) or not calls:
         thought, command = GRAMMARS[grammar].split(text_of(turn))
         return thought, [command]
     if len(calls) > 1 and not parallel:
         raise CommandError("several commands", f"There are {len(calls)} tool calls.")
-    return text_of(turn).strip(), [TOOL_CALLS.of_call(call) for call in calls]
+    return text_of(turn).strip(), [TOOL_CALLS[grammar].of_call(call) for call in calls]
 
 
 def _observations(turn: Message, replies: list[Message], count: int) -> list[str]:

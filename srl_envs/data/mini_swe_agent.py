@@ -21,7 +21,7 @@ HUB_NAME = ""
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True) -> Iterable[Trajectory]:
     """Rows -> trajectories; what is left out is counted in ``rejected``."""
     unsolved = _unsolved if resolved_only else lambda row: ""
-    return read_conversations(rows, rejected, unsolved=unsolved, id_columns=("instance_id",), fenced="bash", parallel=True)
+    return read_conversations(rows, rejected, unsolved=unsolved, id_columns=("instance_id",), fenced="bash", tool_calls="bash_tool", parallel=True)
 
 
 def _unsolved(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from srl_envs.trajectory import Trajectory, TrajectorySet
 
 Split = Literal["train", "validation", "test"]
 
-SOURCES = ("builtin", "builtin_swe", "s1k", "gsm8k", "numbered", "swe_smith", "mini_swe_agent", "jsonl")
+SOURCES = ("builtin", "s1k", "gsm8k", "numbered", "builtin_swe", "swe_smith", "mini_swe_agent", "jsonl")
 """Names of sources; a hub name of one of them, or the path of a ``.jsonl`` in our schema, serves as well."""
 
 _ROW_SOURCES = {"s1k": s1k, "gsm8k": gsm8k, "numbered": numbered, "swe_smith": swe_smith, "mini_swe_agent": mini_swe_agent}

@@ -25,7 +25,13 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_onl
     """Rows -> trajectories; what is left out is counted in ``rejected``."""
     unsolved = _unsolved if resolved_only else lambda row: ""
     return read_conversations(
-        rows, rejected, unsolved=unsolved, id_columns=("traj_id", "instance_id"), fenced="ticks", observation=lambda text: _PREFIX.sub("", text, count=1)
+        rows,
+        rejected,
+        unsolved=unsolved,
+        id_columns=("traj_id", "instance_id"),
+        fenced="ticks",
+        tool_calls="tool",
+        observation=lambda text: _PREFIX.sub("", text, count=1),
     )
 
 

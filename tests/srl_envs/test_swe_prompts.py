@@ -50,7 +50,7 @@ def test_each_grammar_has_its_system_prompt(grammar: str) -> None:
     assert system == {"role": "system", "content": SWE_SYSTEM_PROMPTS[grammar]}
     assert "<think> </think>" in system["content"]
     assert "exactly one command" in system["content"]
-    assert ("str_replace_editor" in system["content"]) == (grammar != "bash")
+    assert ("str_replace_editor" in system["content"]) == ("str_replace_editor" in GRAMMARS[grammar].tools)
     own = PromptSettings(swe_system_prompt="Own.")
     assert swe_step_messages("It fails.", [], own, grammar=grammar)[0]["content"] == "Own."
     assert [message["role"] for message in swe_step_messages("It fails.", [], PromptSettings(swe_system_prompt=""), grammar=grammar)] == ["user"]

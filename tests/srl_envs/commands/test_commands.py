@@ -118,8 +118,9 @@ def test_a_command_goes_from_one_grammar_to_another() -> None:
     )
     assert json.loads(texts["tool"]) == {"name": "str_replace_editor", "arguments": dict(command.arguments)}
     assert {(c := GRAMMARS[name].parse(text)).tool: dict(c.arguments) for name, text in texts.items()} == {command.tool: dict(command.arguments)}
-    with pytest.raises(CommandError, match="no tool 'str_replace_editor'"):
-        GRAMMARS["bash"].render(command)
+    for name in ("bash", "bash_tool"):
+        with pytest.raises(CommandError, match="no tool 'str_replace_editor'"):
+            GRAMMARS[name].render(command)
 
 
 @pytest.mark.parametrize(
@@ -146,20 +147,20 @@ def test_scored_text() -> None:
     assert scored_text(f"Prose.\n\n{text}\nMore.", "xml") == text
     assert scored_text(f"Prose.\n\n{text}", "xml", "arguments") == "bash\nls -l"
     assert scored_text("just prose", "xml", "arguments") == "just prose"
-    with pytest.raises(ConfigError, match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash'"):
+    with pytest.raises(ConfigError, match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash', 'bash_tool'"):
         scored_text("x", "yaml")
 
 
 def test_openai_tool_calls() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "str_replace_editor", "arguments": '{"command": "view", "path": "/a", "view_range": [1, 9]}'}}
-    command = TOOL_CALLS.of_call(call)
+    command = TOOL_CALLS["tool"].of_call(call)
     assert command.arguments == {"command": "view", "path": "/a", "view_range": "[1, 9]"}
     assert command.text == '{"name": "str_replace_editor", "arguments": {"command": "view", "path": "/a", "view_range": [1, 9]}}'
     for text in (json.dumps(call), f"<tool_call>\n{json.dumps(call['function'])}\n</tool_call>"):
-        assert TOOL_CALLS.parse(f"Now view it.\n{text}") == command
+        assert TOOL_CALLS["tool"].parse(f"Now view it.\n{text}") == command
     for wrong in (None, [], {"function": {"name": 5}}, {"function": {"name": "bash", "arguments": "{"}}, {"function": {"name": "bash", "arguments": "[]"}}):
         with pytest.raises(CommandError) as caught:
-            TOOL_CALLS.of_call(wrong)
+            TOOL_CALLS["tool"].of_call(wrong)
         assert caught.value.reason == "malformed"
 
 

@@ -139,13 +139,13 @@ def test_version_1_of_mini_swe_agent(tmp_path: Path) -> None:
 
 def test_each_of_several_tool_calls_of_version_2_is_a_step_with_its_own_answer(tmp_path: Path) -> None:
     (trajectory,) = load(tmp_path, [mini(2)], "mini_swe_agent")
-    assert trajectory.metadata["grammar"] == "tool"
+    assert trajectory.metadata["grammar"] == "bash_tool"
     assert [(step.thought, step.observation) for step in trajectory.steps] == [
         ("Look.", "<output>a.py</output>"),
         ("", "<output>/testbed</output>"),
         ("", "diff --git"),
     ]
-    assert GRAMMARS["tool"].parse(trajectory.steps[1].action).arguments == {"command": "pwd"}
+    assert GRAMMARS["bash_tool"].parse(trajectory.steps[1].action).arguments == {"command": "pwd"}
 
 
 def test_swe_agent_runs_no_turn_with_several_tool_calls(tmp_path: Path) -> None:
