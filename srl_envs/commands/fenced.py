@@ -7,8 +7,8 @@ r"""Commands in a fenced block: SWE-agent's ``ticks`` and mini-swe-agent's ``bas
 * ``bash``: a line of three backticks and ``bash`` opens a command, and there must be exactly one, as mini-swe-agent asks for; other blocks are prose.
 * ``ticks``: any fence opens a block, and the last block counts, as in SWE-agent. It holds a shell command, ``submit``, or ``str_replace_editor`` with its
   arguments in shell quotes (``--old_str '...'``).
-* A fence stands alone at the start of its line. Inside a command, a fence in a heredoc is text, and a fence with a language opens a block that the
-  next bare fence closes.
+* A fence stands alone at the start of its line. Inside a command, a fence in a heredoc or in a quoted value of ``str_replace_editor`` is text, and
+  a fence with a language opens a block that the next bare fence closes.
 * Canonically the fence is longer than any run of backticks that starts a line of the command (Markdown's own rule), so that every command can be written.
 * The newlines beside the fences are scaffold (``\r\n`` where the opening line ends so), all others belong to the command.
 """
@@ -25,6 +25,7 @@ from srl_envs.commands.command import TOOLS, CommandError, Grammar
 _FENCE = re.compile(r"(`{3,})([^\s`]*)[ \t]*\r?")
 _TICKS = re.compile(r"^`{3,}", re.MULTILINE)
 _INTEGER = re.compile(r"-?\d+")
+_MARK = {"": re.compile(r"\\.|['\"]"), "'": re.compile("'"), '"': re.compile(r'\\.|"')}
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\1")
 
 
@@ -65,15 +66,17 @@ def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
     last_fence = max((number for number, line in enumerate(lines) if (fence := _FENCE.fullmatch(line)) and not fence[2]), default=-1)
     last_line_of = {line.strip(): number for number, line in enumerate(lines[: last_fence + 1])}  # where a heredoc may end
     opened: tuple[int, int, re.Match[str]] | None = None  # offset, line number, fence
-    inner, heredocs, offset = 0, list[str](), 0
+    inner, heredocs, quote, offset = 0, list[str](), "", 0
     for number, line in enumerate(lines):
         fence = _FENCE.fullmatch(line)
         if opened is None:
             if fence is not None and language in ("", fence[2]):
-                opened, inner, heredocs = (offset, number, fence), 0, []
+                opened, inner, heredocs, quote = (offset, number, fence), 0, [], ""
         elif heredocs:
             if line.strip() == heredocs[0]:
                 heredocs.pop(0)
+        elif quote:
+            quote = _open_quote(line, quote)
         elif fence is not None and len(fence[1]) >= len(opened[2][1]):
             if fence[2]:
                 inner += 1
@@ -82,11 +85,23 @@ def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
             else:
                 yield opened[0], _contents(lines[opened[1] + 1 : number], crlf=opened[2][0].endswith("\r"))
                 opened = None
+        elif not language and lines[opened[1] + 1].startswith("str_replace_editor "):
+            quote = _open_quote(line, "")
         else:  # a heredoc that is never ended is none: it would hide the closing fence
             heredocs = [match[2] for match in _HEREDOC.finditer(line) if last_line_of.get(match[2], -1) > number]
         offset += len(line) + 1
     if opened is not None:
         yield opened[0], None
+
+
+def _open_quote(line: str, quote: str) -> str:
+    """The shell quote that is open at the end of a line, given the one at its start; empty if there is none."""
+    position = 0
+    while (mark := _MARK[quote].search(line, position)) is not None:
+        position = mark.end()
+        if mark[0] in ("'", '"'):
+            quote = "" if quote else mark[0]
+    return quote
 
 
 def _contents(lines: list[str], crlf: bool) -> str:

@@ -141,10 +141,20 @@ def test_ticks_know_the_other_tools() -> None:
     assert command.text == "```\nstr_replace_editor view /testbed/a.py --view_range 1 -1\n```"
     command = parse("```\nstr_replace_editor insert /a --new_str '\n  it'\"'\"'s\n' --insert_line 3\n```")
     assert command.arguments == {"command": "insert", "path": "/a", "new_str": "\n  it's\n", "insert_line": "3"}
-    assert reason("ticks", "```\nstr_replace_editor view 'x\n```") == "malformed"
+    assert reason("ticks", "```\nstr_replace_editor view 'x\n```") == "unclosed"
     assert reason("ticks", "```\nstr_replace_editor view /x | head\n```") == "malformed"
     assert reason("ticks", "```\nstr_replace_editor view /x --view_range 1 ';'\n```") == "malformed"
     assert reason("ticks", "```\nstr_replace_editor view\n```") == "missing argument"
+    assert reason("ticks", "```\nstr_replace_editor view /x\\\n```") == "malformed"
+
+
+@pytest.mark.parametrize("quoted", ["'a\\\n```\nb\n```\n'", '"a \\" it\'s\n```\nb\n```python\n"', "'it'\"'\"'s\n```\n'"])
+def test_a_fence_in_a_quoted_value_of_the_editor_is_text(quoted: str) -> None:
+    thought, command = GRAMMARS["ticks"].split(f"See:\n```\nold\n```\n\n```\nstr_replace_editor create /r.md --file_text {quoted}\n```")
+    assert thought == "See:\n```\nold\n```"
+    assert "```" in command.arguments["file_text"]
+    assert command.text.startswith("````\nstr_replace_editor create /r.md --file_text ")
+    assert GRAMMARS["ticks"].parse(command.text) == command
 
 
 def test_hostile_texts_are_read_in_time_that_grows_with_their_length() -> None:
