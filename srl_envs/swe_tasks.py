@@ -29,6 +29,9 @@ from srl_envs.package_index import download_sdist
 _NOT_SOURCE = ("__pycache__", "*.pyc", ".idea", "*.egg-info")
 """Left behind in some archives by the machine that built them; ``.idea`` holds the maintainers' later commit messages."""
 
+_GITIGNORE = "__pycache__/\n*.pyc\n.pytest_cache/\n"
+"""Most projects leave theirs out of the archive; without one, whatever Python compiles would count as a change of the agent's."""
+
 
 @dataclass(frozen=True, slots=True)
 class SweTask:
@@ -52,7 +55,7 @@ class SweTask:
         test_command: Runs the hidden tests in the repository; prints one line a test after pytest's "short test summary info".
         fail_to_pass: Node ids of the tests that fail before the fix and pass after it.
         pass_to_pass: Node ids of the tests in the same files that pass before and after. Ids with white space in them are left out, because
-            parsers of test logs split there.
+            parsers of test logs split there; so are tests with subtests, which versions of pytest report differently.
     """
 
     id: str
@@ -168,6 +171,8 @@ def _sha256(content: bytes) -> str:
 def base_tree(task: SweTask, folder: Path) -> Path:
     """The repository that an agent starts from, made anew in ``folder``: the base release, with its own tests and nothing of the fix.
 
+    It gets a ``.gitignore`` if it has none.
+
     Raises:
         InfrastructureError: See :func:`fetch_sdists`.
         DataError: See :func:`fetch_sdists`.
@@ -177,6 +182,8 @@ def base_tree(task: SweTask, folder: Path) -> Path:
     if target.exists():
         shutil.rmtree(target)
     shutil.copytree(sources.base, target, ignore=shutil.ignore_patterns(*_NOT_SOURCE))
+    if not (target / ".gitignore").exists():
+        (target / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
     return target
 
 

@@ -35,7 +35,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def failed_and_passed(task: SweTask, tree: Path) -> tuple[set[str], set[str]]:
     # Plugins of this project's own environment have no say in the package's tests.
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
     arguments = task.test_command.split()
     assert arguments[0] == "python"
     result = subprocess.run([sys.executable, *arguments[1:]], cwd=tree, env=environment, capture_output=True, text=True)
@@ -60,8 +60,9 @@ def test_hidden_tests_fail_before_the_fix_and_pass_after_it(task: SweTask, relea
     assert failed >= set(task.fail_to_pass)
     assert passed >= set(task.pass_to_pass)
 
-    # A folder of its own: without one, git would look for a repository above the folder for temporary files.
+    # A repository of its own: without one, git would look for one above the folder for temporary files.
     subprocess.run(["git", "init", "-q"], cwd=tree, check=True)
+    assert not subprocess.run(["git", "ls-files", "--others", "--exclude-standard", "*.pyc"], cwd=tree, capture_output=True, check=True).stdout
     subprocess.run(["git", "apply", "--whitespace=nowarn", "-"], cwd=tree, input=patch.encode(), check=True)
     failed, passed = failed_and_passed(task, tree)
     assert passed >= {*task.fail_to_pass, *task.pass_to_pass}
