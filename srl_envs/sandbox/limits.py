@@ -1,0 +1,38 @@
+"""What a sandbox may use, and how closed it is: hardened unless told otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from srl_envs.errors import ConfigError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """Bounds of one sandbox. Each must be positive.
+
+    Attributes:
+        memory_mib: Memory, with no swap beyond it, in MiB.
+        cpus: Processor cores; fractions are allowed.
+        processes: Processes and threads at once.
+        disk_mib: What commands may write in all, in MiB. Watched about once a second, so that a fast writer overshoots by a second's writing.
+        file_mib: Size of a single file, in MiB; also the largest file that :meth:`Sandbox.read_file` gives.
+        open_files: Open files of one process.
+        output_kib: Output kept of one command, in KiB: half of its head, half of its tail.
+    """
+
+    memory_mib: int = 2048
+    cpus: float = 1.0
+    processes: int = 256
+    disk_mib: int = 2048
+    file_mib: int = 512
+    open_files: int = 4096
+    output_kib: int = 256
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not value > 0:
+                raise ConfigError(f"{name} of a sandbox is {value!r}: it must be positive.")

@@ -1,0 +1,122 @@
+"""Who owns a container: labels that name the process, so that what a dead one left can be told from what a living one uses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+
+from srl_envs.sandbox.engine import connect, engine_call
+from srl_envs.sandbox.protocol import SandboxError
+
+LABEL = "srl-envs.sandbox"
+"""Every container of this package carries this label."""
+
+_PLACE, _PID, _STARTED, _RUN = (f"{LABEL}.{name}" for name in ("place", "pid", "started", "run"))
+
+
+def owner_labels() -> dict[str, str]:
+    """Labels of a container that this process is about to create; the first call starts the watcher that outlives the process."""
+    run = _watched(os.getpid())
+    return {LABEL: "1", _PLACE: _place(), _PID: str(os.getpid()), _STARTED: _start_of(os.getpid()) or "", _RUN: run}
+
+
+def prune(client: Any = None) -> list[str]:
+    """Remove the containers whose owner is dead, and no others.
+
+    Owners on another machine, or in another PID namespace, cannot be asked: theirs are left alone.
+
+    Returns:
+        Short ids of what was removed. Two prunes at once do not harm each other.
+
+    Raises:
+        SandboxError: The engine cannot be reached.
+    """
+    client = client or connect()
+    with engine_call("list the sandboxes"):
+        containers = client.api.containers(all=True, filters={"label": LABEL})
+    return [_id for _id in (_removed(client, container["Id"]) for container in containers if _is_orphan(container["Labels"])) if _id]
+
+
+def remove_run(run: str) -> None:
+    """Remove all containers of one run: what the watcher does when its process has ended."""
+    client = connect()
+    with engine_call("list the sandboxes"):
+        containers = client.api.containers(all=True, filters={"label": f"{_RUN}={run}"})
+    for container in containers:
+        _removed(client, container["Id"])
+
+
+def remove_container(client: Any, container: str) -> None:
+    """Remove a container, running or not; one that is gone already, or is going, is fine."""
+    with engine_call("remove a container"):
+        try:
+            client.api.remove_container(container, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # 409: another process is removing it
+                raise
+
+
+def _removed(client: Any, container: str) -> str | None:
+    try:
+        remove_container(client, container)
+    except SandboxError:
+        return None
+    return container[:12]
+
+
+def _is_orphan(labels: Mapping[str, str]) -> bool:
+    if labels.get(_PLACE) != _place() or not labels.get(_PID, "").isdecimal():
+        return False
+    return _start_of(int(labels[_PID])) != labels.get(_STARTED)
+
+
+@lru_cache(maxsize=1)
+def _place() -> str:
+    """Machine (this boot of it) and PID namespace: where a process id means the same process."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    parts = [socket.gethostname()]
+    if boot.exists():
+        parts.append(boot.read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink(namespace))
+    return "/".join(parts)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in a form to compare; None if there is no such process. A reused process id has another start."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:  # no /proc: macOS
+            return subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]  # a zombie is dead; field 22 of proc(5) is the start time
+
+
+@lru_cache(maxsize=1)
+def _watched(pid: int) -> str:
+    """The name of this process's run, once its watcher runs; a forked child (another pid) gets its own."""
+    run = secrets.token_hex(8)
+    subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("watcher.py")), str(pid), run],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in the terminal must not end it
+    )
+    return run
