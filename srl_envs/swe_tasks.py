@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -119,7 +121,7 @@ class Sources:
 def fetch_sdists(task: SweTask, folder: Path) -> Sources:
     """Both source archives of a task, fetched from the package index where ``folder`` does not hold them yet, checked and unpacked.
 
-    Several tasks can share the folder. Nothing of an archive is run.
+    Several tasks can share the folder, and several processes. Nothing of an archive is run.
 
     Raises:
         InfrastructureError: The index cannot be reached or does not have the release.
@@ -139,18 +141,20 @@ def _release(package: str, version: str, sha256: str, folder: Path) -> Path:
         content = download_sdist(package, version)
         if _sha256(content) != sha256:
             raise DataError(f"The archive {archive.name} from the package index has SHA-256 {_sha256(content)}, not {sha256}: it is not the one of the task.")
-        scratch = archive.with_suffix(".part")
+        scratch = archive.with_name(f".{archive.name}.{os.getpid()}.part")
         scratch.write_bytes(content)
         scratch.replace(archive)
     target = folder / name
     if not target.is_dir():
-        scratch_folder = folder / f".{name}.part"
-        shutil.rmtree(scratch_folder, ignore_errors=True)
-        _unpack(archive, scratch_folder)
-        if not (scratch_folder / name).is_dir():
-            raise DataError(f"{archive} does not hold the folder {name}.")
-        (scratch_folder / name).rename(target)
-        shutil.rmtree(scratch_folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as unpacked:
+            _unpack(archive, Path(unpacked))
+            if not (Path(unpacked) / name).is_dir():
+                raise DataError(f"{archive} does not hold the folder {name}.")
+            try:
+                (Path(unpacked) / name).rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster
+                    raise
     return target
 
 

@@ -142,3 +142,11 @@ def test_a_path_out_of_the_repository_is_refused(releases: Path) -> None:
         fixed_test_files(replace(TASKS[0], test_files=("../secret",)), releases)
     with pytest.raises(DataError, match=r"does not hold tests/test_absent\.py"):
         fixed_test_files(replace(TASKS[0], test_files=("tests/test_absent.py",)), releases)
+
+
+def test_processes_can_share_a_folder(releases: Path, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from srl_envs.swe_tasks import *; print(fetch_sdists(load_tasks()[0], Path(sys.argv[1])).base)"
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert {process.communicate()[0].strip() for process in running} == {str(tmp_path / f"parse-{TASKS[0].base_version}")}
+    assert [process.returncode for process in running] == [0] * 4
+    assert not list(tmp_path.glob(".*"))
