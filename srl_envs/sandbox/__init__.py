@@ -1,5 +1,8 @@
 """Sandboxes: where a model's commands run. :class:`Sandbox` is what an environment needs, :class:`DockerSandbox` the one that is built in."""
 
+from srl_envs.sandbox.docker_sandbox import BASE_IMAGE, DockerSandbox
+from srl_envs.sandbox.limits import SandboxLimits
+from srl_envs.sandbox.pool import SandboxPool
 from srl_envs.sandbox.protocol import DamagedRepositoryError, ExecResult, Sandbox, SandboxError, SandboxFileError
 
-__all__ = ["DamagedRepositoryError", "ExecResult", "Sandbox", "SandboxError", "SandboxFileError"]
+__all__ = ["BASE_IMAGE", "DamagedRepositoryError", "DockerSandbox", "ExecResult", "Sandbox", "SandboxError", "SandboxFileError", "SandboxLimits", "SandboxPool"]

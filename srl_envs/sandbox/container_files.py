@@ -58,7 +58,7 @@ def listing(client: Any, container: str, path: str, depth: int) -> list[str]:
     Raises:
         SandboxFileError: No such path.
     """
-    find = 'find "$1" -maxdepth "$2" -type d -print0 && printf "\\0" && find "$1" -maxdepth "$2" ! -type d -print0'
+    find = 'find "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && find "$1" -maxdepth "$2" ! -type d -print0'
     found = execute(client, container, ["sh", "-c", find, "sh", path, str(depth)])
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
@@ -95,7 +95,7 @@ def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.
         archive = io.BytesIO(b"".join(chunks))
     with tarfile.open(fileobj=archive) as tar:
         member = tar.next()
-        file = member and tar.extractfile(member)
+        file = tar.extractfile(member) if member is not None else None
         if member is None or file is None:
             raise SandboxFileError(f"{path} changed while it was read.")
         return member, file.read(), path

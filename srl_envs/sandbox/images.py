@@ -1,0 +1,244 @@
+"""Images for sandboxes: a base from Debian packages, a repository at one commit on top, and the way to the future closed in images of others.
+
+A repository in an image must not hold the answer: no later commits, references, reflogs or packed objects, no remote, no hidden tests. So the
+repository is made anew, with one commit, from the files of the commit alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import IO, Any
+
+import docker.errors
+
+from srl_envs.errors import ConfigError
+from srl_envs.sandbox.container_exec import execute
+from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
+from srl_envs.sandbox.engine import connect, engine_call
+from srl_envs.sandbox.owner import owner_labels, remove_container
+from srl_envs.sandbox.protocol import SandboxError
+
+BASE_PACKAGES = ("bash", "ca-certificates", "git", "patch", "procps", "python-is-python3", "python3", "python3-pytest", "python3-setuptools")
+"""What the base image holds beyond Debian's smallest variant."""
+
+# One commit by nobody at a fixed time, so that the same files give the same commit on every machine.
+_ONE_COMMIT = """
+set -e
+cd "$1"
+if [ -e .git ]; then git -c safe.directory='*' ls-files -z; else find . \\( -type f -o -type l \\) -print0; fi > /tmp/.srl-files
+rm -rf .git
+export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=srl GIT_AUTHOR_EMAIL=srl@localhost GIT_AUTHOR_DATE='2000-01-01T00:00:00Z'
+export GIT_COMMITTER_NAME=srl GIT_COMMITTER_EMAIL=srl@localhost GIT_COMMITTER_DATE='2000-01-01T00:00:00Z'
+git init -q -b main .
+git update-index --add --remove -z --stdin < /tmp/.srl-files
+rm /tmp/.srl-files
+git commit -q --no-gpg-sign -m 'Start of the task'
+"""
+
+
+def has_image(image: str, client: Any = None) -> bool:
+    """Whether the engine holds an image.
+
+    Raises:
+        SandboxError: The engine cannot be reached.
+    """
+    with engine_call(f"look for the image {image}"):
+        try:
+            (client or connect()).api.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return False
+    return True
+
+
+def build_base(image: str = BASE_IMAGE, *, suite: str = "bookworm", mirror: str = "http://deb.debian.org/debian", force: bool = False) -> bool:
+    """Make the base image from Debian packages, where no registry can be reached. Needs root and ``debootstrap``; takes about half a minute.
+
+    Args:
+        image: Its name.
+        suite: Release of Debian.
+        mirror: Where the packages come from.
+        force: Make it again if it is there.
+
+    Returns:
+        False if it was there already.
+
+    Raises:
+        ConfigError: This machine cannot run debootstrap.
+        SandboxError: debootstrap or the engine failed.
+    """
+    client = connect(deadline=600)
+    if not force and has_image(image, client):
+        return False
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        raise ConfigError("The base image is made by debootstrap, as root: apt-get install debootstrap. Or name any image with bash, git and Python instead.")
+    with tempfile.TemporaryDirectory(prefix="srl-base-") as folder:
+        root = Path(folder) / "root"
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", suite, str(root), mirror]
+        made = subprocess.run(command, capture_output=True, text=True)
+        if made.returncode:
+            raise SandboxError(f"debootstrap failed: {(made.stdout + made.stderr).strip()[-500:]}")
+        for unwanted in ("var/cache/apt/archives", "var/lib/apt/lists", "debootstrap"):
+            shutil.rmtree(root / unwanted, ignore_errors=True)
+        with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar, engine_call("import the base image"):
+            assert tar.stdout is not None
+            repository, _, tag = image.rpartition(":")
+            client.api.import_image_from_stream(tar.stdout, repository=repository, tag=tag, changes=["ENV LANG=C.UTF-8", 'CMD ["bash"]'])
+    return True
+
+
+def image_of_tree(
+    folder: Path,
+    image: str,
+    *,
+    base: str = BASE_IMAGE,
+    workdir: str = "/testbed",
+    setup: str = "",
+    network: str = "none",
+    leave_out: Sequence[str] = (),
+) -> None:
+    """Make an image of a folder's files as a repository with one commit.
+
+    Args:
+        folder: Its files are copied, symbolic links as links; a ``.git`` in it is not.
+        image: The image's name, with a tag.
+        base: What it stands on; must hold bash and git.
+        workdir: Where the repository stands.
+        setup: A bash script that runs in the repository before the commit, for example to install dependencies; empty runs none.
+        network: ``"none"``, or the network that ``setup`` needs (``"host"``).
+        leave_out: Patterns of paths that are not copied: hidden tests.
+
+    Raises:
+        ConfigError: There is no such folder.
+        SandboxError: The engine, the base image or ``setup`` failed.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder.")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if name.split("/")[0] != ".git" and not any(fnmatch(name, pattern) for pattern in leave_out):
+                tar.add(path, name, recursive=False, filter=_owned_by_root)
+    _image_of_archive(archive, image, base, workdir, setup, network)
+
+
+def image_of_commit(
+    repository: str | Path,
+    commit: str,
+    image: str,
+    *,
+    base: str = BASE_IMAGE,
+    workdir: str = "/testbed",
+    setup: str = "",
+    network: str = "none",
+    leave_out: Sequence[str] = (),
+) -> None:
+    """Make an image of a git repository as it was at one commit, as a repository with one commit of its own.
+
+    Args:
+        repository: Path of a clone, bare or not, or an address that git can clone.
+        commit: Name or hash.
+        image: See :func:`image_of_tree`, like the rest.
+        base: See there.
+        workdir: See there.
+        setup: See there.
+        network: See there.
+        leave_out: See there.
+
+    Raises:
+        ConfigError: The repository or the commit does not exist.
+        SandboxError: The engine, the base image or ``setup`` failed.
+    """
+    import git
+
+    with tempfile.TemporaryDirectory(prefix="srl-repository-") as scratch:
+        try:
+            clone = git.Repo(repository) if Path(repository).exists() else git.Repo.clone_from(str(repository), scratch, bare=True)
+            with tempfile.TemporaryFile() as file:
+                clone.archive(file, treeish=clone.commit(commit).hexsha)
+                file.seek(0)
+                archive = _filtered(file, leave_out)
+        except (git.exc.GitError, ValueError, OSError) as error:
+            raise ConfigError(f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}") from None
+    _image_of_archive(archive, image, base, workdir, setup, network)
+
+
+def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
+    """Make an image like another whose repository keeps its files and loses its past and its future: one commit, no remote, no further objects.
+
+    For images of others (SWE-bench's, SWE-smith's), whose repository may hold the fix as a later commit. Versions that a build reads from tags are gone
+    too; packages that are installed already keep theirs.
+
+    Raises:
+        SandboxError: The engine failed, the image is missing, or there is no repository in ``workdir``.
+    """
+    with _container(image, "none") as (client, container):
+        _run(client, container, 'test -e "$1/.git"', workdir, f"find a repository in {workdir} of {image}")
+        _commit(client, container, workdir, sealed)
+
+
+def _image_of_archive(archive: IO[bytes], image: str, base: str, workdir: str, setup: str, network: str) -> None:
+    archive.seek(0)
+    with _container(base, network) as (client, container):
+        _run(client, container, 'mkdir -p "$1"', workdir, "make a folder")
+        with engine_call("copy files into a container"):
+            client.api.put_archive(container, workdir, archive)
+        if setup:
+            _run(client, container, f'cd "$1" || exit\n{setup}', workdir, f"set up {image}")
+        _commit(client, container, workdir, image)
+
+
+@contextmanager
+def _container(image: str, network: str) -> Any:
+    client = connect(deadline=600)
+    with engine_call(f"create a container of the image {image}"):
+        container = client.api.create_container(
+            image,
+            entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"],
+            labels=owner_labels(),
+            host_config=client.api.create_host_config(network_mode=network, security_opt=["no-new-privileges"]),
+        )["Id"]
+    try:
+        with engine_call(f"start a container of the image {image}"):
+            client.api.start(container)
+        yield client, container
+    finally:
+        remove_container(client, container)
+        client.close()
+
+
+def _commit(client: Any, container: str, workdir: str, image: str) -> None:
+    _run(client, container, _ONE_COMMIT, workdir, "make the repository")
+    repository, _, tag = image.rpartition(":")
+    with engine_call(f"write the image {image}"):
+        client.api.commit(container, repository=repository, tag=tag, changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"])
+
+
+def _run(client: Any, container: str, script: str, workdir: str, purpose: str) -> None:
+    done = execute(client, container, ["bash", "-c", script, "bash", workdir])
+    if done.exit_code:
+        raise SandboxError(f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}")
+
+
+def _filtered(file: IO[bytes], leave_out: Sequence[str]) -> io.BytesIO:
+    kept = io.BytesIO()
+    with tarfile.open(fileobj=file) as source, tarfile.open(fileobj=kept, mode="w") as target:
+        for member in source:
+            if not any(fnmatch(member.name.rstrip("/"), pattern) for pattern in leave_out):
+                target.addfile(_owned_by_root(member), source.extractfile(member) if member.isfile() else None)
+    return kept
+
+
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
