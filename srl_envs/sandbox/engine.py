@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,8 +24,11 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
     Raises:
         SandboxError: No engine answers.
     """
-    with engine_call("find a Docker engine"):
+    try:
         return docker.from_env(timeout=deadline)
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        address = os.environ.get("DOCKER_HOST") or "the default socket"
+        raise SandboxError(f"No Docker engine answers at {address}: start one, or set DOCKER_HOST ({_first_line(error)}).") from error
 
 
 def engine_answers() -> bool:
