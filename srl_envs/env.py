@@ -16,6 +16,7 @@ from srl_envs.answers import final_answer, same_text
 from srl_envs.data import load_trajectories
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import MATH_SYSTEM_PROMPT, Message, PromptSettings, as_text, step_messages
+from srl_envs.response import Response
 from srl_envs.reward import MatchingBlock, RewardSettings, StepReward, matching_blocks, step_reward
 from srl_envs.spaces import UnicodeText
 from srl_envs.trajectory import StepInstance, Targets, Trajectory, TrajectorySet
@@ -134,7 +135,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         """What the next answer is compared with; None where the expert has no further step to give."""
         if self._index >= min(self._length(self._trajectory), len(self._trajectory.steps)):
             return None
-        return StepInstance(self._trajectory, self._index, self.prompt).expert_action
+        return self._instance(self._index).expert_action
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start an episode; see the class for the options."""
@@ -147,31 +148,33 @@ class ExpertStepEnv(gym.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score one answer and go on to the next step."""
-        return self.advance(step_reward(action, self.expert_action or _NO_STEP, self.reward_settings))
+        return self.advance(step_reward(action, self.expert_action or _NO_STEP, self.reward_settings, scored=self.scored))
+
+    def scored(self, action: str) -> str:
+        """What of the model's action is compared with :attr:`expert_action`."""
+        return self._instance(min(self._index, len(self._trajectory.steps) - 1)).scored(action)
 
     def advance(self, score: StepReward) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """What :meth:`step` does with an answer that is scored already: the batched form scores all its environments' answers at once."""
         expert, response = self.expert_action or _NO_STEP, score.response
+        limit = self.reward_settings.max_characters
+        blocks = LazyBlocks(self.scored(response.action)[:limit], expert.strip()[:limit], self.reward_settings.autojunk)
         self._last = (self._index, expert, score)
-        if self.follow == "agent" and response.error is None:
-            self._own_steps.append(self._heading() + response.action)
-        self._index += 1
-        value, terminated, truncated = score.value, False, False
-        info: dict[str, Any] = {}
+        info: dict[str, Any] = {"similarity": score.similarity, "response": response, "matching_blocks": blocks}
+        value, truncated = score.value, False
         if self.follow == "expert":
+            info |= self._follow_expert()
+            self._index += 1
             terminated = self._index >= self._length(self._trajectory)
         else:
-            answer = final_answer(response.action)
-            terminated = answer is not None
+            terminated = self._follow_agent(response)
+            self._index += 1
             truncated = not terminated and self._index >= self.max_steps
             if terminated or truncated:
-                correct = self._outcome(answer)
+                correct = self._outcome(response)
                 if correct is not None:  # left out otherwise: the array of a vector environment would make a None False
                     info["correct"] = correct
                     value = float(correct) if response.error is None else value
-        info |= {"similarity": score.similarity, "response": response}
-        limit = self.reward_settings.max_characters
-        info["matching_blocks"] = LazyBlocks(response.action[:limit], expert.strip()[:limit], self.reward_settings.autojunk)
         observation, info = self._state(info, finished=terminated or truncated)
         return observation, value, terminated, truncated, info
 
@@ -217,9 +220,24 @@ class ExpertStepEnv(gym.Env[str, str]):
         """How many expert steps an episode compares with."""
         return trajectory.target_count(self.targets) if self.follow == "expert" else len(trajectory.steps)
 
-    def _outcome(self, answer: str | None) -> bool | None:
+    def _instance(self, index: int) -> StepInstance:
+        return StepInstance(self._trajectory, index, self.prompt)
+
+    def _follow_expert(self) -> dict[str, Any]:
+        """Make the expert's step the state; what it adds to ``info``."""
+        return {}
+
+    def _follow_agent(self, response: Response) -> bool:
+        """Make the model's own step the state; whether it ends the episode."""
+        if response.error is None:
+            self._own_steps.append(self._heading() + response.action)
+        return final_answer(response.action) is not None
+
+    def _outcome(self, response: Response) -> bool | None:
+        """Whether the episode that ended with this answer reached its goal; None if nobody can tell."""
         if not self._trajectory.answer:
             return None
+        answer = final_answer(response.action)
         return answer is not None and self.is_correct(answer, self._trajectory.answer)
 
     def _chosen(self, options: dict[str, Any]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ False is the default here, and the setting is recorded with every run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -68,6 +68,10 @@ class StepReward:
     response: Response
 
 
+Scoring = Callable[[str], str]
+"""Takes the model's action and gives the part of it that is compared."""
+
+
 def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> float:
     """2M/T of two strings, bit-identical to ``difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()``.
 
@@ -105,7 +109,14 @@ def matching_blocks(model: str, expert: str, *, autojunk: bool = False) -> list[
     return [MatchingBlock(*block) for block in matcher.get_matching_blocks() if block[2]]
 
 
-def step_reward(text: str, expert_action: str, settings: RewardSettings = RewardSettings(), *, truncated: bool = False) -> StepReward:
+def step_reward(
+    text: str,
+    expert_action: str,
+    settings: RewardSettings = RewardSettings(),
+    *,
+    truncated: bool = False,
+    scored: Scoring = str,
+) -> StepReward:
     """Score one answer against the expert's step.
 
     Args:
@@ -113,11 +124,12 @@ def step_reward(text: str, expert_action: str, settings: RewardSettings = Reward
         expert_action: The expert's step. Outer white space counts on neither side.
         settings: How to score.
         truncated: The answer hit the token limit.
+        scored: What of the model's action is compared: :meth:`StepInstance.scored <srl_envs.StepInstance.scored>`; ``str`` compares all of it.
 
     Returns:
         The reward: 2M/T of the actions, or -1 for a malformed answer.
     """
-    return step_rewards([text], [expert_action], settings, truncated=[truncated])[0]
+    return step_rewards([text], [expert_action], settings, truncated=[truncated], scored=[scored])[0]
 
 
 def step_rewards(
@@ -126,6 +138,7 @@ def step_rewards(
     settings: RewardSettings = RewardSettings(),
     *,
     truncated: Sequence[bool] | None = None,
+    scored: Sequence[Scoring] | None = None,
 ) -> list[StepReward]:
     """:func:`step_reward` of many answers, all scored in one batch.
 
@@ -134,8 +147,12 @@ def step_rewards(
     """
     cut_off = [False] * len(texts) if truncated is None else truncated
     responses = [parse_response(text, settings.format, truncated=cut) for text, cut in zip(texts, cut_off, strict=True)]
-    experts = [expert.strip() for expert in expert_actions]
-    well_formed = [(response.action, expert) for response, expert in zip(responses, experts, strict=True) if response.error is None]
+    scorings = [str] * len(texts) if scored is None else scored
+    well_formed = [
+        (scoring(response.action), expert.strip())
+        for response, expert, scoring in zip(responses, expert_actions, scorings, strict=True)
+        if response.error is None
+    ]
     limit = settings.max_characters
     similarities = iter(
         similarity * _counted_share(model, expert, limit)

@@ -120,12 +120,15 @@ class StepInstance:
         """The text that the model's action is compared with.
 
         What the prompt already shows is not asked for again: with the title hint on, a step's heading is left out. In the domain ``"swe"``
-        it is the command, or what ``settings.scored`` says of it: the model's action must go through the same
-        :func:`~srl_envs.commands.scored_text`.
+        it is the command, or what ``settings.scored`` says of it: the model's action must go through :meth:`scored`.
         """
         if self.trajectory.domain == "swe":
-            return scored_text(self.step.action, self.trajectory.grammar, self.settings.scored)
+            return self.scored(self.step.action)
         return self.step.action if self.settings.title_hint else self.step.text
+
+    def scored(self, action: str) -> str:
+        """What of the model's action is compared with :attr:`expert_action`: all of it; in the domain ``"swe"`` the command without prose."""
+        return scored_text(action, self.trajectory.grammar, self.settings.scored) if self.trajectory.domain == "swe" else action
 
     @property
     def messages(self) -> list[Message]:

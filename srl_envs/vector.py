@@ -58,7 +58,8 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         stepping = [i for i in range(self.num_envs) if not self._finished[i]]
         experts = [self.envs[i].expert_action or "" for i in stepping]
         texts = [actions[i] for i in stepping]
-        scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings), strict=True))
+        scoring = [self.envs[i].scored for i in stepping]
+        scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring), strict=True))
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         terminations, truncations = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
         observations, infos = [], dict[str, Any]()

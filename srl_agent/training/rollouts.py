@@ -34,7 +34,8 @@ def score(
     """
     texts: list[str] = tokenizer.batch_decode([list(ids) for ids in completion_ids], skip_special_tokens=True)
     truncated = [not ids or ids[-1] not in eos_token_ids for ids in completion_ids]
-    rewards = step_rewards(texts, [instance.expert_action for instance in instances], settings, truncated=truncated)
+    scored = [instance.scored for instance in instances]
+    rewards = step_rewards(texts, [instance.expert_action for instance in instances], settings, truncated=truncated, scored=scored)
     return texts, rewards
 
 
