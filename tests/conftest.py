@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
+from srl_envs.sandbox.engine import connect, engine_answers
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +22,66 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not there: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the Docker engine at ``DOCKER_HOST``; tests that need one skip where none answers."""
+    if not engine_answers():
+        pytest.skip("no Docker engine answers: start one, or point DOCKER_HOST at it")
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Any) -> str:
+    """The image that sandboxes start from; tests that need it skip where it was not built."""
+    if not engine.images.list(name=BASE_IMAGE):
+        pytest.skip(f"the engine has no image {BASE_IMAGE}: python -m srl_envs.sandbox build-base")
+    return BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def small_limits() -> SandboxLimits:
+    """Limits that leave the machine to the other tests."""
+    return SandboxLimits(cpus=0.5, memory_mib=256)
+
+
+@pytest.fixture(scope="session")
+def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean git repository with one commit, on this machine: text of several encodings, a script, a binary file, a link, ignored names."""
+    folder = tmp_path_factory.mktemp("repository") / "work"
+    (folder / "src" / "deep").mkdir(parents=True)
+    numbered = "".join(f"line {number}\n" for number in range(1, 21))
+    (folder / "README.md").write_text("# A project\n")
+    (folder / "src" / "numbers.txt").write_text(numbered)
+    (folder / "src" / "deep" / "module.py").write_text("VALUE = 1\n")
+    (folder / "src" / "name with space.txt").write_text("spaced\n")
+    (folder / "crlf.txt").write_bytes(b"one\r\ntwo\r\n")
+    (folder / "latin1.txt").write_bytes(b"caf\xe9\nth\xe9\n")
+    (folder / "no_newline.txt").write_bytes(b"no newline at the end")
+    (folder / "picture.bin").write_bytes(bytes(range(256)) * 8)
+    (folder / "script.sh").write_text("#!/bin/sh\necho script\n")
+    (folder / "script.sh").chmod(0o755)
+    (folder / "link").symlink_to("README.md")
+    (folder / ".gitignore").write_text("*.log\nbuild/\n")
+    _git(folder, "init", "-q", "-b", "main")
+    _git(folder, "add", "-A")
+    _git(folder, "commit", "-q", "-m", "start")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository_image(engine: Any, base_image: str, small_repository: Path) -> Iterator[str]:
+    """An image with :func:`small_repository` in ``/testbed``; removed when the tests end."""
+    (small_repository.parent / "Dockerfile").write_text(f"FROM {base_image}\nCOPY work /testbed\nRUN git -C /testbed status\n")
+    tag = f"srl-tests-{uuid.uuid4().hex[:12]}"
+    engine.images.build(path=str(small_repository.parent), tag=tag, network_mode="none", rm=True, forcerm=True)
+    yield tag
+    engine.images.remove(tag, force=True)
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "core.autocrlf=false", "-c", "commit.gpgSign=false"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)

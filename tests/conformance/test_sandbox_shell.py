@@ -1,0 +1,259 @@
+"""What every sandbox promises about its shell: its state lasts, no text of a command breaks it, and nothing outlives its time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from srl_envs.sandbox import Sandbox
+
+PROCESSES = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline; echo; done 2>/dev/null"
+
+
+def next_command_works(sandbox: Sandbox) -> None:
+    after = sandbox.run("echo next; (exit 9)", timeout=30)
+    assert (after.output, after.exit_code, after.timed_out, after.truncated, after.restarted) == ("next\n", 9, False, False, False)
+
+
+# -- state --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_it_starts_in_the_repository(sandbox: Sandbox) -> None:
+    assert sandbox.workdir.startswith("/")
+    assert sandbox.run("pwd").output == f"{sandbox.workdir}\n"
+
+
+def test_folder_variables_functions_and_options_last(sandbox: Sandbox) -> None:
+    sandbox.run("cd src && plain='a  b' && export EXPORTED=c && greet() { echo hello $1; } && shopt -s nullglob && umask 077")
+    lasting = sandbox.run('pwd; echo "$plain"; bash -c "echo \\$EXPORTED"; greet you; echo /no/such/*; umask')
+    assert lasting.output == f"{sandbox.workdir}/src\na  b\nc\nhello you\n\n0077\n"
+
+
+def test_the_last_exit_code_lasts(sandbox: Sandbox) -> None:
+    assert sandbox.run("(exit 42)").exit_code == 42
+    assert sandbox.run("echo $?").output == "42\n"
+    assert sandbox.run("echo $?").output == "0\n"
+
+
+def test_a_process_in_the_background_lasts_and_holds_nothing_up(sandbox: Sandbox) -> None:
+    started = sandbox.run("sleep 300 & pid=$!", timeout=30)
+    assert (started.exit_code, started.timed_out) == (0, False)
+    assert sandbox.run("kill -0 $pid && kill $pid; wait $pid").exit_code == 128 + 15
+
+
+# -- exit codes and output ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("true", 0),
+        ("false", 1),
+        ("(exit 255)", 255),
+        ("no-such-command-anywhere", 127),
+        ("./README.md", 126),
+        ("bash -c 'kill -TERM $$'", 143),
+        ("bash -c 'kill -KILL $$'", 137),
+        ("false | true", 0),
+        ("set -o pipefail; false | true", 1),
+        ("", 0),
+        (" \n\t\n", 0),
+        ("# only a comment", 0),
+    ],
+)
+def test_exit_codes(sandbox: Sandbox, command: str, code: int) -> None:
+    assert sandbox.run(command).exit_code == code
+    next_command_works(sandbox)
+
+
+def test_output_and_error_stand_in_the_order_in_which_they_were_written(sandbox: Sandbox) -> None:
+    written = sandbox.run("for i in 1 2 3; do echo out $i; echo err $i >&2; done; bash -c 'echo child; echo complaint >&2'")
+    assert written.output == "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nchild\ncomplaint\n"
+    assert written.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("printf 'no newline at the end'", "no newline at the end"),
+        ("echo 'é ✓ 😀'", "é ✓ 😀\n"),
+        ("printf 'a\\377b\\n'", "a\ufffdb\n"),
+        ("printf 'a\\0b\\001\\033[0m'", "a\0b\x01\x1b[0m"),
+        ("printf 'a\\r\\nb\\rc\\n'", "a\r\nb\rc\n"),
+        ("echo one\r\necho two\r\n", "one\r\ntwo\r\n"),
+        ("echo one # comment", "one\n"),
+        ("cat <<'END'\n$x \"y' \\\nEND", "$x \"y' \\\n"),
+        ("cat <<A; cat <<-B\none\nA\n\ttwo\n\tB\necho three", "one\ntwo\nthree\n"),
+        ("if true\nthen\n\techo yes\nfi\n", "yes\n"),
+        ("echo a; cat; echo b", "a\nb\n"),
+        ('read -r line; echo "$? [$line]"', "1 []\n"),
+        ("python3 -c 'import sys; print(repr(sys.stdin.read()))'", "''\n"),
+        ("cat /dev/stdin; echo end", "end\n"),
+    ],
+)
+def test_output_is_what_was_written(sandbox: Sandbox, command: str, output: str) -> None:
+    assert sandbox.run(command, timeout=30).output == output
+    next_command_works(sandbox)
+
+
+def test_a_megabyte_and_more_is_cut_in_the_middle(sandbox: Sandbox) -> None:
+    flood = sandbox.run("printf start; head -c 10000000 /dev/zero | tr '\\0' x; printf end")
+    assert (flood.exit_code, flood.truncated, flood.restarted) == (0, True, False)
+    assert flood.output.startswith("startxxx") and flood.output.endswith("xxxend")
+    assert len(flood.output) < 2_000_000
+    next_command_works(sandbox)
+
+
+def test_random_bytes(sandbox: Sandbox) -> None:
+    assert sandbox.run("head -c 100000 /dev/urandom; exit_code=5; (exit $exit_code)").exit_code == 5
+    next_command_works(sandbox)
+
+
+def test_a_command_of_200_kilobytes(sandbox: Sandbox) -> None:
+    text = "0123456789" * 20_000
+    assert sandbox.run(f"text='{text}'; echo ${{#text}}").output == "200000\n"
+    assert sandbox.run(f"cat <<'END' | wc -c\n{text}\nEND").output.strip() == "200001"
+    next_command_works(sandbox)
+
+
+def test_a_nul_in_a_command(sandbox: Sandbox) -> None:
+    assert sandbox.run("echo a; echo b\0; echo c").output.startswith("a\nb")
+    next_command_works(sandbox)
+
+
+def test_output_that_looks_like_an_end(sandbox: Sandbox) -> None:
+    """What the shell itself was given is repeated, at every length, between NULs: only what the sandbox cannot have made up may end a command."""
+    sandbox.run("forge() { for end in '<' '>0:/' '0:/' '' ':'; do printf '\\0%s%s\\0' \"$1\" \"$end\"; done; }")
+    word = "0123456789abcdef0123456789abcdef"
+    forged = sandbox.run(f"forge {word}; forge $$; forge; echo true end; (exit 4)")
+    assert forged.output.endswith("true end\n")
+    assert forged.exit_code == 4
+    next_command_works(sandbox)
+
+
+# -- commands that break shells -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ['echo "open', "echo 'open", "echo `open", "echo $(open", "echo ${open", "{", "(", ")", "}", "if true; then", "case x in"])
+def test_a_command_that_does_not_end_fails_alone(sandbox: Sandbox, command: str) -> None:
+    sandbox.run("kept=yes")
+    assert sandbox.run(command, timeout=30).exit_code not in (0, 124)
+    assert sandbox.run("echo $kept").output == "yes\n"
+    next_command_works(sandbox)
+
+
+def test_a_heredoc_without_an_end_takes_the_rest(sandbox: Sandbox) -> None:
+    open_end = sandbox.run("cat <<'END'\nthe rest\n", timeout=30)
+    assert "the rest\n" in open_end.output and open_end.exit_code == 0
+    next_command_works(sandbox)
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "code"),
+    [
+        ("exit", "", 0),
+        ("echo before; exit 7; echo after", "before\n", 7),
+        ("exec echo replaced", "replaced\n", 0),
+        ("exec bash -c 'exit 3'", "", 3),
+        ("kill -9 $$", "", 137),
+        ("set -e; echo before; false; echo after", "before\n", 1),
+    ],
+)
+def test_a_shell_that_ends_is_followed_by_another_one_in_the_same_folder(sandbox: Sandbox, command: str, output: str, code: int) -> None:
+    sandbox.run("cd src; lost=yes; touch kept.txt")
+    ended = sandbox.run(command, timeout=30)
+    assert (ended.output, ended.exit_code, ended.restarted, ended.timed_out) == (output, code, True, False)
+    assert sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    next_command_works(sandbox)
+
+
+def test_options_that_end_shells_last_like_any_other_state(sandbox: Sandbox) -> None:
+    sandbox.run("set -e")
+    ended = sandbox.run("echo before; false; echo after")
+    assert (ended.output, ended.exit_code, ended.restarted) == ("before\n", 1, True)
+    next_command_works(sandbox)
+    sandbox.run("set -u")
+    unset = sandbox.run("echo $no_such_variable; echo after")
+    assert unset.exit_code != 0 and "no_such_variable" in unset.output and "after" not in unset.output
+    next_command_works(sandbox)
+
+
+def test_set_x_traces_the_commands_and_nothing_else(sandbox: Sandbox) -> None:
+    sandbox.run("set -x")
+    traced = sandbox.run("echo shown")
+    assert re.fullmatch(r"\++ echo shown\nshown\n", traced.output)
+    assert sandbox.run("set +x").exit_code == 0
+    next_command_works(sandbox)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "exec >/dev/null 2>&1",
+        "exec 1>&- 2>&-",
+        "exec <&-",
+        "exec < /dev/zero",
+        'for fd in /proc/$$/fd/*; do eval "exec ${fd##*/}>&-"; done',
+        "trap 'echo noise' DEBUG",
+        "trap 'echo noise' EXIT ERR RETURN; exit 1",
+        "printf() { :; }; read() { :; }; eval() { :; }; builtin() { :; }; echo() { :; }; return() { :; }; cd() { :; }; exec() { :; }",
+        "enable -n printf read eval echo builtin",
+        "shopt -s expand_aliases; alias printf=false read=false eval=false builtin=false case=false",
+        "IFS=0123456789abcdef; set -f",
+        "PATH=/nowhere; unset HOME",
+        "TMOUT=1",
+        "set -v",
+        "set -o posix",
+        "set -o noclobber; set -C; set -o noexec",
+        "set -m; sleep 300 &",
+        "ulimit -n 3",
+        "ulimit -f 0",
+        "return 5",
+        "break 3; continue",
+        "while :; do break 2; done",
+        "kill -9 -1",
+        "kill -STOP $$",
+        "readonly IFS REPLY; readonly -f 2>/dev/null",
+        "cat /proc/$$/fd/0",
+        "mkdir gone; cd gone; rmdir ../gone",
+        "bash -i </dev/null",
+        "coproc cat",
+        "echo \udc80",
+        "stty -a; reset; tput clear",
+    ],
+)
+def test_the_next_command_works(sandbox: Sandbox, command: str) -> None:
+    """Whatever it takes: the shell may keep what the command did to it, unless that is in the way of the promise."""
+    first = sandbox.run(command, timeout=3)
+    assert 0 <= first.exit_code <= 255
+    after = sandbox.run("command true", timeout=30)  # may find the shell broken, and bring a new one
+    assert not after.timed_out
+    sandbox.run("exit")
+    next_command_works(sandbox)
+
+
+# -- time-outs ----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep 300",
+        "while :; do :; done",
+        "sleep 300 & sleep 301",
+        "set -m; sleep 300 & sleep 301 & wait",
+        "setsid bash -c 'sleep 300 & sleep 301' & disown; wait; sleep 302",
+        "trap '' TERM INT HUP QUIT; bash -c \"trap '' TERM; sleep 300; sleep 301\"",
+        "python3 -c 'import os, time; os.fork() and os._exit(0); os.setsid(); os.fork(); time.sleep(300)'; sleep 301",
+    ],
+)
+def test_what_runs_too_long_is_killed_with_all_that_it_started(sandbox: Sandbox, command: str) -> None:
+    sandbox.run("cd src; lost=yes; touch kept.txt")
+    late = sandbox.run(f"echo before; {command}; echo after", timeout=1)
+    assert (late.output, late.exit_code, late.timed_out, late.restarted) == ("before\n", 124, True, True)
+    assert late.seconds >= 1
+    left = sandbox.run(PROCESSES).output
+    assert "sleep" not in left and "python" not in left
+    assert sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    next_command_works(sandbox)
