@@ -29,14 +29,15 @@ def make_sandbox(request: pytest.FixtureRequest) -> Factory:
 
 
 @pytest.fixture(scope="module")
-def _shared_sandbox(make_sandbox: Factory) -> Iterator[Sandbox]:
+def used_sandbox(make_sandbox: Factory) -> Iterator[Sandbox]:
+    """A sandbox as the test before left it: for promises that hold in any state."""
     sandbox = make_sandbox()
     yield sandbox
     sandbox.close()
 
 
 @pytest.fixture
-def sandbox(_shared_sandbox: Sandbox) -> Sandbox:
+def sandbox(used_sandbox: Sandbox) -> Sandbox:
     """A sandbox in the state of its start."""
-    _shared_sandbox.reset()
-    return _shared_sandbox
+    used_sandbox.reset()
+    return used_sandbox
