@@ -1,6 +1,6 @@
 """Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer.
 
-Importing it registers ``SRL-Math-v0`` and ``SRL-Steps-v0`` with gymnasium.
+Importing it registers ``SRL-Math-v0``, ``SRL-SWE-v0`` and ``SRL-Steps-v0`` with gymnasium.
 """
 
 import gymnasium as _gymnasium
@@ -29,4 +29,5 @@ __all__ = [
 ]
 
 _gymnasium.register("SRL-Math-v0", entry_point="srl_envs.math:MathEnv", vector_entry_point="srl_envs.vector:MathVectorEnv")
+_gymnasium.register("SRL-SWE-v0", entry_point="srl_envs.swe:SWEEnv", vector_entry_point="srl_envs.swe_vector:SWEVectorEnv")
 _gymnasium.register("SRL-Steps-v0", entry_point="srl_envs.steps:StepsEnv", vector_entry_point="srl_envs.vector:StepsVectorEnv")

@@ -27,6 +27,8 @@ import yaml
 
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.package_index import download_sdist
+from srl_envs.sandbox import BASE_IMAGE
+from srl_envs.sandbox.images import has_image, image_of_tree
 
 _NOT_SOURCE = ("__pycache__", "*.pyc", ".idea", "*.egg-info")
 """Left behind in some archives by the machine that built them; ``.idea`` holds the maintainers' later commit messages."""
@@ -172,23 +174,48 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def base_tree(task: SweTask, folder: Path) -> Path:
-    """The repository that an agent starts from, made anew in ``folder``: the base release, with its own tests and nothing of the fix.
+def base_tree(task: SweTask, folder: Path, target: Path) -> Path:
+    """The repository that an agent starts from: the base release, with its own tests and nothing of the fix.
 
     It gets a ``.gitignore`` if it has none.
+
+    Args:
+        task: Which task.
+        folder: Where archives are kept, see :func:`fetch_sdists`.
+        target: A folder that does not exist yet; the repository is made there.
+
+    Returns:
+        ``target``.
 
     Raises:
         InfrastructureError: See :func:`fetch_sdists`.
         DataError: See :func:`fetch_sdists`.
     """
-    sources = fetch_sdists(task, folder)
-    target = folder / task.id
-    if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(sources.base, target, ignore=shutil.ignore_patterns(*_NOT_SOURCE))
+    shutil.copytree(fetch_sdists(task, folder).base, target, ignore=shutil.ignore_patterns(*_NOT_SOURCE))
     if not (target / ".gitignore").exists():
         (target / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
     return target
+
+
+def task_image(task: SweTask, folder: Path, *, base: str = BASE_IMAGE) -> str:
+    """Name of the image that holds the task's repository in ``/testbed``; it is made if the engine does not have it.
+
+    Args:
+        task: Which task.
+        folder: Where archives are kept, see :func:`fetch_sdists`.
+        base: What the image stands on: bash, git, Python and pytest.
+
+    Raises:
+        SandboxError: The engine or the base image is missing.
+        InfrastructureError: See :func:`fetch_sdists`.
+        DataError: See :func:`fetch_sdists`.
+    """
+    made_of = "\n".join((base, task.base_sha256, _GITIGNORE, *_NOT_SOURCE))
+    image = f"srl-task-{task.id}:{_sha256(made_of.encode())[:12]}"
+    if not has_image(image):
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{task.id}.") as scratch:
+            image_of_tree(base_tree(task, folder, Path(scratch) / "tree"), image, base=base)
+    return image
 
 
 def fixed_test_files(task: SweTask, folder: Path) -> dict[str, bytes]:
