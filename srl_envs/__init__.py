@@ -29,5 +29,5 @@ __all__ = [
 ]
 
 _gymnasium.register("SRL-Math-v0", entry_point="srl_envs.math:MathEnv", vector_entry_point="srl_envs.vector:MathVectorEnv")
-_gymnasium.register("SRL-SWE-v0", entry_point="srl_envs.swe:SWEEnv", vector_entry_point="srl_envs.swe_vector:SWEVectorEnv")
+_gymnasium.register("SRL-SWE-v0", entry_point="srl_envs.swe:SWEEnv", vector_entry_point="srl_envs.swe:SWEVectorEnv")
 _gymnasium.register("SRL-Steps-v0", entry_point="srl_envs.steps:StepsEnv", vector_entry_point="srl_envs.vector:StepsVectorEnv")

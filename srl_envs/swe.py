@@ -14,10 +14,11 @@ from srl_envs.prompts import Message, PromptSettings, swe_step_messages
 from srl_envs.response import Response
 from srl_envs.reward import sequence_similarity
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
-from srl_envs.sandbox.agent_session import AgentSession
+from srl_envs.sandbox.agent_session import AgentSession, plain_lines
 from srl_envs.swe_tasks.images import image_of, images_at_hand
 from srl_envs.swe_tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
+from srl_envs.vector import ExpertStepVectorEnv
 
 Observations = Literal["live", "recorded"]
 """Where observations come from: the expert's commands, run in a sandbox now, or what the trajectory recorded."""
@@ -115,7 +116,7 @@ class SWEEnv(ExpertStepEnv):
         seen = self._session.observe(self._command(step.action))
         self._turns.append((step.action, seen))
         limit = self.reward_settings.max_characters
-        return {"drift": 1.0 - sequence_similarity(_plain(seen)[:limit], _plain(step.observation)[:limit])}
+        return {"drift": 1.0 - sequence_similarity(plain_lines(seen)[:limit], plain_lines(step.observation)[:limit])}
 
     def _follow_agent(self, response: Response) -> bool:
         assert self._session is not None
@@ -156,6 +157,8 @@ class SWEEnv(ExpertStepEnv):
             session.sandbox.close()
 
 
-def _plain(text: str) -> str:
-    """Without what a terminal adds: recordings hold carriage returns that a pipe does not."""
-    return text.replace("\r\n", "\n").strip()
+class SWEVectorEnv(ExpertStepVectorEnv):
+    """``SRL-SWE-v0`` in its batched form: one batch scores all answers, then the sandboxes work side by side."""
+
+    environment = SWEEnv
+    threads = 32

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -14,6 +15,8 @@ from srl_envs.errors import ConfigError
 from srl_envs.math import MathEnv
 from srl_envs.reward import step_rewards
 from srl_envs.steps import StepsEnv
+
+Result = TypeVar("Result")
 
 
 class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
@@ -27,6 +30,8 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     """
 
     environment: type[ExpertStepEnv] = ExpertStepEnv
+    threads: int = 1
+    """Environments that are stepped or reset at the same time; more than 1 where they wait for something outside Python."""
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         if num_envs < 1:
@@ -45,9 +50,9 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``."""
         seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else seed
+        states = self._each(lambda i: self.envs[i].reset(seed=seeds[i], options=options))
         observations, infos = [], dict[str, Any]()
-        for i, (env, own_seed) in enumerate(zip(self.envs, seeds, strict=True)):
-            observation, info = env.reset(seed=own_seed, options=options)
+        for i, (observation, info) in enumerate(states):
             observations.append(observation)
             infos = self._add_info(infos, info, i)
         self._finished = [False] * self.num_envs
@@ -62,12 +67,9 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring), strict=True))
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         terminations, truncations = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
+        transitions = self._each(lambda i: self.envs[i].advance(scores[i]) if i in scores else _restarted(self.envs[i]))
         observations, infos = [], dict[str, Any]()
-        for i, env in enumerate(self.envs):
-            if i in scores:
-                observation, rewards[i], terminations[i], truncations[i], info = env.advance(scores[i])
-            else:
-                observation, info = env.reset()
+        for i, (observation, rewards[i], terminations[i], truncations[i], info) in enumerate(transitions):
             observations.append(observation)
             infos = self._add_info(infos, info, i)
         self._finished = [bool(ended) for ended in terminations | truncations]
@@ -79,8 +81,19 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close all environments."""
-        for env in self.envs:
-            env.close()
+        self._each(lambda i: self.envs[i].close())
+
+    def _each(self, work: Callable[[int], Result]) -> list[Result]:
+        """``work`` of every environment's number, in order."""
+        if self.threads == 1:
+            return [work(i) for i in range(self.num_envs)]
+        with ThreadPoolExecutor(max_workers=min(self.threads, self.num_envs)) as pool:
+            return list(pool.map(work, range(self.num_envs)))
+
+
+def _restarted(env: ExpertStepEnv) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    observation, info = env.reset()
+    return observation, 0.0, False, False, info
 
 
 class MathVectorEnv(ExpertStepVectorEnv):

@@ -48,3 +48,8 @@ class AgentSession:
         if self._tagged:
             return f"<returncode>{result.exit_code}</returncode>\n<output>\n{output}{chr(10) * bool(output)}</output>"
         return output or NO_OUTPUT
+
+
+def plain_lines(text: str) -> str:
+    """An observation without what a terminal adds: recordings hold carriage returns that a pipe does not."""
+    return text.replace("\r\n", "\n").strip()

@@ -1,0 +1,166 @@
+"""``python -m srl_envs.replay``: run experts' commands again in sandboxes, and keep the trajectories that still reach their goal.
+
+A filter for anybody's data: a trajectory whose commands do not solve its issue any more, or whose observations drift away from what the expert saw,
+teaches a model to act on what is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from srl_envs.commands import grammar_named
+from srl_envs.data import load_trajectories
+from srl_envs.data.jsonl import save_trajectories
+from srl_envs.errors import DataError, InfrastructureError, SRLError
+from srl_envs.reward import sequence_similarity
+from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, SandboxLimits
+from srl_envs.sandbox.agent_session import AgentSession, plain_lines
+from srl_envs.swe_tasks.images import image_of
+from srl_envs.swe_tasks.verification import verify_patch
+from srl_envs.trajectory import Trajectory
+
+_COMPARED = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of one trajectory.
+
+    Attributes:
+        id: The trajectory's.
+        resolved: The verdict of its tests; None if it has none, or if the machinery failed.
+        drift: Mean over its steps of how far the observation is from the recorded one, in [0, 1].
+        patch_characters: Length of the patch that its commands made.
+        failure: What the machinery said if it failed; empty otherwise.
+    """
+
+    id: str
+    resolved: bool | None
+    drift: float
+    patch_characters: int
+    failure: str = ""
+
+
+def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxLimits = SandboxLimits(), command_timeout: float = 60.0) -> Replay:
+    """Run a trajectory's commands in a fresh sandbox, then its tests in another.
+
+    Args:
+        trajectory: Of the domain ``"swe"``.
+        image: Where to run; None takes the trajectory's own, see :func:`~srl_envs.swe_tasks.images.image_of`.
+        limits: Of the sandboxes.
+        command_timeout: Seconds that a shell command may take.
+
+    Raises:
+        ConfigError: The trajectory has no image.
+        InfrastructureError: The machinery failed.
+    """
+
+    def make(name: str) -> DockerSandbox:
+        return DockerSandbox(name, workdir=str(trajectory.metadata.get("workdir", "/testbed")), limits=limits)
+
+    grammar = grammar_named(trajectory.grammar)
+    drifts = []
+    with make(image or image_of(trajectory)) as sandbox:
+        session = AgentSession(sandbox, trajectory.grammar, command_timeout)
+        for step in trajectory.steps:
+            seen = session.observe(grammar.parse(step.action))
+            drifts.append(1.0 - sequence_similarity(plain_lines(seen)[:_COMPARED], plain_lines(step.observation)[:_COMPARED]))
+        try:
+            patch = sandbox.diff()
+        except DamagedRepositoryError:
+            patch = ""
+    return Replay(trajectory.id, verify_patch(trajectory, patch, make), sum(drifts) / len(drifts), len(patch))
+
+
+def replay_all(trajectories: Iterable[Trajectory], jobs: int, *, image: str | None, limits: SandboxLimits, command_timeout: float) -> Iterator[Replay]:
+    """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only."""
+
+    def one(trajectory: Trajectory) -> Replay:
+        try:
+            return replay(trajectory, image=image, limits=limits, command_timeout=command_timeout)
+        except InfrastructureError as error:
+            return Replay(trajectory.id, None, 1.0, 0, failure=str(error))
+
+    with ThreadPoolExecutor(max_workers=jobs) as threads:
+        for future in as_completed([threads.submit(one, trajectory) for trajectory in trajectories]):
+            yield future.result()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Replay a source; 0 if every trajectory could be replayed, whatever came of it."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return _run(chosen)
+    except SRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
+    done = _read_report(chosen.report)
+    open_ones = [trajectory for trajectory in trajectories if trajectory.id not in done]
+    if chosen.image is None:
+        for trajectory in open_ones:
+            image_of(trajectory)  # a missing image is told before hours of work, and built once
+    if done:
+        print(f"{len(done)} trajectories stand in {chosen.report} already and are not run again.")
+    limits = SandboxLimits(memory_mib=chosen.memory_mib)
+    replays = replay_all(open_ones, chosen.jobs, image=chosen.image, limits=limits, command_timeout=chosen.command_timeout)
+    for result in tqdm(replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()):
+        if not result.failure:
+            done[result.id] = result
+            if chosen.report:
+                with chosen.report.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+        verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[result.resolved]
+        tqdm.write(f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch {result.patch_characters} characters")
+    results = [done[trajectory.id] for trajectory in trajectories if trajectory.id in done]
+    kept = [t for t in trajectories if t.id in done and done[t.id].resolved is not False and done[t.id].drift <= chosen.max_drift]
+    failed = len(trajectories) - len(results)
+    print(f"{sum(bool(result.resolved) for result in results)} resolved, {sum(result.resolved is False for result in results)} not, ", end="")
+    print(f"{sum(result.resolved is None for result in results)} without tests, {failed} failed for reasons of the machinery.")
+    if chosen.output:
+        save_trajectories(kept, chosen.output)
+        print(f"{len(kept)} of {len(trajectories)} trajectories written to {chosen.output}.")
+    return 1 if failed else 0
+
+
+def _read_report(path: Path | None) -> dict[str, Replay]:
+    if path is None or not path.exists():
+        return {}
+    done = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            result = Replay(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove the line, or name another file.") from None
+        done[result.id] = result
+    return done
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m srl_envs.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="builtin_swe", help="source of trajectories, as in load_trajectories (default: %(default)s)")
+    parser.add_argument("--path", type=Path, help="local file or folder of the source")
+    parser.add_argument("--limit", type=int, help="at most this many trajectories")
+    parser.add_argument("--image", help="image to run all of them in; without it each names its own")
+    parser.add_argument("--jobs", type=int, default=2, help="trajectories at a time (default: %(default)s)")
+    parser.add_argument("--command_timeout", type=float, default=60.0, help="seconds that a command may take (default: %(default)s)")
+    parser.add_argument("--memory_mib", type=int, default=2048, help="memory of a sandbox in MiB (default: %(default)s)")
+    parser.add_argument("--report", type=Path, help="JSONL with one line a trajectory, written as each is finished; what stands there is not run again")
+    parser.add_argument("--output", type=Path, help="JSONL (our schema) of the trajectories that are kept: not unresolved, and within --max_drift")
+    parser.add_argument("--max_drift", type=float, default=1.0, help="largest mean drift that is kept, 0 to 1 (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
