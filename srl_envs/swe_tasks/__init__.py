@@ -27,8 +27,6 @@ import yaml
 
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.package_index import download_sdist
-from srl_envs.sandbox import BASE_IMAGE
-from srl_envs.sandbox.images import has_image, image_of_tree
 
 _NOT_SOURCE = ("__pycache__", "*.pyc", ".idea", "*.egg-info")
 """Left behind in some archives by the machine that built them; ``.idea`` holds the maintainers' later commit messages."""
@@ -195,27 +193,6 @@ def base_tree(task: SweTask, folder: Path, target: Path) -> Path:
     if not (target / ".gitignore").exists():
         (target / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
     return target
-
-
-def task_image(task: SweTask, folder: Path, *, base: str = BASE_IMAGE) -> str:
-    """Name of the image that holds the task's repository in ``/testbed``; it is made if the engine does not have it.
-
-    Args:
-        task: Which task.
-        folder: Where archives are kept, see :func:`fetch_sdists`.
-        base: What the image stands on: bash, git, Python and pytest.
-
-    Raises:
-        SandboxError: The engine or the base image is missing.
-        InfrastructureError: See :func:`fetch_sdists`.
-        DataError: See :func:`fetch_sdists`.
-    """
-    made_of = "\n".join((base, task.base_sha256, _GITIGNORE, *_NOT_SOURCE))
-    image = f"srl-task-{task.id}:{_sha256(made_of.encode())[:12]}"
-    if not has_image(image):
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{task.id}.") as scratch:
-            image_of_tree(base_tree(task, folder, Path(scratch) / "tree"), image, base=base)
-    return image
 
 
 def fixed_test_files(task: SweTask, folder: Path) -> dict[str, bytes]:

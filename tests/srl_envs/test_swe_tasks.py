@@ -45,8 +45,8 @@ def failed_and_passed(task: SweTask, tree: Path) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
-def test_hidden_tests_fail_before_the_fix_and_pass_after_it(task: SweTask, releases: Path) -> None:
-    tree = base_tree(task, releases)
+def test_hidden_tests_fail_before_the_fix_and_pass_after_it(task: SweTask, releases: Path, tmp_path: Path) -> None:
+    tree = base_tree(task, releases, tmp_path / "tree")
     hidden = fixed_test_files(task, releases)
     patch = gold_patch(task, releases)
     assert not any((tree / path).is_file() and (tree / path).read_bytes() == content for path, content in hidden.items())

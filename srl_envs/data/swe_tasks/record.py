@@ -1,20 +1,30 @@
-"""Records the built-in trajectories: runs each expert's commands in a sandbox and writes down what came back."""
+"""Records the built-in trajectories: runs each expert's commands in a sandbox and writes down what came back.
+
+    python -m srl_envs.data.swe_tasks.record [--output FILE]
+
+needs a Docker engine, the base image (``python -m srl_envs.sandbox build-base``) and, the first time, the package index. Nothing is written unless every
+expert's patch passes the hidden tests of its task in a fresh container.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from srl_envs.commands import Command, grammar_named
-from srl_envs.sandbox import Sandbox
-from srl_envs.sandbox.edit_tool import EditTool
-from srl_envs.swe_tasks import SweTask
+from srl_envs.data.jsonl import save_trajectories
+from srl_envs.errors import DataError
+from srl_envs.sandbox import DockerSandbox, Sandbox
+from srl_envs.sandbox.agent_session import AgentSession
+from srl_envs.swe_tasks import SweTask, load_task
+from srl_envs.swe_tasks.images import task_image
+from srl_envs.swe_tasks.verification import judge
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 GRAMMAR = "xml"
-NO_OUTPUT = "Your command ran successfully and did not produce any output."
 _HERE = Path(__file__).parent
 
 
@@ -32,9 +42,9 @@ def _command(step: dict[str, Any]) -> Command:
 
 
 def record(task: SweTask, steps: list[tuple[str, Command]], sandbox: Sandbox) -> Trajectory:
-    """What the expert's commands give in a sandbox that stands at the start of the task, as a trajectory."""
-    tool = EditTool(sandbox)
-    recorded = tuple(ExpertStep(command.text, thought=thought, observation=_observe(command, sandbox, tool)) for thought, command in steps)
+    """What the expert's commands give in a clean sandbox of the task's image, as a trajectory."""
+    session = AgentSession(sandbox, GRAMMAR)
+    recorded = tuple(ExpertStep(command.text, thought=thought, observation=session.observe(command)) for thought, command in steps)
     metadata = {
         "grammar": GRAMMAR,
         "workdir": sandbox.workdir,
@@ -47,9 +57,25 @@ def record(task: SweTask, steps: list[tuple[str, Command]], sandbox: Sandbox) ->
     return Trajectory(task.id, task.issue.strip(), recorded, domain="swe", metadata=metadata)
 
 
-def _observe(command: Command, sandbox: Sandbox, tool: EditTool) -> str:
-    if command.tool == "str_replace_editor":
-        return tool.run(command.arguments)
-    if command.tool == "submit":
-        return ""
-    return sandbox.run(command.arguments["command"]).output.rstrip() or NO_OUTPUT
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m srl_envs.data.swe_tasks.record", description="Record the built-in trajectories.")
+    parser.add_argument("--output", type=Path, default=_HERE / "trajectories.jsonl", help="file to write (default: the built-in one)")
+    arguments = parser.parse_args()
+    trajectories = []
+    for task_id, steps in read_experts().items():
+        task = load_task(task_id)
+        image = task_image(task)
+        with DockerSandbox(image) as sandbox:
+            trajectories.append(record(task, steps, sandbox))
+            patch = sandbox.diff()
+        with DockerSandbox(image) as fresh:
+            verdict = judge(task, patch, fresh)
+        if not verdict.resolved:
+            raise DataError(f"The expert of {task_id} did not solve it; not passing: {', '.join(verdict.failing)}")
+        print(f"{task_id}: {len(steps)} steps, solved")
+    save_trajectories(trajectories, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from srl_envs.commands import grammar_named
 from srl_envs.data.sources import load_trajectories
-from srl_envs.data.swe_tasks.record import read_experts
-from srl_envs.swe_tasks import load_task, load_tasks
+from srl_envs.data.swe_tasks.record import read_experts, record
+from srl_envs.errors import InfrastructureError
+from srl_envs.sandbox import DockerSandbox
+from srl_envs.swe_tasks import fetch_sdists, load_task, load_tasks
+from srl_envs.swe_tasks.images import cache_folder, task_image
+from srl_envs.swe_tasks.verification import judge
 from srl_envs.trajectory import Trajectory
 
 RECORDED = load_trajectories("builtin_swe")
@@ -52,3 +58,39 @@ def test_the_packages_are_named_with_their_licences() -> None:
         assert trajectory.metadata["license"] == task.license
         assert task.attribution in trajectory.metadata["attribution"]
         assert task.url in trajectory.metadata["attribution"]
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("base_image")
+@pytest.mark.parametrize("task_id", ["parse-hyphenated-field", "sqlparse-case-in-begin"])
+def test_recording_again_gives_the_same_and_solves_the_task(task_id: str, index_at_hand: None) -> None:
+    task = load_task(task_id)
+    image = task_image(task)
+    with DockerSandbox(image) as sandbox:
+        assert sandbox.run("git log --all --oneline | wc -l; git status --short; git remote").output == "1\n"
+        names = {name.rpartition("::")[2].partition("[")[0] for name in task.fail_to_pass}
+        assert sandbox.run(f"grep -rnE '{'|'.join(names)}' . .git").exit_code == 1
+        again = record(task, read_experts()[task_id], sandbox)
+        patch = sandbox.diff()
+    recorded = next(trajectory for trajectory in RECORDED if trajectory.id == task_id)
+    assert [without_times(step.observation) for step in again.steps] == [without_times(step.observation) for step in recorded.steps]
+    assert again.metadata == recorded.metadata
+    with DockerSandbox(image) as fresh:
+        assert judge(task, patch, fresh).failing == ()
+    other = "diff --git a/other.txt b/other.txt\nnew file mode 100644\n--- /dev/null\n+++ b/other.txt\n@@ -0,0 +1 @@\n+nothing\n"
+    with DockerSandbox(image) as fresh:
+        assert judge(task, other, fresh).failing == task.fail_to_pass
+
+
+@pytest.fixture
+def index_at_hand() -> None:
+    """Skips where a task's archives are neither kept nor to be fetched."""
+    try:
+        for task_id in ("parse-hyphenated-field", "sqlparse-case-in-begin"):
+            fetch_sdists(load_task(task_id), cache_folder())
+    except InfrastructureError as error:
+        pytest.skip(str(error))
+
+
+def without_times(text: str) -> str:
+    return re.sub(r"in \d+\.\d+s", "in s", text)
