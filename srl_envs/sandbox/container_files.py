@@ -15,9 +15,22 @@ from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.protocol import SandboxFileError
 
 _MAX_LINKS = 40
+_MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
+# The engine works on the image's layers. What is mounted over them it neither sees nor writes, and says that all went well.
+_MOUNTED = ("/dev/", "/proc/", "/sys/")
+_PATH_ERRORS = ("not a directory", "too many links", "too many levels of symbolic links")
 # The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
 _GO_FOLDER = 1 << 31
 _GO_NOT_REGULAR = _GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+
+# Makes the folder of a new file, and tells where the file really is to be: below links to folders, or where a link leads that leads nowhere yet.
+_PLACE = """set -e
+path=$1
+if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
+mkdir -p -- "${path%/*}/"
+cd -P -- "${path%/*}/"
+printf '%s/%s' "$PWD" "${path##*/}"
+"""
 
 
 def read(client: Any, container: str, path: str, limit: int) -> bytes:
@@ -41,9 +54,12 @@ def write(client: Any, container: str, path: str, content: bytes, limit: int) ->
         member, _, path = _fetch(client, container, path, limit)
     except FileNotFoundError:
         member = tarfile.TarInfo()
-        made = execute(client, container, ["mkdir", "-p", "--", posixpath.dirname(path)])
-        if made.exit_code:
-            raise SandboxFileError(f"{path} cannot be created: {made.text.strip()}") from None
+        placed = execute(client, container, ["sh", "-c", _PLACE, "sh", path])
+        if placed.exit_code:
+            raise SandboxFileError(f"{path} cannot be created: {placed.text.strip()}") from None
+        path = placed.text
+        if path.startswith(_MOUNTED):
+            raise SandboxFileError(f"{path} cannot be created: no file of {', '.join(_MOUNTED)} can. A command can write there.") from None
     member.name, member.size, member.mtime = posixpath.basename(path), len(content), time.time()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -58,20 +74,33 @@ def listing(client: Any, container: str, path: str, depth: int) -> list[str]:
     Raises:
         SandboxFileError: No such path.
     """
-    find = 'find "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && find "$1" -maxdepth "$2" ! -type d -print0'
+    _require_possible(path)
+    path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    find = 'find -H "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && find -H "$1" -maxdepth "$2" ! -type d -print0'
     found = execute(client, container, ["sh", "-c", find, "sh", path, str(depth)])
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
         raise SandboxFileError(f"No such file or folder: {path}")
-    return sorted([*(f"{name}/" for name in folders.split("\0") if name), *(name for name in others.split("\0") if name)])
+    return sorted([*(f"{name.rstrip('/')}/" for name in folders.split("\0") if name), *(name for name in others.split("\0") if name)])
 
 
 class _NoSuchFile(SandboxFileError, FileNotFoundError):
     """There is nothing at a path."""
 
 
+def _require_possible(path: str) -> None:
+    """Whatever text a model takes for a path must not look like a failure of the engine."""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise SandboxFileError(f"{path!r} is no path that a file call can take: it is not UTF-8.") from None
+    if b"\0" in encoded or len(encoded) > _MAX_PATH or any(len(name) > _MAX_NAME for name in encoded.split(b"/")):
+        raise SandboxFileError(f"{path[:300]!r} is no path: it holds a NUL character, or is too long.")
+
+
 def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.TarInfo, bytes, str]:
     """Header, contents and real path of a regular file."""
+    _require_possible(path)
     for _ in range(_MAX_LINKS):
         with engine_call(f"read {path} in a container"):
             try:
@@ -79,9 +108,10 @@ def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.
             except docker.errors.NotFound:
                 raise _NoSuchFile(f"No such file: {path}") from None
             except docker.errors.APIError as error:
-                if "not a directory" not in str(error.explanation):
+                reason = next((known for known in _PATH_ERRORS if known in str(error.explanation)), None)
+                if reason is None:
                     raise
-                raise SandboxFileError(f"{path} cannot be read: a file stands in the place of a folder.") from None
+                raise SandboxFileError(f"{path} cannot be reached: {reason}.") from None
         if not found["linkTarget"]:
             break
         path = posixpath.join(posixpath.dirname(path), found["linkTarget"])  # the engine resolves it inside the container
