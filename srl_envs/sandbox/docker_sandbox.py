@@ -79,6 +79,11 @@ class DockerSandbox:
         self._unwatched_seconds = 0.0
         self._open()
 
+    @property
+    def container_id(self) -> str:
+        """The engine's id of the container that stands now; :meth:`reset` changes it."""
+        return self._container
+
     # -- Sandbox ---------------------------------------------------------------------------------------------------------------------------------
 
     def run(self, command: str, *, timeout: float = 60.0) -> ExecResult:

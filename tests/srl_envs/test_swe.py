@@ -177,7 +177,7 @@ def test_a_sandbox_that_is_lost_in_mid_episode_raises(sandboxes, engine) -> None
     env = SWEEnv(follow="agent", make_sandbox=sandboxes)
     env.reset(options={"trajectory": 0})
     env.step(bash("ls"))
-    engine.api.remove_container(env._session.sandbox._container, force=True)
+    engine.api.remove_container(env._session.sandbox.container_id, force=True)
     with pytest.raises(SandboxError):
         env.step(bash("ls"))
     env.close()
