@@ -167,7 +167,7 @@ def image_of_commit(
                 clone.archive(file, treeish=clone.commit(commit).hexsha)
                 file.seek(0)
                 archive = _filtered(file, leave_out)
-        except (git.exc.GitError, ValueError, OSError) as error:
+        except (git.exc.GitError, git.exc.ODBError, ValueError, OSError) as error:
             raise ConfigError(f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}") from None
     _image_of_archive(archive, image, base, workdir, setup, network)
 

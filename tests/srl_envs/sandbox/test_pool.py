@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from srl_envs.errors import ConfigError
+from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxPool
+
+pytestmark = pytest.mark.docker
+
+
+def containers(engine) -> set[str]:
+    return {container["Id"] for container in engine.api.containers(all=True)}
+
+
+@pytest.fixture
+def make(base_image, small_limits):
+    return lambda: DockerSandbox(workdir="/tmp", limits=small_limits)
+
+
+def test_each_gets_a_clean_sandbox_of_its_own_and_none_is_left(engine, make) -> None:
+    before = containers(engine)
+    with SandboxPool(make, size=2) as pool:
+
+        def one(number: int) -> str:
+            sandbox = pool.acquire()
+            sandbox.run(f"echo {number} >> seen.txt")
+            seen = sandbox.run("cat seen.txt").output
+            pool.release(sandbox)
+            return seen
+
+        with ThreadPoolExecutor(max_workers=4) as threads:
+            assert list(threads.map(one, range(8))) == [f"{number}\n" for number in range(8)]
+        pool.acquire()  # still in use when the pool closes
+    assert containers(engine) == before
+
+
+def test_a_closed_pool_says_so(make) -> None:
+    pool = SandboxPool(make, size=1)
+    sandbox = pool.acquire()
+    pool.close()
+    pool.close()
+    with pytest.raises(SandboxError, match="closed"):
+        pool.acquire()
+    pool.release(sandbox)
+    with pytest.raises(SandboxError, match="closed"):
+        sandbox.run("true")
+
+
+def test_one_that_cannot_be_made_is_told_to_who_asks(engine, make, base_image) -> None:
+    images = iter(["srl-no-such-image:1", base_image, base_image])
+    with SandboxPool(lambda: DockerSandbox(next(images), workdir="/tmp"), size=1) as pool:
+        with pytest.raises(SandboxError, match="srl-no-such-image"):
+            pool.acquire()
+        assert pool.acquire().run("echo fine").output == "fine\n"
+
+
+def test_a_pool_needs_a_size(make) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        SandboxPool(make, size=0)
