@@ -13,6 +13,7 @@ import pytest
 
 from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
+from srl_envs.sandbox.images import image_of_tree
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +75,9 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def repository_image(engine: Any, base_image: str, small_repository: Path) -> Iterator[str]:
-    """An image with :func:`small_repository` in ``/testbed``; removed when the tests end."""
-    (small_repository.parent / "Dockerfile").write_text(f"FROM {base_image}\nCOPY work /testbed\nRUN git -C /testbed status\n")
-    tag = f"srl-tests-{uuid.uuid4().hex[:12]}"
-    engine.images.build(path=str(small_repository.parent), tag=tag, network_mode="none", rm=True, forcerm=True)
+    """An image with the files of :func:`small_repository` in ``/testbed``; removed when the tests end."""
+    tag = f"srl-tests:{uuid.uuid4().hex[:12]}"
+    image_of_tree(small_repository, tag, base=base_image)
     yield tag
     engine.images.remove(tag, force=True)
 
