@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 from trl import GRPOConfig
 
+from srl_envs.commands import Scored
+from srl_envs.data.swe_smith import HUB_SPLITS
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
@@ -23,9 +26,14 @@ class DataConfig:
 
     source: str = field(
         default="builtin",
-        metadata={"help": "Expert solutions: builtin, s1k, gsm8k, numbered, jsonl, a hub name of one of these, or a .jsonl in our schema."},
+        metadata={
+            "help": "Expert solutions: builtin, s1k, gsm8k, numbered (math); builtin_swe, swe_smith, mini_swe_agent (software engineering); jsonl, a hub "
+            "name of one of these, or a .jsonl in our schema."
+        },
     )
-    dataset_path: str | None = field(default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin needs neither)."})
+    dataset_path: str | None = field(
+        default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin and builtin_swe need neither)."}
+    )
     limit: int | None = field(default=None, metadata={"help": "At most this many training trajectories; None takes all."})
     held_out: int = field(default=60, metadata={"help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."})
     split_seed: int = field(default=0, metadata={"help": "Decides which questions are held out, and what the built-in source generates."})
@@ -35,7 +43,37 @@ class DataConfig:
         metadata={"help": "Which steps are targets: all_but_last (the paper's N-1) or all.", "choices": ["all_but_last", "all"]},
     )
     title_hint: bool = field(default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."})
-    system_prompt: str = field(default=MATH_SYSTEM_PROMPT, metadata={"help": "System message of every prompt; empty sends none."})
+    system_prompt: str | None = field(
+        default=None,
+        metadata={
+            "help": "System message of every prompt, whatever its domain; empty sends none. None: the domain's own, which in software engineering "
+            "describes the tools and how the trajectory's grammar writes a command."
+        },
+    )
+    history_turns: int = field(
+        default=2,
+        metadata={"help": "Software engineering: how many of the latest pairs of command and observation a prompt shows (paper: 2). 0 shows none."},
+    )
+    observation_characters: int = field(
+        default=8000,
+        metadata={
+            "help": "Software engineering: observations with more characters are cut in the middle. 8000, some 2,500 tokens, leaves 95 in 100 of "
+            "SWE-smith's whole. 0 cuts none."
+        },
+    )
+    scored: str = field(
+        default="action",
+        metadata={
+            "help": "Software engineering: what of a command is compared: action (its whole text, as the paper describes it), or arguments (tool and "
+            "values without the scaffold of the grammar, whose shared tags lift the similarity of unlike commands).",
+            "choices": list(get_args(Scored)),
+        },
+    )
+    hub_split: str = field(
+        default="xml",
+        metadata={"help": "Which spelling of its runs SWE-smith's source is read in; other sources ignore it.", "choices": list(HUB_SPLITS)},
+    )
+    resolved_only: bool = field(default=True, metadata={"help": "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."})
     eval_instances: int = field(
         default=64,
         metadata={"help": "Step instances per validation, spread over one half of the held-out questions; they choose the best checkpoint. 0: all."},
@@ -45,10 +83,21 @@ class DataConfig:
         metadata={"help": "Step instances of the other half, on which base, warm-up and the best checkpoint are compared. 0: all."},
     )
 
+    def __post_init__(self) -> None:
+        self.prompt_settings  # noqa: B018  checks its values, before any data is read
+        _require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+
     @property
     def prompt_settings(self) -> PromptSettings:
         """How prompts are rendered."""
-        return PromptSettings(title_hint=self.title_hint, system_prompt=self.system_prompt)
+        return PromptSettings(
+            title_hint=self.title_hint,
+            system_prompt=MATH_SYSTEM_PROMPT if self.system_prompt is None else self.system_prompt,
+            history_turns=self.history_turns,
+            observation_characters=self.observation_characters or None,
+            scored=self.scored,  # type: ignore[arg-type]  # the command line allows these values only
+            swe_system_prompt=self.system_prompt,
+        )
 
 
 @dataclass
@@ -90,7 +139,13 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         },
     )
     max_sampling_rounds: int = field(default=8, metadata={"help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."})
-    max_prompt_length: int | None = field(default=None, metadata={"help": "Instances whose prompt has more tokens are skipped and counted; None skips none."})
+    max_prompt_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of a prompt, the chat template's included. Software engineering: what is too long is cut to fit, observations "
+            "first, the issue last. Math: instances with a longer prompt are skipped in training and counted. None sets no bound."
+        },
+    )
     shared_prompt: bool = field(
         default=True,
         metadata={"help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."},
@@ -126,6 +181,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             super().__post_init__()
         _require(0 <= self.min_reward_std < 1, "min_reward_std", self.min_reward_std, "in [0, 1)")
         _require(self.max_sampling_rounds >= 1, "max_sampling_rounds", self.max_sampling_rounds, "at least 1")
+        _require(self.max_prompt_length is None or self.max_prompt_length >= 1, "max_prompt_length", self.max_prompt_length, "at least 1, or None")
         _require(self.format_warmup_steps >= 0, "format_warmup_steps", self.format_warmup_steps, "0 or more")
         _require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
         _require(self.method in METHODS, "method", self.method, " or ".join(METHODS))

@@ -36,7 +36,7 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
     """
     stream = InstanceStream(len(instances), args.seed + _STREAM)
     drawn = [instances[i] for i in stream.take(args.format_warmup_steps * args.warmup_instances)]
-    rows = [_example(tokenizer, instance, args) for instance in drawn]
+    rows = [expert_example(tokenizer, instance, args) for instance in drawn]
     at_once = min(args.warmup_instances, 8)
     config = SFTConfig(
         output_dir=str(output_dir),
@@ -58,13 +58,15 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
     SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=callbacks).train()
 
 
-def _example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:
-    """Prompt and expert answer as tokens; only the answer is learned."""
+def expert_example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:
+    """Prompt and expert answer as tokens, for supervised learning: ``input_ids``, and a ``completion_mask`` that is 1 where they are learned."""
     step = instance.step
     format = args.reward_settings.format
+    # A command is learned as the environment takes it, even where only a part of it is compared.
+    action = step.action if instance.trajectory.domain == "swe" else instance.expert_action
     # Any thought will do to teach the format; the title says what the step is about where the source gives no thought.
     thought = step.thought or step.title or "I continue with the next step of the solution."
     prompt = encode_prompt(tokenizer, instance.messages, args.think_prefilled)
-    answer = tokenizer(format_response(thought, instance.expert_action, format), add_special_tokens=False)["input_ids"]
+    answer = tokenizer(format_response(thought, action, format), add_special_tokens=False)["input_ids"]
     answer = [*answer, tokenizer.eos_token_id]
     return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}

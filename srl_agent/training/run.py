@@ -7,7 +7,7 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -27,12 +27,14 @@ from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
 from srl_agent.training.progress import ShortProgress
+from srl_agent.training.prompt_length import fitted_to
 from srl_agent.training.report import write_report
 from srl_agent.training.rollouts import RolloutModel, Sampler
 from srl_agent.training.summary import summarize
 from srl_agent.training.trainer import SRLTrainer
-from srl_agent.training.validation import spread_evenly, validate
+from srl_agent.training.validation import halves_by_question, spread_evenly, validate
 from srl_envs.data import load_trajectories
+from srl_envs.data.splits import split_by_question
 from srl_envs.errors import ConfigError, DataError, SRLError
 from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet
 
@@ -69,13 +71,14 @@ class Run:
     def train(self) -> None:
         """Everything, or what a killed run left to do."""
         self._say(f"run folder: {self.folder}")
-        train, validation, test = self._instances()
+        trajectories, held_out = self._trajectories()
         model, tokenizer = load_model_and_tokenizer(
             self.model_config.model_name_or_path,
             dtype=self._dtype(),
             revision=self.model_config.model_revision,
             attn_implementation=self.model_config.attn_implementation,
         )
+        train, validation, test = self._instances(trajectories, held_out, tokenizer)
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, train, test)
         callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
@@ -108,23 +111,35 @@ class Run:
 
     # ---------------------------------------------------------------- data
 
-    def _instances(self) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
-        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
+    def _trajectories(self) -> tuple[TrajectorySet, TrajectorySet]:
+        """What is learned from, and what is held out; the source is read once."""
         data = self.data
-        keywords: dict[str, Any] = {"path": data.dataset_path, "held_out": data.held_out, "seed": data.split_seed}
-        if data.source == "builtin":
-            keywords["count"] = data.count
-        train = load_trajectories(data.source, split="train", limit=data.limit, **keywords)
-        held_out = load_trajectories(data.source, split="validation", **keywords)
-        targets: Targets = data.targets  # type: ignore[assignment]
-        halves = [TrajectorySet(list(held_out)[half::2]).instances(targets, data.prompt_settings) for half in (0, 1)]
-        instances = train.instances(targets, data.prompt_settings)
+        everything = load_trajectories(
+            data.source,
+            path=data.dataset_path,
+            seed=data.split_seed,
+            count=data.count,
+            hub_split=data.hub_split,
+            resolved_only=data.resolved_only,
+        )
+        train, held_out = split_by_question(everything, data.held_out, data.split_seed)
+        return TrajectorySet(train[: data.limit], data.source, everything.rejected), TrajectorySet(held_out, data.source)
+
+    def _instances(self, train: TrajectorySet, held_out: TrajectorySet, tokenizer: Any) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
+        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
+        data, longest = self.data, self.args.max_prompt_length
+        prompt, targets = data.prompt_settings, cast(Targets, data.targets)
+        grammars = {trajectory.grammar for part in (train, held_out) for trajectory in part if trajectory.domain == "swe"}
+        if grammars and longest is not None:
+            prompt = fitted_to(prompt, tokenizer, longest, self.args.think_prefilled, grammars)
+        instances = train.instances(targets, prompt)
+        validation, test = (StepInstances(half, targets, prompt) for half in halves_by_question(held_out))
         if not len(instances):
             raise DataError(f"{train!r} has no step to learn from: use other data, or --targets all.")
-        if not all(map(len, halves)):
-            raise DataError(f"Only {len(held_out)} questions are held out: raise --held_out, so that validation and test have some each.")
-        self._say(f"data: {train!r}: {len(instances)} step instances; {len(held_out)} questions held out")
-        return instances, spread_evenly(halves[0], data.eval_instances), spread_evenly(halves[1], data.test_instances)
+        if not (len(validation) and len(test)):
+            raise DataError(f"Only {data.held_out} questions are held out: raise --held_out, so that validation and test have some each.")
+        self._say(f"data: {train!r}: {len(instances)} step instances; {data.held_out} questions held out ({len(validation) + len(test)} step instances)")
+        return instances, spread_evenly(validation, data.eval_instances), spread_evenly(test, data.test_instances)
 
     # ---------------------------------------------------------------- stages
 

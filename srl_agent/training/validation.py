@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from srl_agent.training.rollouts import encode_prompt, score
+from srl_envs.data.splits import question_key
 from srl_envs.response import MALFORMATIONS
 from srl_envs.reward import RewardSettings
-from srl_envs.trajectory import StepInstance, StepInstances
+from srl_envs.trajectory import StepInstance, StepInstances, Trajectory
 
 
 def spread_evenly(instances: StepInstances, count: int) -> list[StepInstance]:
@@ -19,6 +20,15 @@ def spread_evenly(instances: StepInstances, count: int) -> list[StepInstance]:
     if count == 0 or count >= total:
         return list(instances)
     return [instances[i * total // count] for i in range(count)]
+
+
+def halves_by_question(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Two parts with every other question each, so that no question of one part is in the other; the first has one more if they are odd."""
+    questions = list(dict.fromkeys(question_key(trajectory.prompt) for trajectory in trajectories))
+    first = set(questions[0::2])
+    in_first = [question_key(trajectory.prompt) in first for trajectory in trajectories]
+    parts = [[trajectory for trajectory, chosen in zip(trajectories, in_first, strict=True) if chosen is part] for part in (True, False)]
+    return parts[0], parts[1]
 
 
 def validate(
@@ -48,25 +58,28 @@ def validate(
         The metrics over all answers (reward, format_rate, mean_length, malformed/<reason>, and similarity if any is well-formed), and one
         record per answer.
     """
-    prompts = [encode_prompt(tokenizer, instance.messages, settings.format.think_prefilled) for instance in instances]
+    messages = [instance.messages for instance in instances]
+    prompts = [encode_prompt(tokenizer, prompt, settings.format.think_prefilled) for prompt in messages]
     completions = complete(prompts, seed) if prompts else []
     asked = [instance for instance in instances for _ in range(num_samples)]
+    shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
     texts, rewards = score(tokenizer, asked, completions, eos_token_ids, settings)
     answers = [
         {
             "instance_id": instance.id,
-            "prompt": instance.messages[-1]["content"],
+            "prompt": prompt,
             "title": instance.title,
             "expert": instance.expert_action,
             "completion": text,
             "thought": reward.response.thought,
-            "action": reward.response.action,
+            # what of it was compared: without prose, if it is a command
+            "action": reward.response.action if reward.response.error else instance.scored(reward.response.action),
             "error": reward.response.error,
             "reward": reward.value,
             "similarity": reward.similarity,
             "tokens": len(ids),
         }
-        for instance, text, reward, ids in zip(asked, texts, rewards, completions, strict=True)
+        for instance, prompt, text, reward, ids in zip(asked, shown, texts, rewards, completions, strict=True)
     ]
     if gather is not None:
         answers = gather(answers)
