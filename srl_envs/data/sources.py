@@ -21,7 +21,7 @@ SOURCES = ("builtin", "s1k", "gsm8k", "numbered", "builtin_swe", "swe_smith", "m
 
 _ROW_SOURCES = {"s1k": s1k, "gsm8k": gsm8k, "numbered": numbered, "swe_smith": swe_smith, "mini_swe_agent": mini_swe_agent}
 _HUB_NAMES = {module.HUB_NAME: name for name, module in _ROW_SOURCES.items() if module.HUB_NAME}
-_BUILTIN_SWE = Path(__file__).parent / "swe_tasks" / "trajectories.jsonl"
+_BUILTIN_SWE = Path(__file__).parents[1] / "swe_tasks" / "trajectories.jsonl"
 
 
 def load_trajectories(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from srl_envs.sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_answers
 from srl_envs.sandbox.images import has_image, image_of_tree
 from srl_envs.swe_tasks import SweTask, base_tree, load_task
+from srl_envs.swe_tasks.releases import GITIGNORE
 from srl_envs.trajectory import Trajectory
 
 
@@ -65,4 +67,5 @@ def cache_folder() -> Path:
 
 
 def _task_image_name(task: SweTask) -> str:
-    return f"srl-task:{task.id}-{task.base_sha256[:8]}"
+    content = hashlib.sha256(f"{task.base_sha256}\n{GITIGNORE}".encode()).hexdigest()
+    return f"srl-task:{task.id}-{content[:8]}"

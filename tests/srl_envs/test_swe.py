@@ -226,7 +226,8 @@ def test_an_empty_patch_and_one_that_does_not_apply_do_not_resolve(task, sandbox
 
 @pytest.mark.docker
 def test_a_patch_that_edits_the_tests_does_not_resolve(task, sandbox) -> None:
-    always = "import pytest\n\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_runtest_makereport(item, call):\n    o = yield\n    o.get_result().outcome = 'passed'\n"
+    always = "import pytest\n\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
+    always += "    outcome = yield\n    outcome.get_result().outcome = 'passed'\n"
     sandbox.write_file("conftest.py", always)
     sandbox.write_file("tests/conftest.py", always)
     sandbox.write_file(task.test_files[0], "def test_microsecond_precision_issue162():\n    pass\n")
@@ -240,7 +241,9 @@ def test_a_patch_that_edits_the_tests_does_not_resolve(task, sandbox) -> None:
 @pytest.mark.docker
 def test_nothing_in_the_image_tells_the_fix(task, sandbox) -> None:
     fix_line = next(line[1:].strip() for line in gold_patch(task, cache_folder()).splitlines() if line.startswith("+") and not line.startswith("+++"))
-    found = sandbox.run(f"cd /testbed && git log --all --oneline | wc -l; git stash list; git remote; git fsck --lost-found 2>&1; grep -rF -- '{fix_line}' . ; true")
+    found = sandbox.run(
+        f"cd /testbed && git log --all --oneline | wc -l; git stash list; git remote; git fsck --lost-found 2>&1; grep -rF -- '{fix_line}' . ; true"
+    )
     assert found.output.split() == ["1"]
     hidden = sandbox.run(f"grep -r {task.fail_to_pass[0].split('::')[-1]} /testbed")
     assert hidden.exit_code == 1

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
-from srl_envs.package_index import download_sdist
 from srl_envs.swe_tasks import SweTask, base_tree, fetch_sdists, fixed_test_files, gold_patch, load_task, load_tasks
+from srl_envs.swe_tasks.package_index import download_sdist
 
 TASKS = load_tasks()
 PERMISSIVE = {"MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}

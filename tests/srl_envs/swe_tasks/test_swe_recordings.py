@@ -8,11 +8,11 @@ import pytest
 
 from srl_envs.commands import grammar_named
 from srl_envs.data.sources import load_trajectories
-from srl_envs.data.swe_tasks.record import read_experts, record
 from srl_envs.errors import InfrastructureError
 from srl_envs.sandbox import DockerSandbox
 from srl_envs.swe_tasks import fetch_sdists, load_task, load_tasks
 from srl_envs.swe_tasks.images import cache_folder, task_image
+from srl_envs.swe_tasks.record import read_experts, record
 from srl_envs.swe_tasks.verification import judge
 from srl_envs.trajectory import Trajectory
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from srl_envs.errors import InfrastructureError
-from srl_envs.package_index import download_sdist, pip_settings
+from srl_envs.swe_tasks.package_index import download_sdist, pip_settings
 
 PAGES = {
     "/simple/demo/": '<a href="../../files/demo-1.0-py3-none-any.whl#sha256=00">w</a> <a href="/files/demo-1.0.tar.gz#sha256=00" data-x="1">s</a>',

@@ -1,6 +1,6 @@
 """Records the built-in trajectories: runs each expert's commands in a sandbox and writes down what came back.
 
-    python -m srl_envs.data.swe_tasks.record [--output FILE]
+    python -m srl_envs.swe_tasks.record [--output FILE]
 
 needs a Docker engine, the base image (``python -m srl_envs.sandbox build-base``) and, the first time, the package index. Nothing is written unless every
 expert's patch passes the hidden tests of its task in a fresh container.
@@ -9,6 +9,7 @@ expert's patch passes the hidden tests of its task in a fresh container.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 
 from srl_envs.commands import Command, grammar_named
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.errors import DataError
+from srl_envs.errors import DataError, SRLError
 from srl_envs.sandbox import DockerSandbox, Sandbox
 from srl_envs.sandbox.agent_session import AgentSession
 from srl_envs.swe_tasks import SweTask, load_task
@@ -57,25 +58,32 @@ def record(task: SweTask, steps: list[tuple[str, Command]], sandbox: Sandbox) ->
     return Trajectory(task.id, task.issue.strip(), recorded, domain="swe", metadata=metadata)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m srl_envs.data.swe_tasks.record", description="Record the built-in trajectories.")
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 0 if every task was solved."""
+    parser = argparse.ArgumentParser(prog="python -m srl_envs.swe_tasks.record", description="Record the built-in trajectories.")
     parser.add_argument("--output", type=Path, default=_HERE / "trajectories.jsonl", help="file to write (default: the built-in one)")
-    arguments = parser.parse_args()
-    trajectories = []
-    for task_id, steps in read_experts().items():
-        task = load_task(task_id)
-        image = task_image(task)
-        with DockerSandbox(image) as sandbox:
-            trajectories.append(record(task, steps, sandbox))
-            patch = sandbox.diff()
-        with DockerSandbox(image) as fresh:
-            verdict = judge(task, patch, fresh)
-        if not verdict.resolved:
-            raise DataError(f"The expert of {task_id} did not solve it; not passing: {', '.join(verdict.failing)}")
-        print(f"{task_id}: {len(steps)} steps, solved")
-    save_trajectories(trajectories, arguments.output)
+    chosen = parser.parse_args(arguments)
+    try:
+        save_trajectories([_solved(task_id, steps) for task_id, steps in read_experts().items()], chosen.output)
+    except SRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _solved(task_id: str, steps: list[tuple[str, Command]]) -> Trajectory:
+    task = load_task(task_id)
+    image = task_image(task)
+    with DockerSandbox(image) as sandbox:
+        trajectory = record(task, steps, sandbox)
+        patch = sandbox.diff()
+    with DockerSandbox(image) as fresh:
+        verdict = judge(task, patch, fresh)
+    if not verdict.resolved:
+        raise DataError(f"The expert of {task_id} did not solve it; not passing: {', '.join(verdict.failing)}")
+    print(f"{task_id}: {len(steps)} steps, solved")
+    return trajectory
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
