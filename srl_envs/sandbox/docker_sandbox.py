@@ -101,7 +101,9 @@ class DockerSandbox:
                 raise SandboxError(f"The shell of a container of the image {self.image} ends by itself: {result.output.strip()[-300:]!r}.")
         full = result.end == "stopped" or self._disk_is_full_after(time.monotonic() - start)
         exit_code = 137 if full else self._exit_code(result)
-        if result.end == "done" and not full:
+        # A fork bomb ends at once and stays behind: it is ended here, or the next command could start no process until its time is out.
+        swarm = result.processes > 0.9 * self.limits.processes
+        if result.end == "done" and not full and not swarm:
             self._shell, self._folder = shell, result.folder or self._folder
         else:
             self._restart(shell)

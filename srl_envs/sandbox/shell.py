@@ -3,10 +3,10 @@ r"""One bash kept open: commands go in over a socket, their output and exit code
 A command is handed over as data, ended by a NUL byte that no command can hold, and then evaluated; so no quote, heredoc or brace of it can reach the
 lines around it. They frame its output with a word that was made at random for it, and tell exit code and folder::
 
-    IFS= read -r -d '' __srl_command                  reads the command, byte for byte
+    IFS= read -r -d '' __srl_WORD                     reads the command, byte for byte
     printf '\0%s<' WORD >&62                          what came before belongs to no command
-    eval "$__srl_command" </dev/null >&62 2>&62       runs it, in this very shell
-    printf '\0%s>%d:%s\0' WORD "$?" "$PWD" >&62
+    eval "$__srl_WORD" </dev/null >&62 2>&62          runs it, in this very shell
+    printf '\0%s>%d:%d:%s\0' WORD "$?" PROCESSES "$PWD" >&62
 
 Standard output and error are one stream, so what was written first comes first. File descriptor 62 keeps the way out, whatever the command did to its
 own output. If the shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign.
@@ -26,20 +26,21 @@ from typing import Literal
 
 from srl_envs.sandbox.output import CappedOutput
 
-_START = """__srl_status=0; __srl_return() {{ builtin return "$1"; }}; exec 62>&1
+_START = """exec 62>&1
 cd -- {folder} 2>/dev/null || cd -- {fallback}
 {startup}
 exec >/dev/null 2>&1
 """
 
 # The shell's own output goes nowhere, so that set -x shows nothing of these lines. $? starts as the last command left it, as in any shell; under set -e
-# it is 0 anyway, and saying otherwise would end the shell.
-_RUN = """IFS= builtin read -r -d '' __srl_command
+# it is 0 anyway, and saying otherwise would end the shell. All names are new for each command, so that none can be readonly from an earlier one.
+_RUN = """IFS= builtin read -r -d '' __srl_{word}
 {command}\0builtin printf '\\0%s<' {word} >&62
-case $- in (*e*) ;; (*) __srl_return "$__srl_status";; esac
-builtin eval "$__srl_command" </dev/null >&62 2>&62
-__srl_status=$?
-builtin printf '\\0%s>%d:%s\\0' {word} "$__srl_status" "$PWD" >&62
+__srl_{word}() {{ builtin return {status}; }}
+case $- in (*e*) ;; (*) __srl_{word};; esac
+builtin eval "$__srl_{word}" </dev/null >&62 2>&62
+builtin printf '\\0%s>%d:%s\\0' {word} "$?" "$PWD" >&62
+builtin unset -v __srl_{word}; builtin unset -f __srl_{word}
 """
 
 End = Literal["done", "shell_ended", "timed_out", "stopped"]
@@ -54,6 +55,7 @@ class ShellResult:
         output: What it wrote.
         truncated: The middle of the output is missing.
         exit_code: 0 to 255 if done, else None.
+        processes: How many processes and threads the container had at the end if done, else 0; 0 too where the kernel does not tell.
         folder: Where the shell stands if done, else None.
         started: False if the shell was gone before it came to the command.
     """
@@ -62,6 +64,7 @@ class ShellResult:
     output: str
     truncated: bool
     exit_code: int | None = None
+    processes: int = 0
     folder: str | None = None
     started: bool = True
 
@@ -79,6 +82,7 @@ class Shell:
     def __init__(self, connection: socket.socket, folder: str, fallback: str, startup: str = "") -> None:
         self._connection = connection
         self._frames = _Frames(connection)
+        self._status = 0
         self._send(_START.format(folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup))
 
     def run(self, command: str, timeout: float, output_limit: int, should_stop: Callable[[], bool], tick: float = 1.0) -> ShellResult:
@@ -100,7 +104,7 @@ class Shell:
         start = time.monotonic()
         next_tick = start + tick
         try:
-            self._send(_RUN.format(command=command.replace("\0", ""), word=word), timeout)
+            self._send(_RUN.format(command=command.replace("\0", ""), word=word, status=self._status), timeout)
         except TimeoutError:
             return ShellResult("timed_out", "", False, started=False)
         except (BrokenPipeError, ConnectionResetError):
@@ -117,8 +121,8 @@ class Shell:
             if chunk == b"":
                 return framed.result("shell_ended")
             if chunk and (found := framed.add(chunk)):
-                code, _, folder = found.partition(":")
-                return ShellResult("done", output.text(), output.dropped > 0, int(code), folder)
+                code, processes, folder = found.split(":", 2)
+                return ShellResult("done", output.text(), output.dropped > 0, int(code), int(processes), folder)
 
     def close(self) -> None:
         """Close the connection; the shell then reads its end. A second call does nothing."""
