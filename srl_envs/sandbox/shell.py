@@ -39,8 +39,10 @@ _RUN = """IFS= builtin read -r -d '' __srl_{word}
 __srl_{word}() {{ builtin return {status}; }}
 case $- in (*e*) ;; (*) __srl_{word};; esac
 builtin eval "$__srl_{word}" </dev/null >&62 2>&62
-builtin printf '\\0%s>%d:%s\\0' {word} "$?" "$PWD" >&62
-builtin unset -v __srl_{word}; builtin unset -f __srl_{word}
+__srl_{word}=$?
+builtin read -r __srl_p{word} </sys/fs/cgroup/pids.current || builtin read -r __srl_p{word} </sys/fs/cgroup/pids/pids.current || __srl_p{word}=0
+builtin printf '\\0%s>%d:%d:%s\\0' {word} "$__srl_{word}" "$__srl_p{word}" "$PWD" >&62
+builtin unset -v __srl_{word} __srl_p{word}; builtin unset -f __srl_{word}
 """
 
 End = Literal["done", "shell_ended", "timed_out", "stopped"]
@@ -122,7 +124,8 @@ class Shell:
                 return framed.result("shell_ended")
             if chunk and (found := framed.add(chunk)):
                 code, processes, folder = found.split(":", 2)
-                return ShellResult("done", output.text(), output.dropped > 0, int(code), int(processes), folder)
+                self._status = int(code)
+                return ShellResult("done", output.text(), output.dropped > 0, self._status, int(processes), folder)
 
     def close(self) -> None:
         """Close the connection; the shell then reads its end. A second call does nothing."""
