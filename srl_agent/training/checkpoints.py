@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from srl_envs.errors import ConfigError
+
 MANIFEST = "manifest.json"
 
 
-def seal(checkpoint: Path) -> None:
-    """Write the manifest, last of all files: the size and the CRC-32 of each. A checkpoint without it was not finished."""
+def seal(folder: Path) -> None:
+    """Write the manifest, last of all files: the size and the CRC-32 of each. A folder without it was not finished."""
     files = {
-        str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "crc32": _crc32(path)}
-        for path in sorted(checkpoint.rglob("*"))
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "crc32": _crc32(path)}
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    scratch = checkpoint / (MANIFEST + ".part")
+    scratch = folder / (MANIFEST + ".part")
     scratch.write_text(json.dumps(files, indent=1))
-    scratch.replace(checkpoint / MANIFEST)
+    scratch.replace(folder / MANIFEST)
 
 
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint; None if it is whole."""
+def damage(folder: Path) -> str | None:
+    """What is wrong with a sealed folder; None if it is whole."""
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text())
+        files: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return "it was not finished"
+        return "it is missing" if not folder.is_dir() else "it was not finished"
     except (OSError, ValueError):
+        files = None
+    if not (isinstance(files, dict) and files and all(isinstance(row, dict) and {"bytes", "crc32"} <= row.keys() for row in files.values())):
         return f"its {MANIFEST} cannot be read"
     for name, expected in files.items():
-        path = checkpoint / name
+        path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != expected["bytes"]:
@@ -60,8 +66,57 @@ def latest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
     return None, complaints
 
 
+def checkpoint_to_start_from(path: Path) -> Path:
+    """The checkpoint that a user names: itself, or the latest whole one of the run folder that is named.
+
+    Raises:
+        ConfigError: There is none, or it is damaged.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on from its own latest checkpoint.")
+    if checkpoints(path):
+        found, complaints = latest_whole(path)
+        if found is None:
+            raise ConfigError(f"--resume_from_checkpoint: {' '.join(complaints)} Give another checkpoint.")
+        return found
+    if problem := damage(path):
+        raise ConfigError(f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give another one.")
+    return path
+
+
+def best_whole(run_dir: Path, metrics: Mapping[int, float], last_step: int, greater_is_better: bool) -> tuple[Path | None, list[str]]:
+    """The whole checkpoint with the best metric, and a line about each better one that is damaged.
+
+    Args:
+        run_dir: Holds the checkpoints.
+        metrics: The metric of each step that was validated; steps that were not saved do not compete.
+        last_step: Of the weights that are in memory, which need no checkpoint.
+        greater_is_better: Whether a greater metric is better.
+
+    Returns:
+        None for the checkpoint if nothing that can be loaded is better than the weights in memory.
+    """
+    complaints: list[str] = []
+    for step in sorted(metrics, key=lambda step: (metrics[step] if greater_is_better else -metrics[step], step == last_step, -step), reverse=True):
+        checkpoint = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        if step == last_step:
+            break
+        if checkpoint.is_dir():
+            problem = damage(checkpoint)
+            if problem is None:
+                return checkpoint, complaints
+            complaints.append(f"{checkpoint} had the better validation but is left out: {problem}.")
+    return None, complaints
+
+
 class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
     """Seals every checkpoint as soon as the trainer has written it."""
+
+    def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """A run that was moved finds its best checkpoint in its present folder, so that it is not rotated away."""
+        best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if state.best_global_step and best.is_dir():
+            state.best_model_checkpoint = str(best)
 
     def on_save(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
         """Called by transformers after all files of a checkpoint are written."""

@@ -119,7 +119,8 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     num_generations_eval: int | None = field(default=1, metadata={"help": "Answers to each held-out instance in validation."})
     logging_steps: float = field(default=1, metadata={"help": "Log every that many optimizer steps."})
     save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints kept, the best one not counted. 2: if the last is damaged, the one before is used."}
+        default=3,
+        metadata={"help": "Checkpoints kept, the best one among them. 3: the best, the last, and the one before it, which is used if the last is damaged."},
     )
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation reward."})
     metric_for_best_model: str | None = field(default="eval_reward", metadata={"help": "Which metric decides the best checkpoint."})

@@ -19,7 +19,7 @@ from trl import ModelConfig, get_peft_config
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.memory import keep_freed_memory
 from srl_agent.models import load_model_and_tokenizer
-from srl_agent.training.checkpoints import SealCheckpoints, latest_whole
+from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, latest_whole
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.dynamic_sampling import NothingToLearnError
 from srl_agent.training.environment import environment
@@ -100,8 +100,9 @@ class Run:
             raise
         if trainer.control.should_training_stop and trainer.state.global_step < trainer.state.max_steps:
             raise KeyboardInterrupt
+        step, complaints = trainer.load_best()
+        self._warn(complaints)
         trainer.save_model(str(self.folder / "final"))
-        step = trainer.state.best_global_step or trainer.state.global_step
         self._record("srl", step, *trainer.answer(test))
         if self.process.is_main_process:
             summary = summarize(self.folder, step, time.monotonic() - self._started)
@@ -230,10 +231,9 @@ class Run:
     def _checkpoint(self) -> Path | None:
         asked = self.args.resume_from_checkpoint
         if asked and str(asked).lower() not in ("true", "false"):
-            return Path(asked)
+            return checkpoint_to_start_from(Path(asked))
         checkpoint, complaints = latest_whole(self.folder)
-        for complaint in complaints:
-            self._say(f"warning: {complaint}")
+        self._warn(complaints)
         if checkpoint is not None:
             self._say(f"resuming from {checkpoint}")
         return checkpoint
@@ -247,6 +247,10 @@ class Run:
         if self.model_config.dtype not in (None, "auto"):
             return self.model_config.dtype
         return torch.bfloat16 if self.model_config.use_peft and self.args.bf16 else torch.float32
+
+    def _warn(self, complaints: list[str]) -> None:
+        for complaint in complaints:
+            self._say(f"warning: {complaint}")
 
     def _say(self, text: str) -> None:
         if self.process.is_main_process:

@@ -14,12 +14,13 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
 from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.training.checkpoints import best_whole
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.training.instance_stream import InstanceStream
@@ -339,6 +340,40 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             seed=(self.args.seed, rank),
             gather=gather_object if processes > 1 else None,
         )
+
+    # ---------------------------------------------------------------- the end
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # killed after its last step: nothing is left to train
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        """Left to :meth:`load_best`: transformers does not look whether the checkpoint is whole."""
+
+    def load_best(self) -> tuple[int, list[str]]:
+        """Load the whole checkpoint that did best in validation; the weights stay as they are if none is better.
+
+        Returns:
+            The step of the weights, and a line about each better checkpoint that is damaged.
+        """
+        metric = str(self.args.metric_for_best_model)
+        metrics = {int(row["step"]): float(row[metric]) for row in self.state.log_history if metric in row and row["step"] > 0}
+        step, complaints = int(self.state.global_step), []
+        if self.args.load_best_model_at_end:
+            found: list[Any] = [None]
+            if self.accelerator.is_main_process:
+                found = [best_whole(Path(self.args.output_dir), metrics, step, bool(self.args.greater_is_better))]
+            broadcast_object_list(found)  # all processes load the same
+            best, complaints = found[0]
+            if best is not None:
+                self.state.best_model_checkpoint, step = str(best), int(best.name.rpartition("-")[2])
+                super()._load_best_model()
+        return step, complaints
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None is written: TRL's would describe another training; ``config.yaml`` and ``report.html`` tell what this one was."""
 
     # ---------------------------------------------------------------- exact resume
 
