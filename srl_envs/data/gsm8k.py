@@ -1,6 +1,7 @@
 """GSM8K: every line of ``answer`` is a step, the last line ``#### N`` is the answer.
 
-Calculator marks (``<<48/2=24>>``) are left out. In the socratic set a line is ``title ** step``. The data is MIT-licensed (openai/grade-school-math).
+Calculator marks (``<<48/2=24>>``) are left out. In the socratic set a line is ``title ** step``: a row is read so only if each of its steps has a
+title, in words, because ``**`` is also a power (``x = 3 ** 2``). The data is MIT-licensed (openai/grade-school-math).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ FILES = {"train": "train.jsonl", "test": "test.jsonl"}
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
 _ANSWER = re.compile(r"^####\s*(\S.*)$")
+_TITLED = re.compile(r"\s*(?P<title>[^\W\d_]{2}.*?) \*\* (?P<action>.*)")
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
@@ -28,12 +30,15 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not isinstance(question, str) or not isinstance(solution, str):
             rejected["no question or answer"] += 1
             continue
+        if not question.strip():
+            rejected["empty question"] += 1
+            continue
         *lines, last = [line for line in solution.splitlines() if line.strip()] or [""]
         answer = _ANSWER.match(last.strip())
         if answer is None:
             rejected["no final answer"] += 1
             continue
-        steps = tuple(step for line in lines if (step := _step(line)) is not None)
+        steps = _steps([_CALCULATOR_MARK.sub("", line) for line in lines])
         if not steps:
             rejected["no steps"] += 1
             continue
@@ -41,8 +46,8 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         yield Trajectory(id, question, steps, answer=answer[1].replace(",", "").strip())
 
 
-def _step(line: str) -> ExpertStep | None:
-    title, mark, action = _CALCULATOR_MARK.sub("", line).rpartition(" ** ")
-    if not action.strip():
-        return None
-    return ExpertStep(action.strip(), title=title.strip() if mark else "", gap="\n")
+def _steps(lines: list[str]) -> tuple[ExpertStep, ...]:
+    """A step for each line that says anything; with titles if every line has one."""
+    titled = [(match["title"].strip(), match["action"].strip()) for line in lines if (match := _TITLED.match(line))]
+    pairs = titled if len(titled) == len(lines) else [("", line.strip()) for line in lines]
+    return tuple(ExpertStep(action, title=title, gap="\n") for title, action in pairs if action)
