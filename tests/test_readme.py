@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_tour_runs(capsys) -> None:
-    [tour] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_examples_run(capsys) -> None:
+    tour, swe = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(tour, "README.md", "exec"), {})
     assert "Next step" in capsys.readouterr().out
+    exec(compile(swe, "README.md", "exec"), {})
 
 
 def test_named_settings_configs_and_files_exist() -> None:
