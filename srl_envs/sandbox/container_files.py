@@ -26,7 +26,7 @@ _GO_NOT_REGULAR = _GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 |
 # Makes the folder of a new file, and tells where the file really is to be: below links to folders, or where a link leads that leads nowhere yet.
 _PLACE = """set -e
 path=$1
-if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
+if [ -L "$path" ]; then path=$(readlink -f -- "$path") || { echo "it is a link into a folder that is not there"; exit 1; }; fi
 mkdir -p -- "${path%/*}/"
 cd -P -- "${path%/*}/"
 printf '%s/%s' "$PWD" "${path##*/}"

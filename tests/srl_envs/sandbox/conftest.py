@@ -1,0 +1,44 @@
+"""Fixtures for tests that look at a Docker sandbox from the engine's side too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from srl_envs.sandbox import DockerSandbox, SandboxLimits
+
+
+@dataclass(frozen=True)
+class Contained:
+    """A sandbox, and its container as the engine knows it."""
+
+    sandbox: DockerSandbox
+    engine: Any
+
+    @property
+    def container(self) -> Any:
+        """Asked anew, for a reset takes another container."""
+        return self.engine.containers.get(self.sandbox.run("cat /etc/hostname").output.strip())
+
+
+@pytest.fixture(scope="module")
+def _module_sandbox(base_image: str, small_limits: SandboxLimits) -> Iterator[DockerSandbox]:
+    with DockerSandbox(base_image, workdir="/tmp", limits=small_limits) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def contained(engine: Any, _module_sandbox: DockerSandbox) -> Contained:
+    """A clean sandbox with small limits in ``/tmp``."""
+    _module_sandbox.reset()
+    return Contained(_module_sandbox, engine)
+
+
+@pytest.fixture
+def own_containers(engine: Any) -> Callable[[int], list[Any]]:
+    """The containers, running or not, whose owner is the process with a given id."""
+    return lambda pid=os.getpid(): engine.containers.list(all=True, filters={"label": f"srl-envs.sandbox.pid={pid}"})
