@@ -18,8 +18,12 @@ from srl_envs.trajectory import Trajectory
 HUB_NAME = ""
 
 STYLES = (
-    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?Step (?P<number>\d+)(?:[:.)]| ?[-\u2013\u2014])?(?P<rest>.*)$", re.MULTILINE),
-    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?(?P<number>\d+)[.)] (?P<rest>.*)$", re.MULTILINE),
+    re.compile(
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?:Step|(?i:step)(?=[ \t]+\d+[ \t]*(?:[:.)*\u2013\u2014-]|$)))[ \t]+"
+        r"(?P<number>\d{1,4})(?!\d)(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d))?(?P<rest>.*)$",
+        re.MULTILINE,
+    ),
+    re.compile(r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$", re.MULTILINE),
 )
 """How a step may begin; the first style that gives at least two steps counts."""
 
@@ -31,6 +35,9 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         question, solution = row.get("problem", row.get("question")), row.get("solution")
         if not isinstance(question, str) or not isinstance(solution, str):
             rejected["no problem or solution"] += 1
+            continue
+        if not question.strip():
+            rejected["empty problem"] += 1
             continue
         if row.get("correct") is False:
             rejected["marked as not correct"] += 1

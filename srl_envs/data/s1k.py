@@ -18,12 +18,20 @@ from srl_envs.trajectory import Trajectory
 HUB_NAME = "simplescaling/s1K-1.1"
 
 STYLES = (
-    re.compile(r"^(?:#{1,6} +)?(?:\*\*)?Step (?P<number>\d+)[:.)](?P<rest>.*)$", re.MULTILINE),
-    re.compile(r"^(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)] +\*\*))(?P<number>\d+)[.)](?P<rest> .*)$", re.MULTILINE),
-    re.compile(r"^(?P<number>\d+)[.)](?P<rest> .*)$", re.MULTILINE),
+    re.compile(
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?i:step)[ \t]+(?P<number>\d{1,4})(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d)|(?=\*\*)|(?=[ \t\r]*$))(?P<rest>.*)$",
+        re.MULTILINE,
+    ),
+    re.compile(
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)][ \t]*\*\*))(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
+        re.MULTILINE,
+    ),
+    re.compile(r"^(?P<indent>[ \t]*)(?P<number>\d{1,4})[.)](?P<rest> .*)$", re.MULTILINE),
 )
-"""How a step may begin: ``Step 1``, then ``1.`` with a mark of a title, then a plain ``1.``; the first style that gives titled steps counts."""
+"""How a step may begin: ``Step 1``, then ``1.`` with a mark of a title, then a plain ``1.``. The first style that gives every step a title counts; else the
+first whose steps all have a title or a mark (the word, a heading, bold), such as a last step that is nothing but a bold line."""
 
+_MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -37,6 +45,7 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
             continue
         readings = [parts for style in STYLES if (parts := split_steps(attempt, style)) is not None]
         titled = [parts for parts in readings if all(step.title for step in parts[1])]
+        titled += [parts for parts in readings if all(step.title or _MARKED.match(step.text) for step in parts[1])]
         if not titled:
             rejected["a step without title" if readings else "no numbered steps"] += 1
             continue

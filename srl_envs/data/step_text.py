@@ -13,36 +13,47 @@ _FINAL_ANSWER = re.compile(
 _CLOSING = re.compile(_PARAGRAPH + r"(?=(?:therefore|thus|hence|in conclusion|so,? the final answer)\b)", re.IGNORECASE)
 _BOLD_TITLE = re.compile(r"\s*\*\*(?P<title>[^*\n]{1,120}?):?\*\*(?P<mark>:?)[ \t]*")
 _PLAIN_TITLE = re.compile(r"\s*(?P<title>[^\n:.$\\]{1,80}):[ \t]*(?=\n|\S)")
-_WHOLE_LINE_TITLE = re.compile(r"[ \t]*(?P<title>[^\n]{1,120}?):?(?:\*\*)?:?[ \t]*(?=\n)")
+_WHOLE_LINE_TITLE = re.compile(r"[ \t]*(?P<title>[^\n]{1,120}?)(?<![.,;]):?(?:\*\*)?:?[ \t]*(?=\n)")  # what ends like a sentence is one
+_BEHIND_TITLE = re.compile(r":?[ \t]*")
+_BEHIND_NUMBER = re.compile(r"[ \t]*(?::|[-\u2013\u2014](?=[ \t]))?[ \t]*")
+_NO_TEXT = " \t\r\n\f\v*#:"
 
 
 def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tuple[str, tuple[ExpertStep, ...], str] | None:
     """Preamble, steps and tail of a solution; joined they give it back.
 
-    A line begins a step only if it carries the next number, starting at 1, at the start of the line; an enumeration inside a step that starts again at 1,
-    or is indented, stays part of the step. The last step ends where a "Final answer" begins, or a closing paragraph ("Therefore, ...").
+    A line begins a step only if it carries the next number, starting at 1, and is indented as little as any such line; an enumeration inside a step that
+    starts again at 1, or is indented further, stays part of the step. The last step ends where a "Final answer" begins, or a closing paragraph
+    ("Therefore, ..."). A number with no text behind it begins no step: it stays in the one before, or in the tail if it is the last.
 
     Args:
         solution: The text.
-        style: Matches the line that begins a step, with groups ``number`` and ``rest``.
+        style: Matches the line that begins a step, with groups ``indent``, ``number`` and ``rest``.
         at_least: With fewer steps it is no solution in steps.
 
     Returns:
         None if there are fewer than ``at_least`` steps.
     """
     matches = list(style.finditer(solution))
+    outermost = min((_columns(match["indent"]) for match in matches), default=0)
+    matches = [match for match in matches if _columns(match["indent"]) == outermost]
     starts = [matches[i] for i in _top_level(solution, matches, at_least)]
     if len(starts) < at_least:
         return None
     end = _end_of_last_step(solution, starts[-1])
-    bounds = [match.start() for match in starts] + [end]
-    steps = []
-    for match, stop in zip(starts, bounds[1:], strict=True):
-        step = _step(solution[match.start() : stop], match.start("rest") - match.start())
-        if step is None:
-            return None
-        steps.append(step)
+    stops = [match.start() for match in starts[1:]] + [end]
+    with_text = [match for match, stop in zip(starts, stops, strict=True) if solution[match.start("rest") : stop].strip(_NO_TEXT)]
+    if len(with_text) < at_least:
+        return None
+    if with_text[-1] is not starts[-1]:
+        end = starts[starts.index(with_text[-1]) + 1].start()
+    bounds = [match.start() for match in with_text] + [end]
+    steps = [_step(solution[match.start() : stop], match.start("rest") - match.start()) for match, stop in zip(with_text, bounds[1:], strict=True)]
     return solution[: bounds[0]], tuple(steps), solution[end:]
+
+
+def _columns(indent: str) -> int:
+    return len(indent.expandtabs(4))
 
 
 def _top_level(solution: str, matches: list[re.Match[str]], at_least: int) -> list[int]:
@@ -82,32 +93,33 @@ def _end_of_last_step(solution: str, start: re.Match[str]) -> int:
     return end
 
 
-def _step(block: str, rest_at: int) -> ExpertStep | None:
-    """Heading, action and the gap behind it; None if there is no text besides the heading."""
+def _step(block: str, rest_at: int) -> ExpertStep:
+    """Heading, action and the gap behind it; what is nothing but a title is an action without one."""
     body = block.rstrip()
     gap = block[len(body) :]
     marker, rest = body[:rest_at], body[rest_at:]
     title_length, title = _title(rest, marker)
     action = rest[title_length:].lstrip()
     if not action:
-        if not rest.strip():
-            return None
-        action, title = rest.lstrip(), ""
+        # Bold that began before the number would be torn apart: then the number belongs to the action.
+        action, title = (body if "**" in marker else rest).lstrip(), ""
     return ExpertStep(action=action, title=title, heading=body[: len(body) - len(action)], gap=gap)
 
 
 def _title(rest: str, marker: str) -> tuple[int, str]:
-    """How many characters of a step's first line are its title, and the title itself; 0 if it has none."""
-    if "**" in marker:  # "**1. Title** text": the bold began before the number
+    """How many characters of a step's first line are its title, and the title itself; without a title, those that close the number's bold."""
+    begin = 0
+    if "**" in marker:  # "**1. Title** text", "**1.** text": the bold began before the number
         head, close, _ = rest.partition("**")
         if close and "\n" not in head:
-            title = head.strip().strip(":").strip()
-            length = len(head) + 2
-            return length + len(re.match(r":?[ \t]*", rest[length:])[0]), title  # type: ignore[index]
+            title, begin = head.strip(" \t:"), len(head) + 2
+            if title:
+                return _BEHIND_TITLE.match(rest, begin).end(), title  # type: ignore[union-attr]
+            begin = _BEHIND_NUMBER.match(rest, begin).end()  # type: ignore[union-attr]
     # Behind a plain "1." a whole line is a sentence, not a title.
-    patterns = (_BOLD_TITLE, _PLAIN_TITLE, _WHOLE_LINE_TITLE) if "#" in marker or "Step" in marker else (_BOLD_TITLE, _PLAIN_TITLE)
-    for pattern in patterns:
-        match = pattern.match(rest)
+    by_word = "#" in marker or "step" in marker.lower()
+    for pattern in (_BOLD_TITLE, _PLAIN_TITLE, _WHOLE_LINE_TITLE) if by_word else (_BOLD_TITLE, _PLAIN_TITLE):
+        match = pattern.match(rest, begin)
         if match is not None and match["title"].strip():
             return match.end(), match["title"].strip().strip(":").strip()
-    return 0, ""
+    return begin, ""

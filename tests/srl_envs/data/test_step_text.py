@@ -65,6 +65,86 @@ def test_a_sentence_is_no_title() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("**Step 1:** Find things\nWe count them.", "**Step 2:** Sum\nWe add."),
+        ("**Step 1** Find things\nWe count them.", "**Step 2** Sum\nWe add."),
+        ("**Step 1**: Find things\nWe count them.", "**Step 2**: Sum\nWe add."),
+        ("**Step 1** - Find things\nWe count them.", "**Step 2** - Sum\nWe add."),
+        ("**Step 1 - Find things**\nWe count them.", "**Step 2 - Sum**\nWe add."),
+        ("### Step 1 \u2013 Find things\nWe count them.", "### Step 2 \u2014 Sum\nWe add."),
+        ("step 1: Find things\nWe count them.", "step 2: Sum\nWe add."),
+        ("STEP 1. Find things\nWe count them.", "STEP 2. Sum\nWe add."),
+        ("Step 1\n**Find things**: We count them.", "Step 2\n**Sum**: We add."),
+        ("  1. **Find things**: We count them.", "  2. **Sum**: We add."),
+        ("\t**Step 1:** Find things\n\tWe count them.", "\t**Step 2:** Sum\n\tWe add."),
+        ("1.**Find things**: We count them.", "2.**Sum**: We add."),
+        ("1)**Find things** We count them.", "2)**Sum** We add."),
+        ("**1.** Find things: We count them.", "**2.** Sum: We add."),
+        ("**1.** **Find things** We count them.", "**2.** **Sum** We add."),
+    ],
+)
+def test_common_shapes_of_titled_steps(first: str, second: str) -> None:
+    text = f"First some words.\n\n{first}\n\n{second}\n\n**Final Answer**\n\\boxed{{3}}"
+    [trajectory] = list(s1k.read([{"question": "q", "deepseek_attempt": text}], Counter()))
+    assert [(step.title, step.action) for step in trajectory.steps] == [("Find things", "We count them."), ("Sum", "We add.")]
+    assert trajectory.solution == text and trajectory.preamble == "First some words.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "action"),
+    [
+        ("3. **The answer is 5**", "**The answer is 5**"),
+        ("3. **The answer is 5**:", "**The answer is 5**:"),
+    ],
+)
+def test_a_step_that_is_only_a_title_is_text_without_title(last: str, action: str) -> None:
+    text = f"1. **A**: x\n\n2. **B**: y\n\n{last}"
+    [trajectory] = list(s1k.read([{"question": "q", "deepseek_attempt": text}], Counter()))
+    assert [(step.title, step.action) for step in trajectory.steps] == [("A", "x"), ("B", "y"), ("", action)]
+    assert trajectory.solution == text
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (("**1. A** x", "**2. The answer is 5**"), [("A", "x"), ("", "**2. The answer is 5**")]),  # bold is not torn apart
+        (("### Step 1: A\nx", "### Step 2: The answer is 5"), [("A", "x"), ("", "The answer is 5")]),
+        (("**Step 1:** Find things", "**Step 2:** Add them"), [("", "Find things"), ("", "Add them")]),
+        (("**Step 1:** We see that x = 3.\nSo y = 4.", "**Step 2:** Sum\nWe add."), [("", "We see that x = 3.\nSo y = 4."), ("Sum", "We add.")]),
+        (("### Step 1\nWe see x.", "### Step 2\nWe see y."), [("", "We see x."), ("", "We see y.")]),
+    ],
+)
+def test_marked_steps_may_lack_a_title(steps: tuple[str, str], expected: list[tuple[str, str]]) -> None:
+    text = "\n\n".join(steps)
+    [trajectory] = list(s1k.read([{"question": "q", "deepseek_attempt": text}], Counter()))
+    assert [(step.title, step.action) for step in trajectory.steps] == expected
+    assert trajectory.solution == text
+
+
+@pytest.mark.parametrize(
+    ("solution", "expected"),
+    [
+        ("1. a\n\n2. b\n\n3. \n\n**Final Answer**\n5", ("", ["a", "b"], "3. \n\n**Final Answer**\n5")),
+        ("1. a\n\n2. \n\n3. c", ("", ["a\n\n2.", "c"], "")),
+        ("1. \n\n2. b\n\n3. c", ("1. \n\n", ["b", "c"], "")),
+    ],
+)
+def test_a_number_without_text_is_no_step_and_not_lost(solution: str, expected: tuple[str, list[str], str]) -> None:
+    parts = split_steps(solution, PLAIN)
+    assert parts is not None
+    assert (parts[0], [step.action for step in parts[1]], parts[2]) == expected
+
+
+def test_an_indented_list_inside_a_single_step_is_not_taken_for_steps() -> None:
+    assert split_steps("1. **Only one**: step\n   1. x\n   2. y", PLAIN) is None
+
+
+def test_a_number_of_any_length_is_no_error() -> None:
+    assert actions(f"1. a\n{'9' * 5000}. b\n2. c") == [f"a\n{'9' * 5000}. b", "c"]
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         (r"\boxed{1} and \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
@@ -87,7 +167,28 @@ def test_equal_rows_get_ids_of_their_own() -> None:
 
 LINES = st.lists(
     st.sampled_from(
-        ["1. ", "2. ", "3. ", "**1. A** ", "### 2. B\n", "Step 1: ", "### Step 2", "**Final Answer**", "Thus ", "\n", "\r\n", "\n\n", "  ", "x", "**", "\u00a0"]
+        [
+            "1. ",
+            "2. ",
+            "3. ",
+            "**1. A** ",
+            "### 2. B\n",
+            "Step 1: ",
+            "### Step 2",
+            "step 2 - ",
+            "**Step 1:** ",
+            "1.**A**",
+            "**3.** ",
+            "**Final Answer**",
+            "Thus ",
+            "\n",
+            "\r\n",
+            "\n\n",
+            "  ",
+            "x",
+            "**",
+            "\u00a0",
+        ]
     ),
     max_size=25,
 ).map("".join)
