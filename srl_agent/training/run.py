@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import ProgressCallback
@@ -19,10 +19,10 @@ from trl import ModelConfig, get_peft_config
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.memory import keep_freed_memory
 from srl_agent.models import load_model_and_tokenizer
-from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, latest_whole
+from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, damage, latest_whole, seal
+from srl_agent.training.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.dynamic_sampling import NothingToLearnError
-from srl_agent.training.environment import environment
 from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
@@ -30,16 +30,13 @@ from srl_agent.training.progress import ShortProgress
 from srl_agent.training.prompt_length import fitted_to
 from srl_agent.training.report import write_report
 from srl_agent.training.rollouts import RolloutModel, Sampler
-from srl_agent.training.summary import summarize
+from srl_agent.training.summary import read_answers, summarize
 from srl_agent.training.trainer import SRLTrainer
 from srl_agent.training.validation import halves_by_question, spread_evenly, validate
 from srl_envs.data import load_trajectories
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import ConfigError, DataError, SRLError
 from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet
-
-_MAY_CHANGE = frozenset({"max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "disable_tqdm"})
-"""Settings that a resumed run may be given anew: they do not change what was learned so far."""
 
 
 class Run:
@@ -61,23 +58,27 @@ class Run:
         if args.use_cpu:
             keep_freed_memory()
         if args.output_dir in (None, "trainer_output"):
-            args.output_dir = str(_free_folder(Path("runs") / Path(config).stem))
+            args.output_dir = str(free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)
-        settings = {"config": config, **_plain(asdict(data)), **_plain(asdict(model)), **_plain(args.to_dict())}
-        self._claim_folder(settings)
+        settings = {"config": config, **asdict(data), **asdict(model), **args.to_dict()}
+        check_folder(self.folder, settings)
+        self.process.wait_for_everyone()  # every process has looked before one of them writes
+        if self.process.is_main_process:
+            claim_folder(self.folder, settings)
+        self.process.wait_for_everyone()
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
         self._started = time.monotonic()
 
     def train(self) -> None:
         """Everything, or what a killed run left to do."""
         self._say(f"run folder: {self.folder}")
+        if is_trained(self.folder):  # killed, or out of space, while the report was written
+            self._report()
+            self._say(f"the run was finished but for its report: {self.folder / 'report.html'}")
+            return
+        self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
         trajectories, held_out = self._trajectories()
-        model, tokenizer = load_model_and_tokenizer(
-            self.model_config.model_name_or_path,
-            dtype=self._dtype(),
-            revision=self.model_config.model_revision,
-            attn_implementation=self.model_config.attn_implementation,
-        )
+        model, tokenizer = self._load(self.model_config.model_name_or_path, self.model_config.model_revision)
         train, validation, test = self._instances(trajectories, held_out, tokenizer)
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, train, test)
@@ -105,6 +106,7 @@ class Run:
         trainer.save_model(str(self.folder / "final"))
         self._record("srl", step, *trainer.answer(test))
         if self.process.is_main_process:
+            (self.folder / "report.html").unlink(missing_ok=True)  # of an earlier stage: only a finished run has summary and report
             summary = summarize(self.folder, step, time.monotonic() - self._started)
             self._report()
             self._say(summary.table())
@@ -144,28 +146,42 @@ class Run:
 
     # ---------------------------------------------------------------- stages
 
+    def _load(self, name_or_path: str, revision: str | None) -> tuple[Any, Any]:
+        return load_model_and_tokenizer(
+            name_or_path,
+            dtype=self._dtype(),
+            revision=revision,
+            trust_remote_code=self.args.trust_remote_code,
+            attn_implementation=self.model_config.attn_implementation,
+        )
+
     def _after_warm_up(self, model: Any, tokenizer: Any, train: StepInstances, test: list[StepInstance]) -> Any:
         """The model that SRL starts from; the warm-up is done once and kept in the run folder."""
         if not self.args.format_warmup_steps:
             return model
         done = self.folder / "warmup"
-        if not done.is_dir():
+        problem = damage(done) if done.is_dir() else None
+        if problem:
+            self._warn([f"{done} is made again: {problem}."])
+        if problem or not done.is_dir():
             self._say(f"format warm-up: {self.args.format_warmup_steps} supervised steps")
             scratch = self.folder / "warmup.part"
             warm_up(model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")])
             if self.process.is_main_process:
                 model.save_pretrained(scratch)
                 tokenizer.save_pretrained(scratch)
+                seal(scratch)
+                shutil.rmtree(done, ignore_errors=True)
                 scratch.rename(done)
             self.process.wait_for_everyone()
         # Loaded anew, since the supervised trainer patches the model's forward.
-        model, _ = load_model_and_tokenizer(str(done), dtype=self._dtype())
+        model, _ = self._load(str(done), revision=None)
         self._test_untrained("warmup", model, tokenizer, test)
         return model
 
     def _test_untrained(self, stage: str, model: Any, tokenizer: Any, test: list[StepInstance]) -> None:
         """Let a model that no trainer holds yet answer the test instances."""
-        if self._samples(stage, 0).is_file():
+        if self._is_answered(stage, test):
             return
         args, rank, processes = self.args, self.process.process_index, self.process.num_processes
         model.to(self.args.device)
@@ -201,32 +217,24 @@ class Run:
             f"similarity of the well-formed {'-' if similarity is None else f'{similarity:.3f}'} ({len(answers)} answers)"
         )
 
+    def _is_answered(self, stage: str, test: list[StepInstance]) -> bool:
+        """Whether the untrained model's answers lie there, whole; every process looks for itself."""
+        path = self._samples(stage, 0)
+        if not path.is_file():
+            return False
+        asked = Counter({instance.id: self.args.num_generations_eval or 1 for instance in test})
+        try:
+            if Counter(answer["instance_id"] for answer in read_answers(path)) == asked:
+                return True
+        except DataError:
+            pass
+        self._say(f"warning: {path} is damaged: the {stage} model answers again")
+        return False
+
     def _samples(self, stage: str, step: int) -> Path:
         return self.folder / "samples" / f"{stage}-{step}.jsonl"
 
     # ---------------------------------------------------------------- folder
-
-    def _claim_folder(self, settings: dict[str, Any]) -> None:
-        """Make the folder, or check that the run in it is this one."""
-        path = self.folder / "config.yaml"
-        began = (self.folder / "metrics.jsonl").is_file()  # a start that failed at once leaves nothing worth keeping
-        if path.is_file() and began:
-            before = yaml.safe_load(path.read_text(encoding="utf-8"))
-            changed = sorted(name for name in settings if settings[name] != before.get(name) and name not in _MAY_CHANGE | {"logging_dir"})
-            if (self.folder / "summary.json").is_file():
-                raise ConfigError(f"{self.folder} holds a finished run: choose another --output_dir.")
-            if changed:
-                raise ConfigError(
-                    f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on."
-                )
-        elif not path.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise ConfigError(f"{self.folder} is not empty and holds no run: choose another --output_dir.")
-        if self.process.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self.folder / "warmup.part", ignore_errors=True)
-            path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-            (self.folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
-        self.process.wait_for_everyone()
 
     def _checkpoint(self) -> Path | None:
         asked = self.args.resume_from_checkpoint
@@ -255,18 +263,3 @@ class Run:
     def _say(self, text: str) -> None:
         if self.process.is_main_process:
             print(text, flush=True)
-
-
-def _free_folder(folder: Path) -> Path:
-    """The folder itself, or the first numbered one beside it that holds no finished run."""
-    number, free = 1, folder
-    while (free / "summary.json").is_file():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as YAML can hold them."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain

@@ -10,8 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from srl_agent.training.statistics import paired_difference
+from srl_envs.errors import DataError
 
 METRICS = ("reward", "similarity")
+_KEYS = {"instance_id", "error", *METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def summarize(folder: Path, step: int, seconds: float) -> Summary:
         seconds: How long this process took.
     """
     names = [("base", 0), ("warmup", 0), ("srl", step)]
-    answers = {stage: _read(path) for stage, at in names if (path := folder / "samples" / f"{stage}-{at}.jsonl").is_file()}
+    answers = {stage: read_answers(path) for stage, at in names if (path := folder / "samples" / f"{stage}-{at}.jsonl").is_file()}
     stages = [
         {
             "stage": stage,
@@ -87,5 +89,16 @@ def _mean(values: list[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read_answers(path: Path) -> list[dict[str, Any]]:
+    """The answers in a file of ``samples/``.
+
+    Raises:
+        DataError: It is cut short or damaged.
+    """
+    try:
+        answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError:
+        answers = []
+    if not answers or not all(isinstance(answer, dict) and answer.keys() >= _KEYS for answer in answers):
+        raise DataError(f"{path} is damaged: delete it and give the same command again.")
+    return answers

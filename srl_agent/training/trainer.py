@@ -364,9 +364,11 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.args.load_best_model_at_end:
             found: list[Any] = [None]
             if self.accelerator.is_main_process:
-                found = [best_whole(Path(self.args.output_dir), metrics, step, bool(self.args.greater_is_better))]
+                found = [best_whole(Path(str(self.args.output_dir)), metrics, step, bool(self.args.greater_is_better))]
             broadcast_object_list(found)  # all processes load the same
             best, complaints = found[0]
+            if self.state.best_model_checkpoint and not Path(self.state.best_model_checkpoint).is_dir():
+                complaints.append(f"{self.state.best_model_checkpoint} had the best validation but is missing.")
             if best is not None:
                 self.state.best_model_checkpoint, step = str(best), int(best.name.rpartition("-")[2])
                 super()._load_best_model()
