@@ -13,7 +13,8 @@ _FINAL_ANSWER = re.compile(
 _CLOSING = re.compile(_PARAGRAPH + r"(?=(?:therefore|thus|hence|in conclusion|so,? the final answer)\b)", re.IGNORECASE)
 _BOLD_TITLE = re.compile(r"\s*\*\*(?P<title>[^*\n]{1,120}?):?\*\*(?P<mark>:?)[ \t]*")
 _PLAIN_TITLE = re.compile(r"\s*(?P<title>[^\n:.$\\]{1,80}):[ \t]*(?=\n|\S)")
-_WHOLE_LINE_TITLE = re.compile(r"[ \t]*(?P<title>[^\n]{1,120}?)(?<![.,;]):?(?:\*\*)?:?[ \t]*(?=\n)")  # what ends like a sentence is one
+_SENTENCE = r"(?![^\n]*[=$\\][^\n]*[.,;][ \t]*\n)"  # "We see that x = 3." says something already: no title
+_WHOLE_LINE_TITLE = re.compile(_SENTENCE + r"[ \t]*(?P<title>[^\n]{1,120}?):?(?:\*\*)?:?[ \t]*(?=\n)")
 _BEHIND_TITLE = re.compile(r":?[ \t]*")
 _BEHIND_NUMBER = re.compile(r"[ \t]*(?::|[-\u2013\u2014](?=[ \t]))?[ \t]*")
 _NO_TEXT = " \t\r\n\f\v*#:"
