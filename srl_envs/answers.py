@@ -18,21 +18,34 @@ from srl_envs.errors import InfrastructureError, MissingDependencyError
 MAX_ANSWER_CHARACTERS = 1_000
 """A longer final answer is wrong without being verified."""
 
-_BOXED = re.compile(r"\\boxed\s*\{")
+_BRACES = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?:\\(?!boxed)|[^\\])|(?P<brace>[{}])", re.DOTALL)  # an escaped brace is neither
 _HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
 _START_SECONDS = 60.0
 
 
 def final_answer(text: str) -> str | None:
     r"""The last ``\boxed{...}`` of a text, else its last ``#### N`` line; None if it holds neither."""
-    for match in reversed(list(_BOXED.finditer(text))):
-        depth = 1
-        for position in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                return text[match.end() : position].strip()
+    boxed = last_boxed(text)
+    if boxed is not None:
+        return boxed
     hashes = _HASHES.findall(text)
     return hashes[-1] if hashes else None
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What the last ``\boxed{...}`` with balanced braces holds (``\{`` and ``\}`` do not count); None if there is none."""
+    found: tuple[int, int] | None = None
+    open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
+    for match in _BRACES.finditer(text):
+        if match["box"]:
+            open_braces.append(match.end())
+        elif match["brace"] == "{":
+            open_braces.append(None)
+        elif match["brace"] and open_braces:
+            start = open_braces.pop()
+            if start is not None and (found is None or start > found[0]):
+                found = start, match.start()
+    return None if found is None else text[found[0] : found[1]].strip()
 
 
 def same_text(answer: str, reference: str) -> bool:

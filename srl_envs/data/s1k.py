@@ -1,7 +1,12 @@
 """s1K-1.1: the expert's solution is ``deepseek_attempt``, in numbered and titled steps (arXiv 2510.25992, section 4.1).
 
 1,000 rows, all columns strings, no id. Rows whose attempt is not in such steps are counted and left out. Preamble, steps and tail joined give back
-the attempt. The paper does not filter by grade, so neither does this; ``deepseek_grade`` is kept in the metadata.
+the attempt.
+
+The paper does not filter by grade, so neither does this: the steps of an attempt that ``deepseek_grade`` calls wrong serve the step reward as the
+others do, and the grade is kept in the metadata. But an episode must not reward a wrong answer. So the reference answer comes from the data set's
+``solution`` where that is, or marks, a final answer; else from the attempt if its grade is ``Yes``, which says that it agrees with the solution; else there
+is none, and no verdict.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from srl_envs.answers import MAX_ANSWER_CHARACTERS, last_boxed
 from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
@@ -32,7 +38,9 @@ STYLES = (
 first whose steps all have a title or a mark (the word, a heading, bold), such as a last step that is nothing but a bold line."""
 
 _MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_SHORT, _FEW_WORDS = 100, 3
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")  # not a LaTeX command
+_MATH_MODE = re.compile(r"\A(?:\$\$?|\\[(\[])\s*(?P<content>[^$]*?)\s*(?:\$\$?|\\[)\]])\Z")
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
@@ -43,6 +51,9 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not isinstance(question, str) or not isinstance(attempt, str) or not attempt.strip():
             rejected["no question or deepseek_attempt"] += 1
             continue
+        if not question.strip():
+            rejected["empty question"] += 1
+            continue
         readings = [parts for style in STYLES if (parts := split_steps(attempt, style)) is not None]
         titled = [parts for parts in readings if all(step.title for step in parts[1])]
         titled += [parts for parts in readings if all(step.title or _MARKED.match(step.text) for step in parts[1])]
@@ -52,16 +63,21 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         preamble, steps, tail = titled[0]
         id = unique_id("s1k", question_key(question), seen)
         metadata = {name: row[name] for name in ("source_type", "deepseek_grade") if isinstance(row.get(name), str)}
-        answer = last_boxed(attempt) or str(row.get("solution") or "")
-        yield Trajectory(id, question, steps, answer, preamble, tail, metadata=metadata)
+        yield Trajectory(id, question, steps, reference_answer(row), preamble, tail, metadata=metadata)
 
 
-def last_boxed(text: str) -> str:
-    r"""What the last ``\boxed{...}`` with balanced braces holds (``\{`` and ``\}`` do not count); empty if there is none."""
-    for start in reversed([match.end() for match in re.finditer(r"\\boxed\s*\{", text)]):
-        depth = 1
-        for mark in _BRACE.finditer(text, start):
-            depth += {"{": 1, "}": -1}.get(mark[0], 0)
-            if depth == 0:
-                return text[start : mark.start()].strip()
-    return ""
+def reference_answer(row: Mapping[str, Any]) -> str:
+    """The row's final answer; empty where nobody vouches for a short one. See the module's docstring. ``####`` is a heading here, not an answer."""
+    solution = row.get("solution")
+    solution = solution.strip() if isinstance(solution, str) else ""
+    answer = last_boxed(solution)
+    if answer is None and _is_short(solution):
+        answer = _MATH_MODE.sub(r"\g<content>", solution)
+    if not answer and row.get("deepseek_grade") == "Yes":
+        answer = last_boxed(row["deepseek_attempt"])
+    return answer if answer and len(answer) <= MAX_ANSWER_CHARACTERS else ""
+
+
+def _is_short(solution: str) -> bool:
+    """Whether a solution is a final answer by itself: one line with hardly a word."""
+    return len(solution) <= _SHORT and "\n" not in solution and len(_WORD.findall(solution)) <= _FEW_WORDS

@@ -17,6 +17,11 @@ def verifier():
         (r"so \boxed{\frac{1}{2}} it is", r"\frac{1}{2}"),
         (r"\boxed{1} no, \boxed{2}", "2"),
         (r"\boxed{1} but \boxed{2", "1"),
+        (r"\boxed{a\}b}", r"a\}b"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
+        (r"\boxed{a \boxed{b}}", "b"),
+        (r"} x \\boxed {3} {", "3"),
         ("5 + 5\n#### 10 ", "10"),
         ("the answer is 10", None),
         ("", None),
@@ -24,6 +29,10 @@ def verifier():
 )
 def test_final_answers_are_found(text, answer):
     assert final_answer(text) == answer
+
+
+def test_a_flood_of_boxes_is_read_once():
+    assert final_answer("\\boxed{" * 200_000 + "3}") == "3"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,6 @@ def test_titled_steps_in_many_styles(first: str, second: str) -> None:
     trajectory = parse(attempt(first, second))
     assert [(step.title, step.action) for step in trajectory.steps] == [("Coprime Pairs", "We count them."), ("Sum", "We add.")]
     assert (trajectory.preamble, trajectory.tail) == (PREAMBLE, TAIL)
-    assert trajectory.answer == "\\frac{1}{2}"
 
 
 def test_lists_latex_and_enumerations_stay_inside_their_step() -> None:
@@ -69,7 +68,6 @@ def test_lists_latex_and_enumerations_stay_inside_their_step() -> None:
 def test_without_preamble_and_tail() -> None:
     trajectory = parse(attempt("1. **A**: x", "2. **B**: y", preamble="", tail=""))
     assert (trajectory.preamble, trajectory.tail, len(trajectory.steps)) == ("", "", 2)
-    assert trajectory.answer == "0.5", "without a boxed answer the solution column counts"
 
 
 @pytest.mark.parametrize("text", ["No steps at all.", "1. **Only one**: step", "2. **B**: x\n\n3. **C**: y"])

@@ -144,19 +144,6 @@ def test_a_number_of_any_length_is_no_error() -> None:
     assert actions(f"1. a\n{'9' * 5000}. b\n2. c") == [f"a\n{'9' * 5000}. b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (r"\boxed{1} and \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"\boxed{3}, but \boxed{4", "3"),
-        (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
-        ("none", ""),
-    ],
-)
-def test_last_balanced_box(text: str, answer: str) -> None:
-    assert s1k.last_boxed(text) == answer
-
-
 def test_equal_rows_get_ids_of_their_own() -> None:
     row = {"question": "q", "problem": "q", "deepseek_attempt": "1. **A**: x\n\n2. **B**: y", "solution": "1. x\n2. y", "answer": "3"}
     for module in (s1k, numbered):
