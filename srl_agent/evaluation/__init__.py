@@ -1,0 +1,1 @@
+"""Scores models: math benchmarks as in the paper's Table 1."""

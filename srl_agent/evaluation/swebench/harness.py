@@ -1,0 +1,241 @@
+"""Patches judged by the real swebench harness, in processes of its own (swebench 5.0; https://github.com/SWE-bench/SWE-bench).
+
+The harness caches a verdict under run id and model name and ignores the patch. So the run id of every judgement carries a hash of the patch and of all that the
+verdict depends on: a cached verdict can never belong to another patch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from srl_envs.errors import InfrastructureError, MissingDependencyError
+
+Outcome = Literal["resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"]
+"""The last one is no verdict on the patch: image or engine failed."""
+
+_APPLY_FAILED = ">>>>> Patch Apply Failed"
+_MARGIN_S = 600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessSettings:
+    """How patches are judged.
+
+    Attributes:
+        timeout: Seconds that the tests of one instance may take.
+        memory_mib: Memory of a container, in MiB, with no swap beyond it.
+        processes: Processes and threads of a container at once.
+        cpus: Processor cores of a container.
+        network: ``"none"``, or a network of the engine. Without a network, pip is told to install from what the image holds.
+        attempts: How often an instance is tried before a failure of the machinery stands; at least 1.
+    """
+
+    timeout: int = 1800
+    memory_mib: int = 8192
+    processes: int = 2048
+    cpus: float = 2.0
+    network: str = "none"
+    attempts: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the harness says of one patch.
+
+    Attributes:
+        instance_id: Of the instance.
+        outcome: See :data:`Outcome`.
+        reason: Why, where the outcome alone does not say; else empty.
+        seconds: How long judging took.
+        failing: Names of the tests that should pass and do not, as far as the harness told.
+        log: Folder with the harness's logs; empty if it was not asked.
+    """
+
+    instance_id: str
+    outcome: Outcome
+    reason: str = ""
+    seconds: float = 0.0
+    failing: tuple[str, ...] = ()
+    log: str = ""
+
+
+class Harness:
+    """Judges patches, ``jobs`` at a time; :meth:`judge` may be called from as many threads.
+
+    Args:
+        folder: Where data sets, predictions and logs of the harness are written.
+        jobs: Processes, each with one container at a time; started when they are first needed.
+        settings: How to judge.
+
+    Raises:
+        MissingDependencyError: swebench is not installed.
+    """
+
+    def __init__(self, folder: Path, jobs: int = 1, settings: HarnessSettings = HarnessSettings()) -> None:
+        from importlib.util import find_spec
+
+        if find_spec("swebench") is None:
+            raise MissingDependencyError('Judging patches needs the swebench harness: pip install "srl-lm[swebench]"')
+        self.folder, self.settings = folder.resolve(), settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(jobs):
+            self._idle.put(None)
+        self._workers: set[_Worker] = set()
+        self._lock = threading.Lock()
+
+    def judge(self, row: Mapping[str, Any], patch: str, model: str) -> Judgement:
+        """Judge one patch.
+
+        Args:
+            row: The instance in the schema of harness 5, with ``image``, ``eval_script``, ``log_parser`` and ``eval_type``.
+            patch: A unified diff; an empty one is judged without a container.
+            model: Who wrote it.
+
+        Returns:
+            The verdict; a failure of the machinery that lasts over all attempts is one too, told apart.
+        """
+        instance_id = str(row["instance_id"])
+        if not patch.strip():
+            return Judgement(instance_id, "empty_patch")
+        start = time.monotonic()
+        judgement = Judgement(instance_id, "infrastructure_failure", "not tried")
+        for attempt in range(self.settings.attempts):
+            judgement = self._attempt(row, patch, model, attempt)
+            if judgement.outcome != "infrastructure_failure":
+                break
+        return Judgement(**{**asdict(judgement), "seconds": time.monotonic() - start})
+
+    def close(self) -> None:
+        """End the processes, and with them their containers. A second call does nothing."""
+        with self._lock:
+            workers, self._workers = self._workers, set()
+        for worker in workers:
+            worker.end()
+
+    def _attempt(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> Judgement:
+        job = self._write_job(row, patch, model, attempt)
+        logs = self.folder / "logs" / "run_evaluation" / job["run_id"] / model.replace("/", "__") / str(row["instance_id"])
+        worker = self._idle.get()
+        try:
+            if worker is None:
+                worker = _Worker(self.folder, self.settings)
+                with self._lock:
+                    self._workers.add(worker)
+            error = worker.ask(job, self.settings.timeout + _MARGIN_S)
+        except InfrastructureError as failure:
+            error = str(failure)
+            if worker is not None:
+                worker.end()
+                with self._lock:
+                    self._workers.discard(worker)
+            worker = None
+        finally:
+            self._idle.put(worker)
+        return read_judgement(str(row["instance_id"]), logs, error)
+
+    def _write_job(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> dict[str, Any]:
+        depends_on = json.dumps([dict(row), patch, model, asdict(self.settings)], sort_keys=True, default=str)
+        run_id = f"srl-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}" + (f"-{attempt}" if attempt else "")
+        folder = self.folder / "jobs" / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        prediction = {"instance_id": row["instance_id"], "model_name_or_path": model, "model_patch": patch}
+        for name, content in (("dataset.jsonl", dict(row)), ("predictions.jsonl", prediction)):
+            (folder / name).write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
+        return {
+            "run_id": run_id,
+            "dataset": str(folder / "dataset.jsonl"),
+            "predictions": str(folder / "predictions.jsonl"),
+            "report_dir": str(folder),
+            "timeout": self.settings.timeout,
+        }
+
+
+def read_judgement(instance_id: str, logs: Path, error: str) -> Judgement:
+    """Read what the harness left behind.
+
+    Args:
+        instance_id: Of the instance.
+        logs: The harness's folder of this instance.
+        error: What the harness raised; empty if nothing.
+    """
+    log = _text(logs / "run_instance.log")
+    if (logs / "report.json").is_file():
+        try:
+            report = json.loads(_text(logs / "report.json"))[instance_id]
+        except (ValueError, KeyError):
+            return Judgement(instance_id, "infrastructure_failure", "the harness's report is damaged", log=str(logs))
+        if report["resolved"]:
+            return Judgement(instance_id, "resolved", log=str(logs))
+        if report.get("infra_failure"):
+            return Judgement(instance_id, "infrastructure_failure", str(report.get("infra_failure_reason", "")), log=str(logs))
+        tests = report.get("tests_status", {})
+        failing = tuple(name for kind in ("FAIL_TO_PASS", "PASS_TO_PASS") for name in tests.get(kind, {}).get("failure", ()))
+        return Judgement(instance_id, "unresolved", "" if tests else "no test results in the output", failing=failing, log=str(logs))
+    if _APPLY_FAILED in log:
+        return Judgement(instance_id, "patch_does_not_apply", log=str(logs))
+    if "Test timed out after" in log:
+        return Judgement(instance_id, "unresolved", "the tests ran past their time", log=str(logs))
+    reason = error or next((line for line in reversed(log.splitlines()) if "Error" in line), "the harness gave no report")
+    return Judgement(instance_id, "infrastructure_failure", reason[:300], log=str(logs))
+
+
+class _Worker:
+    """One process of :mod:`harness_worker`."""
+
+    def __init__(self, folder: Path, settings: HarnessSettings) -> None:
+        with (folder / "harness.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "srl_agent.evaluation.swebench.harness_worker", json.dumps(asdict(settings))],
+                cwd=folder,  # the harness writes its logs below the current folder
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C ends it in order, through end()
+            )
+        self._answers: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def ask(self, job: dict[str, Any], timeout: float) -> str:
+        """What the harness raised, or nothing.
+
+        Raises:
+            InfrastructureError: The process ended, or did not answer in time.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            raise InfrastructureError(f"the harness did not answer within {timeout:.0f} s") from None
+        except OSError:
+            answer = ""
+        if not answer:
+            raise InfrastructureError(f"the harness's process ended (exit code {self._process.wait()}); see harness.log")
+        return str(json.loads(answer)["error"])
+
+    def end(self) -> None:
+        """Kill the process; its containers are removed by its watcher."""
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self, answers: IO[str]) -> None:
+        for line in answers:
+            self._answers.put(line)
+        self._answers.put("")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

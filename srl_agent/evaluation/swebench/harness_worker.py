@@ -1,0 +1,80 @@
+"""A process that runs the real swebench harness, one instance after another, in containers that are more closed than the harness asks for.
+
+    python -m srl_agent.evaluation.swebench.harness_worker SETTINGS_JSON
+
+reads one job a line from standard input and answers with one line each. The harness is called through its public entry and is not changed; what it asks
+Docker's SDK for is: every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which :mod:`srl_envs.sandbox.owner` finds it when
+this process has ended, however it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+from srl_envs.sandbox.owner import owner_labels
+
+
+def main() -> None:
+    """Answer jobs until standard input ends."""
+    settings = json.loads(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w")  # the harness prints what it does: that goes to the log, with standard error
+    os.dup2(2, 1)
+    _limit_containers(settings)
+    from swebench.harness import run_evaluation
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        error = ""
+        try:
+            run_evaluation.main(
+                dataset_name=job["dataset"],
+                split="test",
+                instance_ids=[],
+                predictions_path=job["predictions"],
+                max_workers=1,
+                open_file_limit=4096,
+                run_id=job["run_id"],
+                timeout=job["timeout"],
+                rewrite_reports=False,
+                modal=False,
+                report_dir=job["report_dir"],
+            )
+        except Exception as failure:  # whatever the harness raises: the process that asked judges it
+            traceback.print_exc()
+            error = f"{type(failure).__name__}: {failure}"
+        answers.write(json.dumps({"run_id": job["run_id"], "error": error}) + "\n")
+        answers.flush()
+
+
+def _limit_containers(settings: dict[str, Any]) -> None:
+    """Make every container that this process creates a limited one."""
+    from docker.models.containers import ContainerCollection
+
+    create = ContainerCollection.create
+
+    def create_limited(self: Any, image: Any, command: Any = None, **asked: Any) -> Any:
+        asked.pop("cap_add", None)
+        memory = f"{settings['memory_mib']}m"
+        environment = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"} if settings["network"] == "none" else {}
+        asked |= {
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            "pids_limit": settings["processes"],
+            "nano_cpus": int(settings["cpus"] * 1e9),
+            "network_mode": settings["network"],
+            "security_opt": ["no-new-privileges"],
+            "init": True,  # without it a container takes 15 seconds to stop
+            "labels": owner_labels(),
+            "environment": environment,  # an editable install finds what it builds with in the image
+        }
+        return create(self, image, command, **asked)
+
+    ContainerCollection.create = create_limited
+
+
+if __name__ == "__main__":
+    main()
