@@ -105,7 +105,9 @@ def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.
         with engine_call(f"read {path} in a container"):
             try:
                 chunks, found = client.api.get_archive(container, path)
-            except docker.errors.NotFound:
+            except docker.errors.NotFound as error:
+                if str(error.explanation).startswith("No such container"):
+                    raise
                 raise _NoSuchFile(f"No such file: {path}") from None
             except docker.errors.APIError as error:
                 reason = next((known for known in _PATH_ERRORS if known in str(error.explanation)), None)

@@ -212,7 +212,7 @@ def test_set_x_traces_the_commands_and_nothing_else(sandbox: Sandbox) -> None:
         "while :; do break 2; done",
         "kill -9 -1",
         "kill -STOP $$",
-        "readonly IFS REPLY; readonly -f 2>/dev/null",
+        "readonly IFS REPLY PWD OLDPWD; readonly $(compgen -v | grep -i srl) $(compgen -v __); readonly -f $(compgen -A function)",
         "cat /proc/$$/fd/0",
         "mkdir gone; cd gone; rmdir ../gone",
         "bash -i </dev/null",
