@@ -7,7 +7,7 @@ leave the batch. The distribution that is sampled from is the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,10 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
+Uniforms = Callable[[Sequence[int]], torch.Tensor]
+"""Gives these rows of a batch one number each in [0, 1), ``[rows, 1]``; called once per token."""
+
+
 def sample(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -113,6 +117,10 @@ def sample(
         ``len(prompts) * num_samples`` lists of token ids: the completions of the first prompt, then of the second. The end token is
         included; a list that does not end with one was cut off.
     """
+
+    def uniforms(rows: Sequence[int]) -> torch.Tensor:
+        return torch.rand(len(rows), 1, device=model.device, generator=generator)
+
     at_once = max(1, settings.max_rows // num_samples)
     completions: list[list[int]] = []
     was_training = model.training
@@ -120,64 +128,114 @@ def sample(
     try:
         for start in range(0, len(prompts), at_once):
             batch = prompts[start : start + at_once]
-            completions += _sample_batch(model, batch, num_samples, settings, eos_token_ids, pad_token_id, generator)
+            owners = [owner for owner in range(len(batch)) for _ in range(num_samples)]
+            written = dict(write_rows(model, batch, owners, settings, eos_token_ids=eos_token_ids, pad_token_id=pad_token_id, uniforms=uniforms))
+            completions += [written[row] for row in range(len(owners))]
     finally:
         model.train(was_training)
     return completions
 
 
-@torch.no_grad()
-def _sample_batch(
+def write_rows(
     model: Any,
     prompts: Sequence[Sequence[int]],
-    num_samples: int,
+    owners: Sequence[int],
     settings: SamplingSettings,
+    *,
     eos_token_ids: Sequence[int],
     pad_token_id: int,
-    generator: torch.Generator | None,
-) -> list[list[int]]:
-    device = model.device
-    ids, mask = left_pad(prompts, pad_token_id, device)
-    cache = DynamicCache()
-    cache.layer_class_to_replicate = RoomyLayer
-    if ids.shape[1] > 1:  # everything but the last prompt token, whose logits start the completions
-        model(
-            input_ids=ids[:, :-1],
-            attention_mask=mask[:, :-1],
-            position_ids=positions(mask)[:, :-1],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    owner = torch.arange(len(prompts), device=device).repeat_interleave(num_samples)
-    for layer in cache.layers:
-        layer.select_rows(owner)
-    mask, token = mask[owner], ids[owner, -1:]
-    completions: list[list[int]] = [[] for _ in range(len(owner))]
-    rows = list(range(len(owner)))  # which completion each row of the batch writes
-    alive = torch.ones(len(owner), dtype=torch.bool, device=device)
-    ends = torch.tensor(list(eos_token_ids), device=device)
-    for written in range(settings.max_new_tokens):
-        logits = model(input_ids=token, attention_mask=mask, position_ids=positions(mask)[:, -1:], past_key_values=cache, use_cache=True).logits[:, -1]
-        token = _draw(logits.float(), settings, generator)
-        for row, drawn, lives in zip(rows, token[:, 0].tolist(), alive.tolist(), strict=True):
-            if lives:
-                completions[row].append(drawn)
-        alive &= ~torch.isin(token[:, 0], ends)
-        living = int(alive.sum())
-        if living == 0 or written + 1 == settings.max_new_tokens:
-            break
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    uniforms: Uniforms,
+    limits: Sequence[int] | None = None,
+    ends_at: Callable[[int, Sequence[int]], bool] | None = None,
+) -> Iterator[tuple[int, list[int]]]:
+    """Write one batch of completions and give each as soon as it is finished.
+
+    Args:
+        model: A causal language model of transformers, in evaluation mode.
+        prompts: Token ids, none of them empty.
+        owners: For each row of the batch, the index of its prompt; rows of one prompt stand side by side or apart.
+        settings: How to draw; ``max_rows`` is the caller's to keep.
+        eos_token_ids: Any of these ends a completion.
+        pad_token_id: Fills what is masked out.
+        uniforms: Source of randomness.
+        limits: Of each row, at most this many tokens, at least 1; None: ``settings.max_new_tokens`` for all.
+        ends_at: Whether a row, with the tokens that it has by now, has written a stop string.
+
+    Yields:
+        Each row with its tokens, once. The end token is included.
+    """
+    limits = limits or [settings.max_new_tokens] * len(owners)
+    ends = set(eos_token_ids)
+    completions: list[list[int]] = [[] for _ in owners]
+    rows = list(range(len(owners)))  # which completion each row of the batch writes
+    alive = [True] * len(rows)
+    batch = _SharedBatch(model, prompts, owners, pad_token_id)
+    while True:
+        drawn = _draw(batch.logits().float(), settings, rows, uniforms)
+        finished = []
+        for place, (row, token) in enumerate(zip(rows, drawn[:, 0].tolist(), strict=True)):
+            if not alive[place]:
+                continue
+            tokens = completions[row]
+            tokens.append(token)
+            if token in ends or len(tokens) >= limits[row] or (ends_at is not None and ends_at(row, tokens)):
+                alive[place] = False
+                finished.append(row)
+        for row in finished:
+            yield row, completions[row]
+        living = sum(alive)
+        if living == 0:
+            return
+        keep = None
         if living < _COMPACT_BELOW * len(rows):
-            keep = alive.nonzero()[:, 0]
-            for layer in cache.layers:
-                layer.select_rows(keep)
-            mask, token, alive = mask[keep], token[keep], alive[keep]
-            rows = [rows[i] for i in keep.tolist()]
-    return completions
+            keep = [place for place, lives in enumerate(alive) if lives]
+            rows, alive = [rows[place] for place in keep], [True] * living
+        batch.append(drawn, keep)
 
 
-def _draw(logits: torch.Tensor, settings: SamplingSettings, generator: torch.Generator | None) -> torch.Tensor:
+class _SharedBatch:
+    """The cache, the mask and the latest token of rows that are written side by side, started from prompts that are computed once each."""
+
+    @torch.no_grad()
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], owners: Sequence[int], pad_token_id: int) -> None:
+        self._model, self._cache = model, DynamicCache()
+        self._cache.layer_class_to_replicate = RoomyLayer
+        ids, mask = left_pad(prompts, pad_token_id, model.device)
+        if ids.shape[1] > 1:  # everything but the last prompt token, whose logits start the completions
+            model(
+                input_ids=ids[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=positions(mask)[:, :-1],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self._mask, self._token = mask, ids[:, -1:]
+        self._select(torch.tensor(list(owners), device=model.device))
+
+    @torch.no_grad()
+    def logits(self) -> torch.Tensor:
+        """Of the next token, ``[rows, vocabulary]``; appends the latest token to the cache."""
+        output = self._model(
+            input_ids=self._token, attention_mask=self._mask, position_ids=positions(self._mask)[:, -1:], past_key_values=self._cache, use_cache=True
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def append(self, token: torch.Tensor, keep: Sequence[int] | None) -> None:
+        """Take the tokens that were drawn, ``[rows, 1]``, then keep only some rows (None: all)."""
+        self._token = token
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
+        if keep is not None:
+            self._select(torch.tensor(list(keep), device=token.device))
+
+    def _select(self, rows: torch.Tensor) -> None:
+        for layer in self._cache.layers:
+            layer.select_rows(rows)
+        self._mask, self._token = self._mask[rows], self._token[rows]
+
+
+def _draw(logits: torch.Tensor, settings: SamplingSettings, rows: Sequence[int], uniforms: Uniforms) -> torch.Tensor:
     """One token a row, ``[rows, 1]``, from logits ``[rows, vocabulary]``."""
     if settings.temperature == 0:
         return logits.argmax(-1, keepdim=True)
@@ -189,5 +247,7 @@ def _draw(logits: torch.Tensor, settings: SamplingSettings, generator: torch.Gen
         logits = TopPLogitsWarper(settings.top_p)(None, logits)
     # Inverse transform sampling: the same distribution as torch.multinomial, which takes 25 times longer on a CPU.
     cumulative = logits.softmax(-1).cumsum(-1)
-    drawn = torch.rand(len(logits), 1, device=logits.device, generator=generator) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, drawn, right=True).clamp(max=logits.shape[-1] - 1)
+    total = cumulative[:, -1:]
+    # Rounding can lift the product to the total itself, beyond every token: the last token of positive probability is meant then.
+    drawn = torch.minimum(uniforms(rows) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, drawn, right=True)
