@@ -77,9 +77,9 @@ class Run:
             self._say(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
         self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
-        trajectories, held_out = self._trajectories()
+        instances = self._instances()
         model, tokenizer = self._load(self.model_config.model_name_or_path, self.model_config.model_revision)
-        train, validation, test = self._instances(trajectories, held_out, tokenizer)
+        train, validation, test = self._fitted(instances, tokenizer)
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, train, test)
         callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
@@ -114,9 +114,9 @@ class Run:
 
     # ---------------------------------------------------------------- data
 
-    def _trajectories(self) -> tuple[TrajectorySet, TrajectorySet]:
-        """What is learned from, and what is held out; the source is read once."""
-        data = self.data
+    def _instances(self) -> tuple[StepInstances, StepInstances, StepInstances]:
+        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
+        data, targets = self.data, cast(Targets, self.data.targets)
         everything = load_trajectories(
             data.source,
             path=data.dataset_path,
@@ -125,24 +125,24 @@ class Run:
             hub_split=data.hub_split,
             resolved_only=data.resolved_only,
         )
-        train, held_out = split_by_question(everything, data.held_out, data.split_seed)
-        return TrajectorySet(train[: data.limit], data.source, everything.rejected), TrajectorySet(held_out, data.source)
+        kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
+        learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
+        train, validation, test = (StepInstances(part, targets) for part in (learned, *halves_by_question(held_out)))
+        if not len(train):
+            raise DataError(f"{learned!r} has no step to learn from: use other data, or --targets all.")
+        if not (len(validation) and len(test)):
+            raise DataError(f"held_out is {data.held_out}: raise it, so that validation and test have some steps each.")
+        self._say(f"data: {learned!r}: {len(train)} step instances; {data.held_out} questions held out ({len(validation) + len(test)} step instances)")
+        return train, validation, test
 
-    def _instances(self, train: TrajectorySet, held_out: TrajectorySet, tokenizer: Any) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
-        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
-        data, longest = self.data, self.args.max_prompt_length
-        prompt, targets = data.prompt_settings, cast(Targets, data.targets)
-        grammars = {trajectory.grammar for part in (train, held_out) for trajectory in part if trajectory.domain == "swe"}
+    def _fitted(self, parts: tuple[StepInstances, ...], tokenizer: Any) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
+        """The instances with their prompts as this model is to read them; of the held-out ones as many as are asked for."""
+        prompt, longest = self.data.prompt_settings, self.args.max_prompt_length
+        grammars = {trajectory.grammar for part in parts for trajectory in part.trajectories if trajectory.domain == "swe"}
         if grammars and longest is not None:
             prompt = fitted_to(prompt, tokenizer, longest, self.args.think_prefilled, grammars)
-        instances = train.instances(targets, prompt)
-        validation, test = (StepInstances(half, targets, prompt) for half in halves_by_question(held_out))
-        if not len(instances):
-            raise DataError(f"{train!r} has no step to learn from: use other data, or --targets all.")
-        if not (len(validation) and len(test)):
-            raise DataError(f"Only {data.held_out} questions are held out: raise --held_out, so that validation and test have some each.")
-        self._say(f"data: {train!r}: {len(instances)} step instances; {data.held_out} questions held out ({len(validation) + len(test)} step instances)")
-        return instances, spread_evenly(validation, data.eval_instances), spread_evenly(test, data.test_instances)
+        train, validation, test = (StepInstances(part.trajectories, part.targets, prompt) for part in parts)
+        return train, spread_evenly(validation, self.data.eval_instances), spread_evenly(test, self.data.test_instances)
 
     # ---------------------------------------------------------------- stages
 
