@@ -73,10 +73,13 @@ def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[s
     )
     chosen = _config_of(arguments, default_config)
     settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
-    known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init}
-    for name in settings:
+    fields = {field.name: field for kind in dataclass_types for field in dataclasses.fields(kind) if field.init}
+    known = set(fields)
+    for name, value in settings.items():
         if name not in known:
             raise ConfigError(f"{chosen}: unknown setting {name!r}{_did_you_mean(name, known)}")
+        if value is None and fields[name].default not in (None, dataclasses.MISSING):
+            raise ConfigError(f"{chosen}: {name} has no value. Give one, or leave the line out for the default: {fields[name].default!r}.")
     # YAML values go through the same parser as flags, so that both are converted and checked alike.
     flags = [part for name, value in settings.items() for part in _as_flag(name, value)]
     try:

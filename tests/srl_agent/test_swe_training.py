@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_train import kill_after, lines, train
 from transformers import AutoTokenizer
 from trl import ModelConfig
 
 from srl_agent.configuration import parse, read_config
+from srl_agent.train import main
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.format_warmup import expert_example
 from srl_agent.training.prompt_length import fitted_to
@@ -144,3 +146,58 @@ def test_named_configs_are_valid_and_keep_what_the_paper_gives(config: str, tmp_
         settings = read_config(config)
         assert {name: settings[name] for name in paper} == paper
         assert settings["model_name_or_path"] == "Qwen/Qwen2.5-Coder-7B-Instruct"
+
+
+def arguments(model: Path, output: Path, **over: object) -> list[str]:
+    """The quick start of software engineering with the tiny model, whose tokens are shorter; it knows no think block."""
+    settings: dict[str, object] = {
+        "config": "srl_swe_quickstart",
+        "model_name_or_path": model,
+        "output_dir": output,
+        "require_think": "false",
+        "bf16": "false",
+        "max_prompt_length": 900,
+        "max_completion_length": 16,
+        "format_warmup_steps": 0,
+        "eval_instances": 2,
+        "test_instances": 2,
+        "num_generations": 4,
+        "prompts_per_step": 2,
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "eval_steps": 1,
+        "save_steps": 1,
+        **over,
+    }
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
+def test_a_length_without_room_is_one_message(tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tiny_model_dir, tmp_path / "run", max_prompt_length=40)) == 1
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "max_prompt_length is 40, but a prompt without issue and commands takes" in errors[0]
+
+
+@pytest.mark.slow
+def test_the_quick_start_trains_and_goes_on_after_a_kill(tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    flags = arguments(tiny_model_dir, run, format_warmup_steps=1, warmup_instances=2)
+    kill_after(run, 1, *flags)
+    done = train(*flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming from" in done.stdout
+    steps = lines(run, "train")
+    assert sorted(steps) == [1, 2] and all(row["groups_kept"] > 0 for row in steps.values())
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "&lt;function=" in page, "the expert's command stands in the report, as text"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scored", ["action", "arguments"])
+def test_a_local_file_of_swe_smith_trains(scored: str, tiny_model_dir: Path, tmp_path: Path, shared_data: Path) -> None:
+    run, file = tmp_path / "run", shared_data / "swe_trajectories" / "swe_smith_xml_6.jsonl"
+    over = {"source": "swe_smith", "dataset_path": file, "held_out": 2, "max_prompt_length": 1200, "max_steps": 1, "scored": scored}
+    done = train(*arguments(tiny_model_dir, run, **over))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert lines(run, "train")[1]["groups_kept"] > 0
+    assert (run / "summary.json").is_file()

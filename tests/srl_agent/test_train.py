@@ -202,6 +202,11 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--source", "gsm9k"], "Unknown source 'gsm9k'"),
         (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
         (["--held_out", "5000"], "held_out is 5000"),
+        (["--limit", "0"], "limit is 0: it must be at least 1"),
+        (["--max_prompt_length", "0"], "max_prompt_length is 0: it must be at least 1"),
+        (["--config", "srl_swe_quickstart", "--history_turns", "-1"], "history_turns is -1"),
+        (["--config", "srl_swe_quickstart", "--held_out", "1"], "held_out is 1: raise it"),
+        (["--scored", "tool"], "invalid choice: 'tool'"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(flags: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -236,6 +241,15 @@ def test_a_yaml_config_with_an_unknown_key(tmp_path: Path, capfd: pytest.Capture
     config.write_text("learning_rate: 1.0e-6\ntemprature: 1.0\n")
     assert main(["--config", str(config), "--output_dir", str(tmp_path / "run")]) == 1
     assert "unknown setting 'temprature': did you mean temperature" in capfd.readouterr().err
+
+
+def test_a_yaml_config_with_a_name_without_a_value(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    config = tmp_path / "mine.yaml"
+    config.write_text("limit: null\nobservation_characters: null\n")
+    assert main(["--config", str(config), "--output_dir", str(tmp_path / "run")]) == 1
+    assert "observation_characters has no value" in capfd.readouterr().err
 
 
 def test_the_paper_settings() -> None:
