@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message
 
 FinishReason = Literal["stop", "length"]
@@ -17,12 +20,14 @@ class GenerationSettings:
     """How completions are drawn.
 
     Attributes:
-        max_new_tokens: At most this many tokens are written; at least 1.
+        max_new_tokens: At most this many tokens are written; at least 1. A model whose context ends earlier is cut off there.
         temperature: Of the softmax; 0 means greedy.
         top_p: Nucleus sampling, in (0, 1]; 1 keeps every token.
         stop: A completion ends before the first of these strings that it writes; none of them empty.
-        seed: Decides every draw together with a request's own number; the same request gives the same completion again from the same backend,
-            whatever else is asked beside it, as far as the backend can promise that.
+        seed: Decides every draw together with a request's conversation and number, see :func:`request_seed`: the same request gives the same
+            completion again from the same backend, whatever is asked beside it. What can still differ is arithmetic: side by side, a
+            model's logits differ from those of a single prompt in their last bits, and a draw or a tie that hangs on such a bit falls the other
+            way (hardly ever in fp32, now and then over a thousand tokens of bf16). Servers promise less: OpenAI calls its seed best effort.
     """
 
     max_new_tokens: int = 4096
@@ -30,6 +35,16 @@ class GenerationSettings:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens is {self.max_new_tokens}: give at least 1.")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature is {self.temperature}: give 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}: give more than 0 and at most 1 (which keeps every token).")
+        if isinstance(self.stop, str) or "" in self.stop:
+            raise ConfigError(f"stop is {self.stop!r}: give a tuple of strings, none of them empty.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +94,18 @@ class Generator(Protocol):
     def close(self) -> None:
         """Free the model. A second call does nothing."""
         ...
+
+
+def request_seed(request: Request, seed: int) -> int:
+    """A number in [0, 2**31) for one request, which every server takes: from the run's seed, the conversation, and the sample's number.
+
+    Without the conversation in it, sample 0 of every problem would be drawn with the same random numbers.
+    """
+    identity = json.dumps([seed, request.number, [[message["role"], message["content"]] for message in request.messages]])
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") >> 1
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str | None:
+    """The text before the first of the stop strings, or None if there is none in it."""
+    places = [place for string in stop if (place := text.find(string)) >= 0]
+    return text[: min(places)] if places else None

@@ -1,0 +1,210 @@
+"""Runs a model with transformers: prompts of like length side by side, the prompt of several samples computed once.
+
+For a model and a machine that vLLM does not serve: it needs no compiled kernels and runs on a CPU. Batches are made of conversations
+sorted by the length of their prompts, so that little is padded, longest first, so that memory that does not suffice shows at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from srl_agent.inference.chat import ChatEncoder, SystemRole
+from srl_agent.inference.generator import Completion, GenerationSettings, Request, before_stop, request_seed
+from srl_agent.inference.sampling import SamplingSettings, write_rows
+from srl_agent.models import load_model_and_tokenizer
+from srl_envs.errors import ConfigError, InfrastructureError
+from srl_envs.prompts import Message
+
+_STOP_MARGIN = 8
+"""Tokens that are decoded in front of the longest possible stop string, because some tokenizers drop a space at the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """One conversation and all requests that want a completion of it."""
+
+    ids: list[int]
+    indices: list[int]
+
+
+class TransformersGenerator:
+    """A :class:`~srl_agent.inference.generator.Generator` on this machine's CPU or GPU.
+
+    Args:
+        model: Name or path, as :func:`srl_agent.models.load_model_and_tokenizer` takes it.
+        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: bfloat16 on a GPU, float32 on a CPU.
+        device: ``"cuda"``, ``"cpu"``, ``"cuda:1"``, ..., or ``"auto"``: a GPU where there is one.
+        batch_rows: At most this many completions are written side by side.
+        batch_tokens: They may take at most this many tokens together, each counted with the longest prompt and ``max_new_tokens``; a single row
+            is always allowed.
+        system_role: Where a system message goes, see :data:`srl_agent.inference.chat.SystemRole`.
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run the Python code that some models bring along.
+
+    Raises:
+        DataError: No such model, or one without a chat template.
+        ConfigError: There is no such device, or a bound below 1.
+    """
+
+    def __init__(
+        self,
+        model: str = "quickstart",
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        batch_rows: int = 64,
+        batch_tokens: int = 262_144,
+        system_role: SystemRole = "auto",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        for name, bound in (("batch_rows", batch_rows), ("batch_tokens", batch_tokens)):
+            if bound < 1:
+                raise ConfigError(f"{name} is {bound}: give at least 1.")
+        self.name = model
+        self._batch_rows, self._batch_tokens = batch_rows, batch_tokens
+        place = _device(device)
+        if dtype == "auto":
+            dtype = "bfloat16" if place.type == "cuda" else "float32"
+        loaded, self._tokenizer = load_model_and_tokenizer(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+        self._model: Any = loaded.to(place).eval()
+        self._encode = ChatEncoder(self._tokenizer, system_role)
+        self._eos = _end_tokens(self._model, self._tokenizer)
+        self._context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+
+    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+        """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
+
+        All prompts are encoded and checked before the first completion is written.
+        """
+        if self._model is None:
+            raise ConfigError("This generator is closed: open another one.")
+        for batch in self._batches(self._prompts(requests), settings):
+            yield from self._write(batch, requests, settings)
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._model is not None:
+            self._model = None
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _prompts(self, requests: Sequence[Request]) -> list[_Prompt]:
+        """One prompt a conversation, the longest first."""
+        prompts: dict[tuple[tuple[str, str], ...], _Prompt] = {}
+        for index, request in enumerate(requests):
+            key = tuple((message["role"], message["content"]) for message in request.messages)
+            if key not in prompts:
+                prompts[key] = _Prompt(self._checked(request.messages), [])
+            prompts[key].indices.append(index)
+        return sorted(prompts.values(), key=lambda prompt: -len(prompt.ids))
+
+    def _checked(self, messages: Sequence[Message]) -> list[int]:
+        ids = self._encode(messages)
+        if self._context is not None and len(ids) >= self._context:
+            raise ConfigError(
+                f"A prompt takes {len(ids)} tokens, and the context of {self.name!r} holds {self._context} with the answer: shorten it, or take a "
+                f"model with a longer context. It starts: {messages[-1]['content'][:80]!r}"
+            )
+        return ids
+
+    def _limit(self, prompt: _Prompt, settings: GenerationSettings) -> int:
+        """How many tokens an answer to this prompt may take."""
+        room = settings.max_new_tokens if self._context is None else self._context - len(prompt.ids)
+        return min(settings.max_new_tokens, room)
+
+    def _batches(self, prompts: Sequence[_Prompt], settings: GenerationSettings) -> Iterator[list[_Prompt]]:
+        """Prompts that are written side by side; the samples of one are parted where they are more than a batch takes."""
+        batch: list[_Prompt] = []
+        rows = allowed = 0
+        for prompt in prompts:
+            rest = prompt.indices
+            while rest:
+                if rows == 0:  # the first prompt is the batch's longest, to which the others are padded
+                    allowed = max(1, min(self._batch_rows, self._batch_tokens // (len(prompt.ids) + settings.max_new_tokens)))
+                taken, rest = rest[: allowed - rows], rest[allowed - rows :]
+                batch.append(_Prompt(prompt.ids, taken))
+                rows += len(taken)
+                if rows == allowed:
+                    yield batch
+                    batch, rows = [], 0
+        if batch:
+            yield batch
+
+    def _write(self, batch: Sequence[_Prompt], requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+        indices = [index for prompt in batch for index in prompt.indices]
+        sources = [random.Random(request_seed(requests[index], settings.seed)) for index in indices]
+        stop = _StopTest(self._tokenizer, settings.stop)
+        ends = {*self._eos, *stop.tokens}
+
+        def uniforms(rows: Sequence[int]) -> torch.Tensor:
+            return torch.tensor([[sources[row].random()] for row in rows], dtype=torch.float32, device=self._model.device)
+
+        written = write_rows(
+            self._model,
+            [prompt.ids for prompt in batch],
+            [owner for owner, prompt in enumerate(batch) for _ in prompt.indices],
+            SamplingSettings(settings.max_new_tokens, settings.temperature, settings.top_p),
+            eos_token_ids=sorted(ends),
+            pad_token_id=self._tokenizer.pad_token_id,
+            uniforms=uniforms,
+            limits=[self._limit(prompt, settings) for prompt in batch for _ in prompt.indices],
+            ends_at=stop if settings.stop else None,
+        )
+        try:
+            for row, tokens in written:
+                text = stop.decoded(tokens)
+                before = before_stop(text, settings.stop)
+                ended = before is not None or tokens[-1] in ends
+                yield indices[row], Completion(text if before is None else before, len(tokens), "stop" if ended else "length")
+        except torch.OutOfMemoryError as error:
+            raise InfrastructureError(
+                f"The GPU's memory does not suffice for {len(indices)} completions side by side: lower batch_tokens (now {self._batch_tokens}) or "
+                f"batch_rows (now {self._batch_rows})."
+            ) from error
+
+
+class _StopTest:
+    """Whether a row has written a stop string by now. Called after every token, so that it decodes only the last few."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
+        self._tokenizer, self._stop = tokenizer, stop
+        # A token stands for at least one byte, so a stop string that its last token completed lies within so many tokens.
+        self._window = max((len(string.encode("utf-8", "replace")) for string in stop), default=0) + _STOP_MARGIN
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        self.tokens = [special[string] for string in stop if string in special]
+        """Stop strings that are special tokens: decoding leaves those out, so they are found by their ids."""
+
+    def __call__(self, row: int, tokens: Sequence[int]) -> bool:
+        if before_stop(self.decoded(tokens[-self._window :]), self._stop) is None:
+            return False
+        return len(tokens) <= self._window or before_stop(self.decoded(tokens), self._stop) is not None
+
+    def decoded(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}: use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ConfigError(f"device is {name!r}, but this machine shows {torch.cuda.device_count()} CUDA devices: use auto or cpu.")
+    return device
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Every token that ends an answer: the model's own, of which there can be several, and the tokenizer's."""
+    own = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ends = {own} if isinstance(own, int) else set(own or ())
+    return ends | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
