@@ -1,4 +1,4 @@
-"""Our own JSONL schema: one trajectory a line, for any domain.
+r"""Our own JSONL schema: one trajectory a line, for any domain.
 
     {"id": "t1", "prompt": "What is 2 + 3 * 4?", "answer": "14", "steps": [
         {"title": "Multiply first", "thought": "Products come before sums.", "action": "3 * 4 = 12."},
@@ -6,7 +6,8 @@
 
 Required: ``prompt`` and a non-empty list ``steps``; a step is a string, or an object with ``action`` and any of ``title``, ``heading``, ``thought``,
 ``observation``, ``gap``. Optional: ``id`` (else the line's number), ``answer``, ``preamble``, ``tail``, ``domain``, ``metadata`` (an object). A file of
-one's own is not filtered: the first line that does not fit is an error that names file, line and key.
+one's own is not filtered: the first line that does not fit is an error that names file, line and key. Text must be Unicode: half of a surrogate pair
+(``"\ud800"``) is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from srl_envs.data.surrogates import lone_surrogate
 from srl_envs.errors import DataError
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
 _KEYS = tuple(field.name for field in fields(Trajectory))
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONG_INTEGER = re.compile(r"\d{4301}")  # Python reads 4,300 digits
+_NO_UNICODE = "a lone surrogate is no Unicode text, and no tokenizer takes it: remove it"
 
 
 def load_jsonl(path: Path) -> Iterator[Trajectory]:
@@ -37,6 +40,8 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
     for number, row in read_lines(path):
         where = f"{path}, line {number}"
         trajectory = _trajectory(row, where, default_id=str(number))
+        if place := lone_surrogate(trajectory):
+            raise DataError(f"{where}, {place}: {_NO_UNICODE}.")
         if trajectory.id in seen:
             raise DataError(f"{where}: the id {trajectory.id!r} was used before: give each trajectory its own.")
         seen.add(trajectory.id)
@@ -47,7 +52,7 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> N
     """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all.
 
     Raises:
-        DataError: The file cannot be written, or the metadata of a trajectory is no JSON.
+        DataError: The file cannot be written, the metadata of a trajectory is no JSON, or its text no Unicode.
     """
     target = Path(path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -63,12 +68,37 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> N
 
 
 def _line(trajectory: Trajectory) -> str:
+    if place := lone_surrogate(trajectory):
+        raise DataError(f"Trajectory {trajectory.id!r}, {place}: {_NO_UNICODE}.")
     try:
-        text = json.dumps(asdict(trajectory), ensure_ascii=False)
-    except TypeError as error:
+        return json.dumps(asdict(trajectory), ensure_ascii=False) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"Trajectory {trajectory.id!r}: its metadata cannot be written as JSON ({error}).") from None
-    # A lone surrogate has no UTF-8 form; JSON can spell it out.
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def parse_json(text: str, where: str, first_line: int = 1) -> Any:
+    """What a JSON text says.
+
+    Args:
+        text: The text.
+        where: The file, for messages.
+        first_line: Its number in the file.
+
+    Raises:
+        DataError: It is no JSON, or none that Python can hold.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        cut = " The file may be cut off: fetch or write it again." if not text.endswith("\n") else ""
+        raise DataError(f"{where}, line {first_line + error.lineno - 1}: no valid JSON ({error.msg} at column {error.colno}).{cut}") from None
+    except RecursionError:
+        place = f"{where}, line {first_line}" if "\n" not in text.rstrip() else where
+        raise DataError(f"{place}: objects or lists are nested too deeply to be read.") from None
+    except ValueError:  # the only other one that the parser knows
+        digits = _LONG_INTEGER.search(text)
+        line = first_line + text.count("\n", 0, digits.start() if digits else 0)
+        raise DataError(f"{where}, line {line}: an integer has more digits than can be read: write it as text.") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -83,11 +113,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    cut = " The file may be cut off: fetch or write it again." if not line.endswith("\n") else ""
-                    raise DataError(f"{path}, line {number}: no valid JSON ({error.msg} at column {error.colno}).{cut}") from None
+                row = parse_json(line, str(path), number)
                 if not isinstance(row, dict):
                     raise DataError(f"{path}, line {number}: a line must be a JSON object, not {type(row).__name__}.")
                 found = True

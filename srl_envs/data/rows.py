@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from srl_envs.data.jsonl import read_lines
+from srl_envs.data.jsonl import parse_json, read_lines
 from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
+_SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<count>\d+)")
 
 
 def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iterable[Mapping[str, Any]]:
@@ -19,7 +20,8 @@ def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iter
     Args:
         source: The source's name, for messages.
         hub_name: Its name on the hub; empty if it has none.
-        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the split; None reads the hub.
+        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the split, also in shards (``train-00000-of-00002.parquet``), which
+            are joined in order; None reads the hub.
         split: ``"train"`` or ``"test"``.
 
     Raises:
@@ -30,35 +32,45 @@ def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iter
         if not hub_name:
             raise DataError(f"The source {source!r} has no data set on the hub: give the path of a file.")
         return _hub_rows(source, hub_name, split)
-    file = _file_of(path, split)
-    if file.suffix == ".jsonl":
-        return (row for _, row in read_lines(file))
-    if file.suffix == ".json":
-        return _json_rows(file)
-    return _parquet_rows(file)
+    return (row for file in _files_of(path, split) for row in _file_rows(file))
 
 
-def _file_of(path: Path, split: str) -> Path:
+def _files_of(path: Path, split: str) -> list[Path]:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise DataError(f"{path} is of no kind that can be read: use {', '.join(_SUFFIXES)}.")
-        return path
+        return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist.")
-    files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and not _is_hidden(file.relative_to(path)))
     of_split = [file for file in files if file.stem == split or file.stem.startswith(f"{split}-")]
-    candidates = of_split or (files if split == "train" and len(files) == 1 else [])
-    if len(candidates) != 1:
+    candidates = of_split or (files if split == "train" else [])
+    shards = [_SHARD.fullmatch(file.stem) for file in candidates]
+    sets = {(file.parent, file.suffix, shard["name"], int(shard["count"])) if shard else file for file, shard in zip(candidates, shards, strict=True)}
+    if len(sets) != 1:
         found = ", ".join(str(file.relative_to(path)) for file in files) or "nothing"
         raise DataError(f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds {found}. Or give the path of the file itself.")
-    return candidates[0]
+    if shards[0] and len(candidates) != int(shards[0]["count"]):
+        raise DataError(f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of the split {split!r}: fetch the others too.")
+    return candidates
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _file_rows(file: Path) -> Iterable[Mapping[str, Any]]:
+    if file.suffix == ".jsonl":
+        return (row for _, row in read_lines(file))
+    return _json_rows(file) if file.suffix == ".json" else _parquet_rows(file)
 
 
 def _json_rows(file: Path) -> list[Mapping[str, Any]]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is no readable JSON: {error}") from None
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}.") from None
+    rows = parse_json(text, str(file))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file} must hold a list of objects.")
     return rows

@@ -186,6 +186,29 @@ def test_unknown_names() -> None:
         load_trajectories("builtin", split="dev")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("source", ["builtin", "builtin_swe"])
+def test_a_path_is_refused_by_sources_that_take_none(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{source}' reads no file: say with source=.*'/nope' holds, one of s1k, gsm8k"):
+        load_trajectories(source, path="/nope")
+    with pytest.raises(ConfigError, match=r"'a.jsonl' is a file already, so that path='b.jsonl' has no place"):
+        load_trajectories("a.jsonl", path="b.jsonl")
+
+
+def test_a_path_or_a_copy_as_source_is_told_what_it_needs(tmp_path: Path) -> None:
+    other = write(tmp_path / "rows.json")
+    for path in (tmp_path, other):
+        with pytest.raises(ConfigError, match=f"'{path}' is a path.*give both, like source='s1k', path='{path}'"):
+            load_trajectories(str(path))
+    with pytest.raises(ConfigError, match=r"Unknown source 'somebody/s1K-copy': .*source='s1k' .*path=FOLDER"):
+        load_trajectories("somebody/s1K-copy")
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_below_one_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=f"count is {count}: give at least 1"):
+        load_trajectories("builtin", count=count)
+
+
 def test_without_the_hub_one_line_says_what_would_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
