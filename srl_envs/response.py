@@ -1,10 +1,12 @@
 """A model's text -> its thought and its action, or the name of what is malformed about it.
 
-The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a non-empty action. Nothing else decides.
+The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a non-empty action. Nothing else decides. White space, control and
+format characters (NUL, a byte order mark, a zero-width space) alone are no text: neither an action nor something before the block.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -70,7 +72,7 @@ def parse_response(text: str, format: ResponseFormat = ResponseFormat(), *, trun
     if opened == closed == 0:
         if format.require_think:
             return _malformed("no_think")
-        return Response("", text.strip()) if text.strip() else _malformed("empty_action")
+        return Response("", text.strip()) if has_text(text) else _malformed("empty_action")
     if closed == 0:
         return _malformed("unclosed_think")
     if opened == 0:
@@ -81,11 +83,16 @@ def parse_response(text: str, format: ResponseFormat = ResponseFormat(), *, trun
     thought, close, action = rest.partition(CLOSE)
     if not close:  # "</think> ... <think>": what was opened last is never closed
         return _malformed("unclosed_think")
-    if before.strip():
+    if has_text(before):
         return _malformed("text_before_think")
-    if not action.strip():
+    if not has_text(action):
         return _malformed("empty_action")
     return Response(thought.strip(), action.strip())
+
+
+def has_text(text: str) -> bool:
+    """Whether a text holds a character that can be seen: not white space, a control (``Cc``) or a format character (``Cf``) of Unicode."""
+    return any(not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf") for character in text)
 
 
 def format_response(thought: str, action: str, format: ResponseFormat = ResponseFormat()) -> str:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srl_envs.response import CLOSE, MALFORMATIONS, OPEN, Response, ResponseFormat, format_response, parse_response
+from srl_envs.response import CLOSE, MALFORMATIONS, OPEN, Response, ResponseFormat, format_response, has_text, parse_response
 
 PIECES = st.lists(st.one_of(st.sampled_from([OPEN, CLOSE, " ", "\n"]), st.text(max_size=4)), max_size=8).map("".join)
 FORMATS = st.builds(ResponseFormat, think_prefilled=st.booleans(), require_think=st.booleans())
@@ -22,6 +22,9 @@ PLAIN = st.text(st.characters(exclude_characters="<>"), max_size=20)
         ("<think>a</think>b</think>c", "several_think"),
         ("Sure. <think>a</think>b", "text_before_think"),
         ("<think>a</think> \n", "empty_action"),
+        ("<think>a</think>\u200b", "empty_action"),
+        ("<think>a</think> \ufeff\n\0\x1b", "empty_action"),
+        ("\ufeffSure. <think>a</think>b", "text_before_think"),
     ],
 )
 def test_each_malformation_has_its_name(text, error):
@@ -37,6 +40,15 @@ def test_well_formed_answers():
     assert parse_response("<think></think>x") == Response("", "x")
 
 
+@pytest.mark.parametrize("before", ["\ufeff", "\u200b\n", "\0 "])
+def test_what_cannot_be_seen_is_no_text_before_the_block(before):
+    assert parse_response(f"{before}<think>so</think>x") == Response("so", "x")
+
+
+def test_what_cannot_be_seen_beside_text_stays():
+    assert parse_response("<think></think>\u200bx\u0301") == Response("", "\u200bx\u0301")
+
+
 def test_think_prefilled_starts_inside_the_block():
     prefilled = ResponseFormat(think_prefilled=True)
     assert parse_response("so</think>x", prefilled) == Response("so", "x")
@@ -46,7 +58,7 @@ def test_think_prefilled_starts_inside_the_block():
 def test_a_bare_action_is_accepted_only_if_asked_for():
     lenient = ResponseFormat(require_think=False)
     assert parse_response(" x = 1 ", lenient) == Response("", "x = 1")
-    assert parse_response(" ", lenient).error == "empty_action"
+    assert parse_response(" ", lenient).error == parse_response("\ufeff", lenient).error == "empty_action"
     assert parse_response("<think>so", lenient).error == "unclosed_think"
 
 
@@ -62,5 +74,5 @@ def test_any_text_is_well_formed_or_has_a_known_malformation(text, format, trunc
 @given(PLAIN, PLAIN, st.booleans())
 def test_formatting_and_parsing_are_inverse(thought, action, prefilled):
     format = ResponseFormat(think_prefilled=prefilled)
-    expected = Response(thought.strip(), action.strip()) if action.strip() else Response("", "", "empty_action")
+    expected = Response(thought.strip(), action.strip()) if has_text(action) else Response("", "", "empty_action")
     assert parse_response(format_response(thought, action, format), format) == expected
