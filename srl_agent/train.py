@@ -10,27 +10,34 @@ whose ``--output_dir`` holds checkpoints goes on from the latest whole one.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from srl_envs.errors import SRLError
+from types import FrameType
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    try:
+    with _interrupted_imports():
+        from srl_envs.errors import SRLError
+
         try:
             from trl import ModelConfig
 
             from srl_agent.configuration import parse
+            from srl_agent.machine_errors import told
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.run import Run
         except ImportError as error:
             print(f'error: {error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
             return 2
+    try:
         config, (data, args, model) = parse([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
-        run = Run(config, data, args, model)
-        run.train()
+        with told(lambda: Path(args.output_dir)):
+            Run(config, data, args, model).train()
     except SRLError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -38,10 +45,29 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except OSError as error:
-        where = f" ({Path(error.filename)})" if error.filename else ""
+        where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _interrupted_imports() -> Iterator[None]:
+    """Ctrl-C ends the process at once while libraries are imported: raised in the midst of them, it comes out as anything but an interrupt."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(130)
+
+    try:
+        before = signal.signal(signal.SIGINT, leave) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else None
+    except ValueError:  # not in the main thread, where no signal arrives either
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{folder} holds a finished run: choose another --output_dir.")
         if path.is_file():
             _check_same(folder, _plain(_read(path)), _plain(settings))
-    elif not path.is_file() and folder.is_dir() and any(folder.iterdir()):
+    elif not path.is_file() and folder.is_dir() and any(entry.name != f"{path.name}.part" for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no run: choose another --output_dir.")
 
 

@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.instance_stream import InstanceStream
+from srl_agent.training.progress import short_progress
 from srl_agent.training.rollouts import encode_prompt
 from srl_envs.response import format_response
 from srl_envs.trajectory import StepInstance, StepInstances
@@ -48,14 +49,16 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
         max_length=None,
         bf16=args.bf16,
         use_cpu=args.use_cpu,
-        gradient_checkpointing=args.gradient_checkpointing,
+        activation_checkpointing=bool(args.gradient_checkpointing),
         logging_steps=1,
         save_strategy="no",
         report_to="none",
         seed=args.seed,
         disable_tqdm=args.disable_tqdm,
     )
-    SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=callbacks).train()
+    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=callbacks)
+    with short_progress(trainer, bar=not args.disable_tqdm):
+        trainer.train()
 
 
 def expert_example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:

@@ -21,6 +21,8 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._started = time.monotonic()
+        if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
+            path.write_bytes(text + b"\n")  # a kill or a full disk cut the last line: the next one must not be glued to it
 
     def write(self, kind: str, step: int, values: dict[str, Any], **labels: Any) -> None:
         """Append one line: kind, labels, step, seconds since this process started, and the finite values."""

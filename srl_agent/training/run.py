@@ -13,7 +13,8 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from transformers import ProgressCallback
+from datasets import disable_progress_bars
+from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
 from srl_agent.inference.sampling import SamplingSettings
@@ -26,7 +27,7 @@ from srl_agent.training.dynamic_sampling import NothingToLearnError
 from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
-from srl_agent.training.progress import ShortProgress
+from srl_agent.training.progress import short_progress
 from srl_agent.training.prompt_length import fitted_to
 from srl_agent.training.report import write_report
 from srl_agent.training.rollouts import RolloutModel, Sampler
@@ -79,6 +80,9 @@ class Run:
         self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
         instances = self._instances()
         model, tokenizer = self._load(self.model_config.model_name_or_path, self.model_config.model_revision)
+        # From here on their bars tell of no download, only of sub-second work, in the middle of ours.
+        disable_progress_bars()
+        transformers_logging.disable_progress_bar()
         train, validation, test = self._fitted(instances, tokenizer)
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, train, test)
@@ -88,14 +92,12 @@ class Run:
             trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
         except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
-        if not self.args.disable_tqdm:
-            trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(ShortProgress())
         checkpoint = self._checkpoint()
         if checkpoint is None and self.args.eval_strategy != "no":
             trainer.evaluate()
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            with short_progress(trainer, bar=not self.args.disable_tqdm):
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except NothingToLearnError:
             self._report()
             raise

@@ -374,6 +374,14 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
                 super()._load_best_model()
         return step, complaints
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """As in transformers, but silent about weights that are tied to others and therefore not saved."""
+        tied = set(getattr(self.model, "all_tied_weights_keys", None) or ())
+        missing = [key for key in load_result.missing_keys if key not in tied]
+        load_result.missing_keys.clear()
+        load_result.missing_keys.extend(missing)
+        super()._issue_warnings_after_load(load_result)
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None is written: TRL's would describe another training; ``config.yaml`` and ``report.html`` tell what this one was."""
 
