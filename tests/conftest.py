@@ -30,7 +30,7 @@ def engine() -> Iterator[Any]:
     """A client of the Docker engine at ``DOCKER_HOST``; tests that need one skip where none answers."""
     if not engine_answers():
         pytest.skip("no Docker engine answers: start one, or point DOCKER_HOST at it")
-    client = connect()
+    client = connect(deadline=300)  # removing an image takes its time on a busy disk
     yield client
     client.close()
 
