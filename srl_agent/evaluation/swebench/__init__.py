@@ -1,1 +1,1 @@
-"""SWE-bench Verified: patches written in oracle or end-to-end mode, judged by the real harness."""
+"""SWE-bench: instances, repositories, the two ways to ask a model for a patch (oracle, end-to-end), and their judging by the swebench harness."""
