@@ -11,7 +11,7 @@ import re
 import selectors
 import subprocess
 import sys
-from typing import IO
+from typing import IO, NamedTuple
 
 from srl_envs.errors import InfrastructureError, MissingDependencyError
 
@@ -32,20 +32,32 @@ def final_answer(text: str) -> str | None:
     return hashes[-1] if hashes else None
 
 
-def last_boxed(text: str) -> str | None:
-    r"""What the last ``\boxed{...}`` with balanced braces holds (``\{`` and ``\}`` do not count); None if there is none."""
-    found: tuple[int, int] | None = None
-    open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
+class Box(NamedTuple):
+    r"""One ``\boxed{...}`` of a text: where it starts and ends, and what it holds."""
+
+    start: int
+    end: int
+    content: str
+
+
+def boxes(text: str) -> list[Box]:
+    r"""Every ``\boxed{...}`` with balanced braces (``\{`` and ``\}`` do not count), in the order in which they start."""
+    found: list[Box] = []
+    open_braces: list[re.Match[str]] = []
     for match in _BRACES.finditer(text):
-        if match["box"]:
-            open_braces.append(match.end())
-        elif match["brace"] == "{":
-            open_braces.append(None)
+        if match["box"] or match["brace"] == "{":
+            open_braces.append(match)
         elif match["brace"] and open_braces:
-            start = open_braces.pop()
-            if start is not None and (found is None or start > found[0]):
-                found = start, match.start()
-    return None if found is None else text[found[0] : found[1]].strip()
+            opening = open_braces.pop()
+            if opening["box"]:
+                found.append(Box(opening.start(), match.end(), text[opening.end() : match.start()].strip()))
+    return sorted(found)
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What the last ``\boxed{...}`` with balanced braces holds; None if there is none."""
+    found = boxes(text)
+    return found[-1].content if found else None
 
 
 def same_text(answer: str, reference: str) -> bool:

@@ -1,0 +1,146 @@
+"""Answers found in texts, and their verdicts: against labels, against notation of every kind, against what hangs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srl_agent.evaluation.benchmarks import load_benchmark
+from srl_agent.evaluation.grading import Grader, extract_answer, number, plain_notation
+
+WRONG_LABELS = {"qwen-72-7": "10000 and 10{,}000 are one number, with and without a mark between its thousands; the label says they are not"}
+"""Rows of the labelled answers on which the grader disagrees with the label, and why."""
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader(timeout=5, processes=2) as grader:
+        yield grader
+
+
+@pytest.mark.shared_data
+def test_verdicts_agree_with_labels(shared_data: Path, grader: Grader) -> None:
+    rows = [json.loads(line) for line in (shared_data / "math_expert" / "qwen25math_cot100x8.jsonl").read_text().splitlines()]
+    verdicts = grader.grade([(extract_answer(row["solution"]), row["answer"]) for row in rows])
+    disagreements = {row["id"] for row, verdict in zip(rows, verdicts, strict=True) if verdict != row["correct"]}
+    assert len(rows) == 800 and len(disagreements) <= 8
+    assert disagreements == set(WRONG_LABELS)
+    [row] = [row for row in rows if row["id"] == "qwen-72-7"]
+    assert (extract_answer(row["solution"]), row["answer"], row["correct"]) == ("10000", "10{,}000", False)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["amc23", "aime24", "aime25", "math500", "minerva_math"])
+def test_every_reference_is_met_in_its_own_solutions_box(shared_data: Path, grader: Grader, name: str) -> None:
+    """The sets' own solutions end with their reference; written again with other white space and dollars, it must still be right."""
+    problems = load_benchmark(name, [shared_data / "math_bench"])
+    assert all(grader.grade([(f"$ {problem.answer} $.", problem.answer) for problem in problems]))
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("so \\boxed{5}", "5"),
+        ("\\boxed{1}, then more work, \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("<think>\\boxed{7}</think>", "7"),
+        ("<think>I guess \\boxed{7}</think> It is \\boxed{8}", "8"),
+        ("$x = \\boxed{1}$ or $x = \\boxed{2}$", "2"),
+        ("$\\boxed{1}$ and $\\boxed{2}$", "1, 2"),
+        ("\\boxed{1}, \\boxed{2}, and \\boxed{3}.", "1, 2, 3"),
+        ("\\(\\boxed{5}\\), \\(\\boxed{5}\\)", "5"),
+        ("\\boxed{4}\n\n\\boxed{5}", "5"),
+        ("\\boxed{\\boxed{5}}", "5"),
+        ("\\boxed{5} and then \\boxed{6", "5"),
+        ("Sum.\n#### 42", "42"),
+        ("The answer is $42$. Done.", "42"),
+        ("The answer is 3.5.", "3.5"),
+        ("**Final Answer:** 42", "42"),
+        ("the answer is 1. No, wait, the answer is 2.", "2"),
+        ("I counted 17 of them", None),
+        ("", None),
+        ("the answer is ", None),
+    ],
+)
+def test_extraction(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+RIGHT = [
+    ("4.5\\times 10^{33}", "4.5e33"),
+    ("4.5 \\cdot 10^{33} \\text{ erg/s}", "4.5e33"),
+    ("3 \\times 10^8 meters", "3e8"),
+    ("0.00001", "1e-5"),
+    ("-\\frac{1}{3}", "-1./3"),
+    ("\\arcsin(10/13)", "np.arcsin(10/13)"),
+    ("E_1, E_2", "E_{1},E_{2}"),
+    ("1.6 \\text{ cm}", "1.6"),
+    ("18 dollars", "18"),
+    ("\\$18.00", "18"),
+    ("42.", "42"),
+    ("**42**", "42"),
+    ("\\(42\\)", "42"),
+    ("4.4721", "4.472136"),
+    ("10,000", "10{,}000"),
+    ("11111111100", "11,\\! 111,\\! 111,\\! 100"),
+    ("50\\%", "50"),
+    ("027", "27"),
+    ("x \\in [2,5)", "[2,5)"),
+    ("2, 1", "1,2"),
+    ("1 \\pm \\sqrt{19}", "1+\\sqrt{19}, 1-\\sqrt{19}"),
+    ("\\text{Evelyn}", "Evelyn"),
+    ("(C)", "\\text{(C)}"),
+    ("90", "90^\\circ"),
+    ("\\frac34", "0.75"),
+    ("1-2x", "-2x + 1"),
+]
+WRONG = [
+    ("10000", "10001"),
+    ("4.5e32", "4.5e33"),
+    ("0.49", "0.5"),
+    ("5 million", "5"),
+    ("1,2", "12"),
+    ("1 2", "12"),
+    ("2x", "2"),
+    ("(3,4)", "(4,3)"),
+    ("(2,5]", "[2,5)"),
+    ("5,6", "5"),
+    ("3.14", "\\pi"),
+    ("", "5"),
+    ("-\\infty", "\\infty"),
+    ("1" * 2000, "1"),
+    ("1e" + "9" * 900, "3"),
+]
+
+
+@pytest.mark.parametrize("answer, reference", RIGHT)
+def test_the_same_in_another_notation(grader: Grader, answer: str, reference: str) -> None:
+    assert grader.same(answer, reference)
+
+
+@pytest.mark.parametrize("answer, reference", WRONG)
+def test_what_is_not_the_same(grader: Grader, answer: str, reference: str) -> None:
+    assert not grader.same(answer, reference)
+
+
+def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others() -> None:
+    hanging = [(f"9^{{9^{{9^{{{i}}}}}}}", "3") for i in range(7, 9)]
+    with Grader(timeout=1, processes=2) as grader:
+        assert grader.grade([(None, "3"), *hanging, ("\\frac{6}{2}", "3"), ("3", "3")]) == [False, False, False, True, True]
+        assert grader.grade([("\\frac{9}{3}", "3")]) == [True], "a new child stands in for the one that was ended"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
+def test_a_float_is_read_as_it_is_printed(value: float) -> None:
+    read = number(plain_notation(repr(value)))
+    assert read is not None and read[0] == value and read[1]
+
+
+@given(st.text("0123456789.,-+e\\ times^{}$*()abnp/", max_size=40))
+def test_notation_takes_any_text(text: str) -> None:
+    number(plain_notation(text))
+    extract_answer(text)
