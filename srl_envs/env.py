@@ -5,19 +5,19 @@ What is trained is what is scored here: prompts come from :mod:`srl_envs.prompts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 
 from srl_envs.answers import final_answer, same_text
 from srl_envs.data import load_trajectories
 from srl_envs.errors import ConfigError
+from srl_envs.matching import LazyBlocks
 from srl_envs.prompts import MATH_SYSTEM_PROMPT, Message, PromptSettings, as_text, step_messages
 from srl_envs.response import Response
-from srl_envs.reward import MatchingBlock, RewardSettings, StepReward, matching_blocks, step_reward
+from srl_envs.reward import RewardSettings, StepReward, step_reward
 from srl_envs.spaces import UnicodeText
 from srl_envs.trajectory import StepInstance, Targets, Trajectory, TrajectorySet
 
@@ -25,40 +25,6 @@ Follow = Literal["expert", "agent"]
 """Whose steps become the state: the expert's, whatever the model answers, or the model's own."""
 
 _NO_STEP = ""  # an expert action to which every non-empty answer has similarity 0
-
-
-class LazyBlocks(Sequence[MatchingBlock]):
-    """The matching blocks of one answer, computed when first looked at: long strings take milliseconds."""
-
-    def __init__(self, model: str, expert: str, autojunk: bool) -> None:
-        self._pair = (model, expert, autojunk)
-
-    @cached_property
-    def _blocks(self) -> list[MatchingBlock]:
-        model, expert, autojunk = self._pair
-        return matching_blocks(model, expert, autojunk=autojunk)
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    @overload
-    def __getitem__(self, index: int) -> MatchingBlock: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[MatchingBlock]: ...
-    def __getitem__(self, index: int | slice) -> MatchingBlock | list[MatchingBlock]:
-        return self._blocks[index]
-
-    def __iter__(self) -> Iterator[MatchingBlock]:
-        return iter(self._blocks)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LazyBlocks) and self._pair == other._pair
-
-    def __hash__(self) -> int:
-        return hash(self._pair)
-
-    def __repr__(self) -> str:
-        return repr(self._blocks)
 
 
 class ExpertStepEnv(gym.Env[str, str]):

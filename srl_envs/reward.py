@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import cydifflib
 import difflib_fast
@@ -23,14 +22,6 @@ MALFORMED_REWARD = -1.0
 """The reward of an answer that does not follow the format."""
 
 _AUTOJUNK_LENGTH = 200  # difflib's own: the expert's length from which autojunk acts
-
-
-class MatchingBlock(NamedTuple):
-    """``model[a : a + size] == expert[b : b + size]``."""
-
-    a: int
-    b: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +89,6 @@ def sequence_similarities(pairs: Sequence[tuple[str, str]], *, autojunk: bool = 
         return difflib_fast.ratio(list(pairs))
     except UnicodeEncodeError:  # a lone surrogate somewhere in the batch
         return difflib_fast.ratio([_without_surrogates(model, expert) for model, expert in pairs])
-
-
-def matching_blocks(model: str, expert: str, *, autojunk: bool = False) -> list[MatchingBlock]:
-    """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block.
-
-    For display, not for rewards: takes milliseconds for ordinary strings, but time cubic in the length of repetitive ones.
-    """
-    matcher = cydifflib.SequenceMatcher(None, model, expert, autojunk=autojunk)
-    return [MatchingBlock(*block) for block in matcher.get_matching_blocks() if block[2]]
 
 
 def step_reward(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cydifflib import SequenceMatcher
-
 from srl_agent.training.run_records import STAGES, RunRecords, Sample
+from srl_envs.matching import matching_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,11 @@ class Comparison:
 
 
 def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
-    """Both texts cut into matching and other runs, by the blocks that the reward 2M/T counts (``autojunk=False``)."""
-    blocks = SequenceMatcher(None, model, expert, autojunk=False).get_matching_blocks()
+    """Both texts cut into matching and other runs, by the blocks that the reward 2M/T counts (``autojunk=False``).
+
+    Repetitive texts that would take difflib minutes are searched as far as :data:`srl_envs.matching.COMPARISONS` goes; the rest shows no match.
+    """
+    blocks = matching_blocks(model, expert)
     return (
         _cut(model, [(block.a, block.size) for block in blocks]),
         _cut(expert, [(block.b, block.size) for block in blocks]),

@@ -7,7 +7,8 @@ from gymnasium.utils.env_checker import check_env
 import srl_envs
 from srl_envs.data import save_trajectories
 from srl_envs.errors import ConfigError
-from srl_envs.reward import matching_blocks, sequence_similarity
+from srl_envs.matching import matching_blocks
+from srl_envs.reward import sequence_similarity
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 STEPS = ("Add 2 and 3 to get 5.", "Double it — 10 ½ 😀.", "The answer is 10.")

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srl_envs.errors import ConfigError
+from srl_envs.matching import matching_blocks
 from srl_envs.reward import (
     MALFORMED_REWARD,
     RewardSettings,
-    matching_blocks,
     sequence_similarities,
     sequence_similarity,
     step_reward,
