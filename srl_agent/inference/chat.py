@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message
@@ -11,7 +11,7 @@ from srl_envs.prompts import Message
 SystemRole = Literal["auto", "user"]
 """Where a system message goes: into the template's own system role where it has one, or always to the front of the first user message."""
 
-SYSTEM_ROLES = ("auto", "user")
+SYSTEM_ROLES = get_args(SystemRole)
 
 _PROBE = "a system message"
 

@@ -1,0 +1,126 @@
+"""Runs a model with vLLM inside this process: the fast way on a GPU.
+
+Requests go straight to vLLM's engine, so that each completion is given when it is finished and the batch is always full. Samples of one conversation
+share its prompt by vLLM's prefix cache.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from srl_agent.inference.chat import ChatEncoder, SystemRole
+from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
+from srl_agent.models import QUICKSTART_NAMES, quickstart_model
+from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError
+
+
+class VLLMGenerator:
+    """A :class:`~srl_agent.inference.generator.Generator` on this machine's GPUs.
+
+    Every request has a seed of its own, but vLLM promises the same completions again only with ``VLLM_BATCH_INVARIANT=1`` in the environment.
+
+    Args:
+        model: Name or path.
+        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: the checkpoint's, float32 as bfloat16 or half.
+        tensor_parallel_size: Over how many GPUs the model is spread.
+        max_model_len: Tokens of a prompt and its completion together, which bounds memory; None takes the model's own.
+        system_role: Where a system message goes, see :data:`srl_agent.inference.chat.SystemRole`.
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run the Python code that some models bring along.
+
+    Raises:
+        MissingDependencyError: vLLM is not installed, or not for this machine.
+        DataError: No such model, or one without a chat template.
+        InfrastructureError: The engine does not start, for want of memory for example.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "auto",
+        tensor_parallel_size: int = 1,
+        max_model_len: int | None = None,
+        system_role: SystemRole = "auto",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        try:
+            self._vllm: Any = importlib.import_module("vllm")
+            self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
+            self._final_only = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
+        except ImportError as error:
+            raise MissingDependencyError(f'The vllm backend needs vLLM on this machine ({error}): run `pip install "srl-lm[vllm]"`.') from error
+        self.name = model
+        source = str(quickstart_model()) if model in QUICKSTART_NAMES else model
+        try:
+            self._llm: Any = self._vllm.LLM(
+                model=source,
+                dtype=dtype,
+                tensor_parallel_size=tensor_parallel_size,
+                max_model_len=max_model_len,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(f"Model {model!r} cannot be loaded by vLLM: {error}") from error
+        except RuntimeError as error:
+            raise InfrastructureError(f"vLLM does not start with {model!r}: {error}. The cause stands in its log above.") from error
+        tokenizer = self._llm.get_tokenizer()
+        if not tokenizer.chat_template:
+            raise DataError(f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model.")
+        self._encode = ChatEncoder(tokenizer, system_role)
+
+    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+        """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`."""
+        if self._llm is None:
+            raise ConfigError("This generator is closed: open another one.")
+        engine = self._llm.llm_engine
+        prompts = [self._encode(request.messages) for request in requests]
+        waiting: set[str] = set()
+        try:
+            for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+                self._add(engine, str(index), prompt, self._parameters(request, settings))
+                waiting.add(str(index))
+            while waiting:
+                for output in engine.step():
+                    if output.finished:
+                        waiting.discard(output.request_id)
+                        yield int(output.request_id), _completion(output.outputs[0])
+        except self._dead as error:
+            waiting.clear()
+            raise InfrastructureError(f"vLLM's engine died: {error}. Start again; the cause stands in its log above.") from error
+        finally:
+            if waiting:
+                engine.abort_request(sorted(waiting))
+
+    def close(self) -> None:
+        """End the engine and free its memory."""
+        if self._llm is not None:
+            self._llm = None
+            gc.collect()  # the engine ends when it is collected
+
+    def _parameters(self, request: Request, settings: GenerationSettings) -> Any:
+        return self._vllm.SamplingParams(
+            max_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            stop=list(settings.stop),
+            seed=request_seed(request, settings.seed),
+            output_kind=self._final_only,
+        )
+
+    def _add(self, engine: Any, identity: str, prompt: list[int], parameters: Any) -> None:
+        try:
+            engine.add_request(identity, {"prompt_token_ids": prompt}, parameters)
+        except ValueError as error:
+            raise ConfigError(f"{self.name!r} does not take request {identity}, a prompt of {len(prompt)} tokens: {error}") from error
+
+
+def _completion(output: Any) -> Completion:
+    if output.finish_reason == "abort":
+        raise InfrastructureError("vLLM broke a completion off: see its log above.")
+    return Completion(output.text, len(output.token_ids), "length" if output.finish_reason == "length" else "stop")
