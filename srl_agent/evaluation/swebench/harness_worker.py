@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -21,6 +24,7 @@ from srl_envs.sandbox.owner import owner_labels
 def main() -> None:
     """Answer jobs until standard input ends."""
     settings = json.loads(sys.argv[1])
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")  # the harness prints what it does: that goes to the log, with standard error
     os.dup2(2, 1)
     _limit_containers(settings)
@@ -48,6 +52,13 @@ def main() -> None:
             error = f"{type(failure).__name__}: {failure}"
         answers.write(json.dumps({"run_id": job["run_id"], "error": error}) + "\n")
         answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process at once when its parent has ended, also in the middle of an instance; its own watcher then removes the containers."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _limit_containers(settings: dict[str, Any]) -> None:

@@ -1,0 +1,127 @@
+"""The real swebench harness on the built-in instances, in real containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from srl_envs.swe_tasks import load_task
+
+pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install 'srl-lm[swebench]'")
+
+from srl_agent.evaluation.swebench.builtin import builtin_row
+from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings, read_judgement
+
+pytestmark = pytest.mark.docker
+
+NO_OP = "diff --git a/unused.txt b/unused.txt\nnew file mode 100644\n--- /dev/null\n+++ b/unused.txt\n@@ -0,0 +1 @@\n+nothing\n"
+FOREIGN = "diff --git a/nope.py b/nope.py\n--- a/nope.py\n+++ b/nope.py\n@@ -1 +1 @@\n-a\n+b\n"
+
+
+@pytest.fixture(scope="module")
+def row(base_image):
+    return builtin_row(load_task("parse-microseconds"))
+
+
+@pytest.fixture
+def harness(tmp_path):
+    harness = Harness(tmp_path / "harness", jobs=2, settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0))
+    yield harness
+    harness.close()
+
+
+def test_verdicts_are_kept_apart(row, harness) -> None:
+    gold = harness.judge(row, row["patch"], "gold")
+    assert (gold.outcome, gold.failing) == ("resolved", ())
+    unresolved = harness.judge(row, NO_OP, "model")
+    assert unresolved.outcome == "unresolved"
+    assert unresolved.failing == tuple(json.loads(row["FAIL_TO_PASS"]))
+    assert harness.judge(row, FOREIGN, "model").outcome == "patch_does_not_apply"
+    assert harness.judge(row, "not a patch at all", "model").outcome == "patch_does_not_apply"
+    assert harness.judge(row, "\n", "model").outcome == "empty_patch"
+
+
+def test_a_verdict_never_belongs_to_another_patch(row, harness) -> None:
+    assert harness.judge(row, NO_OP, "model").outcome == "unresolved"
+    assert harness.judge(row, row["patch"], "model").outcome == "resolved"
+    again = harness.judge(row, NO_OP, "model")
+    assert again.outcome == "unresolved"
+    assert len(list((harness.folder / "jobs").iterdir())) == 2
+
+
+def test_a_missing_image_is_a_failure_of_the_machinery(row, harness) -> None:
+    judgement = harness.judge({**row, "image": "localhost:1/srl-no-such-image:1"}, row["patch"], "model")
+    assert judgement.outcome == "infrastructure_failure"
+    assert judgement.reason
+    assert len(list((harness.folder / "jobs").iterdir())) == harness.settings.attempts
+
+
+def test_tests_that_do_not_end_are_told_and_leave_no_container(row, engine, tmp_path) -> None:
+    endless = row["eval_script"].replace("python -m pytest", "sleep 1000; python -m pytest")
+    harness = Harness(tmp_path, settings=HarnessSettings(timeout=2))
+    judgement = harness.judge({**row, "eval_script": endless}, row["patch"], "model")
+    harness.close()
+    assert (judgement.outcome, judgement.reason) == ("unresolved", "the tests ran past their time")
+    assert not containers(engine, row)
+
+
+def test_containers_are_closed_and_limited(row, harness) -> None:
+    look = "cat /sys/class/net/*/address | sort -u; grep -h CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; "
+    groups = ("memory.max", "memory/memory.limit_in_bytes", "pids.max", "pids/pids.max")  # cgroups 2 and 1
+    look += "; ".join(f"cat /sys/fs/cgroup/{group} 2>/dev/null" for group in groups)
+    script = row["eval_script"].replace(": '>>>>> Start", f"{look}\n: '>>>>> Start")
+    judgement = harness.judge({**row, "eval_script": script}, row["patch"], "gold")
+    assert judgement.outcome == "resolved"
+    output = (harness.folder / "logs").rglob("test_output.txt")
+    lines = next(output).read_text().splitlines()
+    assert "00:00:00:00:00:00" in lines and not any(line.startswith("02:42:") for line in lines)
+    capabilities = int(next(line for line in lines if line.startswith("CapEff")).split()[1], 16)
+    assert not capabilities & (1 << 21)  # CAP_SYS_ADMIN
+    assert "NoNewPrivs:\t1" in lines
+    assert str(512 * 1024 * 1024) in lines and "2048" in lines
+
+
+def test_several_at_once(row, harness) -> None:
+    patches = [row["patch"], NO_OP, FOREIGN, row["patch"] + "\n"]
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = [judgement.outcome for judgement in threads.map(lambda patch: harness.judge(row, patch, "model"), patches)]
+    assert outcomes == ["resolved", "unresolved", "patch_does_not_apply", "resolved"]
+
+
+def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
+    script = (
+        "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
+        "row = json.loads(Path(sys.argv[1]).read_text()); Harness(Path(sys.argv[2])).judge(row, row['patch'], 'gold')"
+    )
+    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 300; python -m pytest")}
+    (tmp_path / "row.json").write_text(json.dumps(slow))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")], env={**os.environ})
+    assert eventually(lambda: containers(engine, row))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert eventually(lambda: not containers(engine, row))
+
+
+def test_a_damaged_report_is_no_verdict(tmp_path) -> None:
+    (tmp_path / "report.json").write_text('{"a": ')
+    assert read_judgement("a", tmp_path, "").outcome == "infrastructure_failure"
+
+
+def containers(engine, row) -> list[str]:
+    return [container["Id"] for container in engine.api.containers(all=True) if any(row["instance_id"] in name for name in container["Names"])]
+
+
+def eventually(condition, seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
