@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
+from gymnasium.error import InvalidAction, ResetNeeded
 
 from srl_envs.answers import final_answer, same_text
 from srl_envs.data import load_trajectories
@@ -42,7 +43,8 @@ class ExpertStepEnv(gym.Env[str, str]):
     ``info`` describes the state that is returned by ``messages``, ``expert_action`` (None where there is none), ``step`` (from 0) and
     ``instance_id``; after a step it describes the answer just scored by ``similarity`` (None if malformed), ``response`` and ``matching_blocks``.
     ``reset(options=...)`` takes ``{"trajectory": index}`` or ``{"instance_id": id}`` (of a trajectory, or of one of its steps to start there);
-    without it a trajectory is drawn at random.
+    without it a trajectory is drawn at random. A step before the first ``reset``, or after the end of an episode, raises
+    :class:`gymnasium.error.ResetNeeded`, an action that is no text :class:`gymnasium.error.InvalidAction`.
 
     Args:
         source: A source of :func:`~srl_envs.data.load_trajectories`; ``path``, ``split``, ``limit``, ``held_out``, ``split_seed`` go there too.
@@ -79,6 +81,10 @@ class ExpertStepEnv(gym.Env[str, str]):
         _check("targets", targets, get_args(Targets))
         _check("follow", follow, get_args(Follow))
         _check("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        _check_type("title_hint", title_hint, bool)
+        _check_type("system_prompt", system_prompt, str)
+        _check_type("reward", reward, RewardSettings)
+        _check_type("max_steps", max_steps, int)
         if max_steps < 1:
             raise ConfigError(f"max_steps is {max_steps}: it must be at least 1.")
         if trajectories is None:
@@ -94,7 +100,8 @@ class ExpertStepEnv(gym.Env[str, str]):
         self._trajectory = self.trajectories[self._usable[0]]
         self._index = 0
         self._own_steps: list[str] = []
-        self._last: tuple[int, str, StepReward] | None = None
+        self._last: tuple[int, str, str, StepReward] | None = None  # step, what was written, what the expert wrote, score
+        self._in_episode = False
 
     @property
     def expert_action(self) -> str | None:
@@ -114,18 +121,31 @@ class ExpertStepEnv(gym.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score one answer and go on to the next step."""
-        return self.advance(step_reward(action, self.expert_action or _NO_STEP, self.reward_settings, scored=self.scored))
+        self.check_action(action)
+        return self.advance(action, step_reward(action, self.expert_action or _NO_STEP, self.reward_settings, scored=self.scored))
+
+    def check_action(self, action: str) -> None:
+        """Refuse what :meth:`step` cannot score.
+
+        Raises:
+            ResetNeeded: No episode is under way.
+            InvalidAction: The action is no text.
+        """
+        if not self._in_episode:
+            raise ResetNeeded("No episode is under way, or it has ended: call reset() before step().")
+        if not isinstance(action, str):
+            raise InvalidAction(f"An action is the model's answer, a text, not {type(action).__name__}.")
 
     def scored(self, action: str) -> str:
         """What of the model's action is compared with :attr:`expert_action`."""
         return self._instance(min(self._index, len(self._trajectory.steps) - 1)).scored(action)
 
-    def advance(self, score: StepReward) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def advance(self, action: str, score: StepReward) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """What :meth:`step` does with an answer that is scored already: the batched form scores all its environments' answers at once."""
         expert, response = self.expert_action or _NO_STEP, score.response
         limit = self.reward_settings.max_characters
         blocks = LazyBlocks(self.scored(response.action)[:limit], expert.strip()[:limit], self.reward_settings.autojunk)
-        self._last = (self._index, expert, score)
+        self._last = (self._index, action, expert, score)
         info: dict[str, Any] = {"similarity": score.similarity, "response": response, "matching_blocks": blocks}
         value, truncated = score.value, False
         if self.follow == "expert":
@@ -156,11 +176,17 @@ class ExpertStepEnv(gym.Env[str, str]):
 
         if self._last is None:
             return as_text(self._messages(finished=False))
-        index, expert, score = self._last
-        said = "malformed: " + score.response.error if score.response.error else score.response.action
+        index, action, expert, score = self._last
+        said = f"malformed: {score.response.error}\n\n{action}" if score.response.error else score.response.action
         return side_by_side(f"{self._trajectory.id}, step {index + 1}, reward {score.value:.3f}", said, expert)
 
+    def close(self) -> None:
+        """End the episode; a second call does nothing."""
+        self._in_episode = False
+        super().close()
+
     def _state(self, info: dict[str, Any], finished: bool = False) -> tuple[str, dict[str, Any]]:
+        self._in_episode = not finished
         messages = self._messages(finished)
         info |= {
             "messages": messages,
@@ -232,6 +258,11 @@ class ExpertStepEnv(gym.Env[str, str]):
 def _check(name: str, value: object, valid: Sequence[object]) -> None:
     if value not in valid:
         raise ConfigError(f"{name} is {value!r}: use one of {', '.join(map(repr, valid))}.")
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise ConfigError(f"{name} is {value!r}: it must be of the type {wanted.__name__}.")
 
 
 def _check_options(options: dict[str, Any]) -> None:

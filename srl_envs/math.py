@@ -13,13 +13,20 @@ MATH_AGENT_SYSTEM_PROMPT = MATH_SYSTEM_PROMPT + " When the step reaches the fina
 
 
 class MathEnv(ExpertStepEnv):
-    r"""``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv`; with ``follow="agent"`` the default prompt asks for ``\boxed{}``."""
+    r"""``SRL-Math-v0``: see :class:`~srl_envs.env.ExpertStepEnv`; with ``follow="agent"`` the default prompt asks for ``\boxed{}``.
 
-    def __init__(self, *, system_prompt: str | None = None, **settings: Any) -> None:
+    Args:
+        system_prompt: The system message; None takes the one that fits ``follow``.
+        verifier: What verifies final answers; None makes one. Environments of one thread may share one: its process takes some 80 MB, starts
+            with the first answer that needs it, and ends when any of them is closed (another answer starts it again).
+        settings: Of :class:`~srl_envs.env.ExpertStepEnv`.
+    """
+
+    def __init__(self, *, system_prompt: str | None = None, verifier: AnswerVerifier | None = None, **settings: Any) -> None:
         if system_prompt is None:
             system_prompt = MATH_AGENT_SYSTEM_PROMPT if settings.get("follow") == "agent" else MATH_SYSTEM_PROMPT
         super().__init__(system_prompt=system_prompt, **settings)
-        self._verifier = AnswerVerifier()
+        self._verifier = verifier or AnswerVerifier()
 
     def is_correct(self, answer: str, reference: str) -> bool:
         """Whether two mathematical expressions are equal."""

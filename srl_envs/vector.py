@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from srl_envs.answers import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.math import MathEnv
@@ -48,8 +49,14 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self._finished = [False] * num_envs
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``."""
+        """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``.
+
+        Raises:
+            ValueError: There are more or fewer seeds than environments.
+        """
         seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else seed
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments: give one each, or a single one.")
         states = self._each(lambda i: self.envs[i].reset(seed=seeds[i], options=options))
         observations, infos = [], dict[str, Any]()
         for i, (observation, info) in enumerate(states):
@@ -59,15 +66,26 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         return tuple(observations), infos
 
     def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], Any, Any, Any, dict[str, Any]]:
-        """Score all answers in one batch; an environment that had finished is reset instead and its answer ignored."""
+        """Score all answers in one batch; an environment that had finished is reset instead and its answer ignored.
+
+        Raises:
+            ValueError: There are more or fewer actions than environments.
+            ResetNeeded: An environment has no episode under way.
+            InvalidAction: An action is no text.
+        """
+        if isinstance(actions, str) or len(actions) != self.num_envs:
+            given = "one text" if isinstance(actions, str) else f"{len(actions)} actions"
+            raise ValueError(f"{given} for {self.num_envs} environments: give a sequence with one action each.")
         stepping = [i for i in range(self.num_envs) if not self._finished[i]]
+        for i in stepping:
+            self.envs[i].check_action(actions[i])
         experts = [self.envs[i].expert_action or "" for i in stepping]
         texts = [actions[i] for i in stepping]
         scoring = [self.envs[i].scored for i in stepping]
         scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring), strict=True))
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         terminations, truncations = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
-        transitions = self._each(lambda i: self.envs[i].advance(scores[i]) if i in scores else _restarted(self.envs[i]))
+        transitions = self._each(lambda i: self.envs[i].advance(actions[i], scores[i]) if i in scores else _restarted(self.envs[i]))
         observations, infos = [], dict[str, Any]()
         for i, (observation, rewards[i], terminations[i], truncations[i], info) in enumerate(transitions):
             observations.append(observation)
@@ -97,9 +115,12 @@ def _restarted(env: ExpertStepEnv) -> tuple[str, float, bool, bool, dict[str, An
 
 
 class MathVectorEnv(ExpertStepVectorEnv):
-    """``SRL-Math-v0`` in its batched form."""
+    """``SRL-Math-v0`` in its batched form; one process verifies the answers of all its environments."""
 
     environment = MathEnv
+
+    def __init__(self, num_envs: int = 1, *, verifier: AnswerVerifier | None = None, **settings: Any) -> None:
+        super().__init__(num_envs, verifier=verifier or AnswerVerifier(), **settings)
 
 
 class StepsVectorEnv(ExpertStepVectorEnv):

@@ -2,6 +2,7 @@ import warnings
 
 import gymnasium as gym
 import pytest
+from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import srl_envs
@@ -121,6 +122,38 @@ def test_rendering_shows_both_steps_side_by_side():
     assert "t0, step 1" in lines[0] and any("Mine." in line and STEPS[0] in line for line in lines)
 
 
+def test_rendering_shows_what_was_written_also_where_it_is_malformed():
+    env = make(render_mode="ansi")
+    env.reset(options={"trajectory": 0})
+    env.step("My words without tags.")
+    assert "malformed: no_think" in env.render() and "My words without tags." in env.render()
+
+
+@pytest.mark.parametrize("settings", [{}, {"follow": "agent"}])
+def test_a_step_outside_an_episode_needs_a_reset(settings):
+    env = make(**settings).unwrapped
+    with pytest.raises(ResetNeeded):
+        env.step(answer("x"))
+    env.reset(options={"trajectory": 0})
+    env.step(answer("x"))
+    assert env.step(answer("\\boxed{10}"))[2]
+    with pytest.raises(ResetNeeded):
+        env.step(answer("x"))
+    env.reset()
+    env.step(answer("x"))
+    env.close()
+    with pytest.raises(ResetNeeded):
+        env.step(answer("x"))
+
+
+def test_an_action_that_is_no_text_is_refused():
+    env = make().unwrapped
+    env.reset()
+    with pytest.raises(InvalidAction, match="not int"):
+        env.step(3)
+    assert env.step(answer(STEPS[0]))[1] == 1.0, "the refused one changed nothing"
+
+
 def test_any_domain_from_a_file_in_our_schema(tmp_path):
     save_trajectories(SOLUTIONS, tmp_path / "t.jsonl")
     env = gym.make("SRL-Steps-v0", path=tmp_path / "t.jsonl")
@@ -136,6 +169,11 @@ def test_any_domain_from_a_file_in_our_schema(tmp_path):
         ({"targets": "some"}, "'all_but_last', 'all'"),
         ({"render_mode": "human"}, "'ansi'"),
         ({"max_steps": 0}, "at least 1"),
+        ({"max_steps": "3"}, "max_steps is '3': it must be of the type int"),
+        ({"title_hint": "no"}, "title_hint is 'no': it must be of the type bool"),
+        ({"reward": 5}, "reward is 5: it must be of the type RewardSettings"),
+        ({"system_prompt": 5}, "system_prompt is 5: it must be of the type str"),
+        ({"trajectories": None, "path": "/nope"}, "'builtin' reads no file: say with source="),
         ({"trajectories": None, "source": "nowhere"}, "builtin"),
         ({"trajectories": [Trajectory("t", "p", (ExpertStep("only"),))]}, "no trajectory has a target"),
     ],

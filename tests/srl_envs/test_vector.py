@@ -1,7 +1,9 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import InvalidAction, ResetNeeded
 
+from srl_envs.answers import AnswerVerifier
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 SOLUTIONS = [
@@ -41,4 +43,55 @@ def test_the_batched_form_shares_its_data_and_stops_like_the_others():
     _, rewards, *_ = env.step([f"<think></think>{expert}" for expert in infos["expert_action"]])
     assert np.array_equal(rewards, np.ones(3))
     env.close()
+    env.close()
+
+
+def batched(**settings):
+    return gym.make_vec("SRL-Math-v0", num_envs=3, vectorization_mode="vector_entry_point", trajectories=SOLUTIONS, **settings)
+
+
+def wrong_answers(env, mode_steps=1):
+    env.reset(seed=1)
+    return [env.step(["<think></think>\\boxed{2 + 0}"] * 3)[1].tolist() for _ in range(mode_steps)]
+
+
+def processes(env):
+    return {one._verifier._child.pid for one in env.unwrapped.envs if one._verifier._child is not None}
+
+
+def test_the_batched_form_verifies_all_answers_in_one_process_that_starts_with_the_first():
+    env = batched(follow="agent")
+    assert processes(env) == set()
+    assert wrong_answers(env) == [[0.0, 0.0, 0.0]]
+    assert len(processes(env)) == 1
+    env.close()
+    assert processes(env) == set()
+
+
+def test_environments_of_the_sync_form_may_share_a_verifier():
+    settings = {"trajectories": SOLUTIONS, "follow": "agent", "verifier": AnswerVerifier()}
+    env = gym.make_vec("SRL-Math-v0", num_envs=3, vectorization_mode="sync", **settings)
+    assert wrong_answers(env, 3) == [[0.0, 0.0, 0.0]] * 3
+    assert len({one.unwrapped._verifier._child.pid for one in env.envs}) == 1
+    env.close()
+
+
+@pytest.mark.parametrize("actions", [[], ["<think></think>x"] * 2, ["<think></think>x"] * 4, "abc"])
+def test_a_wrong_number_of_actions_is_refused(actions):
+    env = batched()
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match="for 3 environments"):
+        env.step(actions)
+    env.close()
+
+
+def test_a_step_before_a_reset_and_an_action_that_is_no_text_are_refused():
+    env = batched()
+    with pytest.raises(ResetNeeded):
+        env.step(["<think></think>x"] * 3)
+    env.reset(seed=1)
+    with pytest.raises(InvalidAction):
+        env.step(["<think></think>x", None, "<think></think>x"])
+    with pytest.raises(ValueError, match="2 seeds for 3 environments"):
+        env.reset(seed=[1, 2])
     env.close()
