@@ -126,6 +126,6 @@ def _merged(folder: Path, known: Sequence[Problem], problems: Sequence[Problem])
     for problem in problems:
         if merged.setdefault((problem.benchmark, problem.id), problem) != problem:
             raise DataError(
-                f"{folder} holds answers to another problem of {problem.benchmark} with the id {problem.id!r}: the data has changed. Choose another --output_dir."
+                f"{folder} holds answers to another problem of {problem.benchmark} with the id {problem.id!r}: the data changed. Choose another --output_dir."
             )
     return list(merged.values())
