@@ -49,4 +49,4 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         preamble, steps, tail = parts
         id = unique_id("numbered", question_key(question) + "\0" + solution, seen)
         answer = row.get("answer")
-        yield Trajectory(id, question, steps, str(answer or ""), preamble, tail)
+        yield Trajectory(id, question, steps, str(answer) if isinstance(answer, (str, int, float)) else "", preamble, tail)

@@ -190,3 +190,15 @@ def test_no_text_is_ever_lost(solution: str) -> None:
             assert preamble + "".join(step.text + step.gap for step in steps) + tail == solution
             assert all(step.action and step.action == step.action.strip() for step in steps)
             assert not any(step.gap.strip() for step in steps)
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(0, "0"), ("0", "0"), (2.5, "2.5"), (None, ""), (["3"], ""), ("", "")])
+def test_the_answer_column_of_numbered_solutions(answer: object, expected: str) -> None:
+    [trajectory] = list(numbered.read([{"problem": "p", "solution": "1. x\n2. y", "answer": answer}], Counter()))
+    assert trajectory.answer == expected
+
+
+def test_an_empty_problem_is_counted() -> None:
+    rejected: Counter[str] = Counter()
+    assert list(numbered.read([{"problem": " ", "solution": "1. x\n2. y"}], rejected)) == []
+    assert rejected == {"empty problem": 1}
