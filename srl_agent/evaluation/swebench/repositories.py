@@ -137,6 +137,8 @@ class Repositories:
             with FileLock(self.cache / f"{name}.lock"):
                 if not _holds(mirror, instance.base_commit):  # else another process was faster
                     self._fetch(instance, mirror)
+                if not _holds(mirror, instance.base_commit):
+                    raise RepositoryError(f"{instance.instance_id}: {instance.base_commit} is no commit of {instance.repo}.")
         except OSError as error:
             raise RepositoryError(f"{instance.instance_id}: the cache of repositories {self.cache} cannot be written: {error.strerror or error}.") from error
         return mirror
@@ -238,8 +240,8 @@ def _git(folder: Path, *arguments: str) -> bytes:
     except git.GitCommandNotFound:
         raise RepositoryError("git is not installed, or not on PATH.") from None
     except git.GitCommandError as error:
-        lines = str(error.stderr).strip().strip("'").splitlines()
-        said = [line for line in lines if "fatal:" in line or "error:" in line]
+        lines = str(error.stderr).strip().removeprefix("stderr: '").removesuffix("'").splitlines()
+        said = [line for line in lines if line.startswith(("fatal:", "error:"))]
         raise RepositoryError((said or lines or [f"git {arguments[0]} failed with status {error.status}"])[0].strip()[:300]) from None
     content: bytes = output
     return content
