@@ -139,8 +139,8 @@ def _local_rows(name: str, file: Path) -> Iterator[tuple[str, int, Mapping[str, 
         for number, (line, row) in enumerate(read_lines(file)):
             yield f"{file}, line {line}", number, row
     else:
-        for number, row in enumerate(read_rows(name, "", file, "test")):
-            yield f"{file}, row {number + 1}", number, row
+        for number, other in enumerate(read_rows(name, "", file, "test")):
+            yield f"{file}, row {number + 1}", number, other
 
 
 def _hub_rows(benchmark: Benchmark) -> Iterator[tuple[str, int, Mapping[str, Any]]]:

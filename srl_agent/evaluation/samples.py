@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -185,8 +185,3 @@ def _sample(line: bytes, where: str) -> Sample:
     if row["mode"] not in get_args(Mode):
         raise DataError(f"{where}: the key 'mode' is {row['mode']!r}.")
     return Sample(**row)
-
-
-def missing(wanted: Iterable[SampleKey], store: SampleStore) -> list[SampleKey]:
-    """The answers that are still to be asked for, in the order given."""
-    return [key for key in wanted if key not in store.samples]

@@ -1,0 +1,60 @@
+"""Evaluate a language model.
+
+    python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct        the paper's Table 1: greedy, and 32 samples a problem
+    python -m srl_agent.evaluate math --model runs/mine/final --stepwise      an SRL model, one step at a time
+    python -m srl_agent.evaluate math --benchmarks gsm8k --data test.jsonl --limit 20
+    python -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs differ
+
+Every answer is on disk as soon as it is finished: a killed run goes on with the same command and asks nothing twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from srl_envs.errors import SRLError
+
+TASKS = ("math",)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in TASKS:
+        if {"-h", "--help"} & set(arguments):
+            print((__doc__ or "").strip())
+            return 0
+        print(f"error: name what to evaluate: {', '.join(TASKS)}. See --help.", file=sys.stderr)
+        return 2
+    try:
+        try:
+            from srl_agent.configuration import parse
+            from srl_agent.evaluation.compare import compare_runs
+            from srl_agent.evaluation.config import MathConfig
+            from srl_agent.evaluation.math import evaluate_math
+            from srl_agent.inference.backends import GeneratorConfig
+        except ImportError as error:
+            print(f'error: {error.name} is missing. Evaluation needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
+            return 2
+        _, (config, model) = parse([MathConfig, GeneratorConfig], "evaluate_math", arguments[1:], prog="python -m srl_agent.evaluate math")
+        if config.compare is not None:
+            before, after = map(Path, config.compare)
+            compare_runs(before, after, Path(config.output_dir) if config.output_dir else None)
+        else:
+            evaluate_math(config, model)
+    except SRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: what was answered is kept; the same command goes on with it", file=sys.stderr)
+        return 130
+    except OSError as error:
+        where = f" ({Path(error.filename)})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
