@@ -79,7 +79,10 @@ class PostSession:
         self._sockets: set[socket.socket] = set()
         self._aborted = False
         self._hurry = threading.Event()  # set: no attempt is made again
-        self._opener = urllib.request.build_opener(_TrackingHandler(self), _TrackingSecureHandler(self), _NoRedirects())
+        # A proxy that the environment names is for other machines: none of them reaches this one's loopback interface.
+        local = urlsplit(endpoint.url).hostname in ("localhost", "127.0.0.1", "::1")
+        proxies = urllib.request.ProxyHandler({} if local else None)
+        self._opener = urllib.request.build_opener(proxies, _TrackingHandler(self), _TrackingSecureHandler(self), _NoRedirects())
 
     def post(self, payload: dict[str, Any], usable: Callable[[Any], Result]) -> Result:
         """Post until ``usable`` takes the answer.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
-from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 _COMPACT_BELOW = 0.75
 """Finished rows leave the batch once fewer than this share of its rows is still being written: dropping them copies the cache."""
@@ -29,6 +29,7 @@ class SamplingSettings:
         temperature: Of the softmax; 0 means greedy.
         top_p: Nucleus sampling; 1.0 keeps every token.
         top_k: Keeps the k most probable tokens; 0 keeps all.
+        min_p: Keeps tokens at least this share as probable as the most probable one, in [0, 1]; 0 keeps all.
         max_rows: At most this many completions are written side by side.
     """
 
@@ -37,6 +38,7 @@ class SamplingSettings:
     top_p: float = 1.0
     top_k: int = 0
     max_rows: int = 128
+    min_p: float = 0.0
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -245,6 +247,8 @@ def _draw(logits: torch.Tensor, settings: SamplingSettings, rows: Sequence[int],
         logits = TopKLogitsWarper(settings.top_k)(None, logits)
     if settings.top_p < 1:
         logits = TopPLogitsWarper(settings.top_p)(None, logits)
+    if settings.min_p > 0:
+        logits = MinPLogitsWarper(settings.min_p)(None, logits)
     # Inverse transform sampling: the same distribution as torch.multinomial, which takes 25 times longer on a CPU.
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
