@@ -90,6 +90,7 @@ class SWEEnv(ExpertStepEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start an episode; live, the commands before the step that it starts at are run first."""
         gym.Env.reset(self, seed=seed)
+        self._in_episode = False  # until all that follows has worked
         chosen, self._index = self._chosen(options or {})
         self._trajectory = self.trajectories[chosen]
         self._last, self._submitted = None, False

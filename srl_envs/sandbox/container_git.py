@@ -43,10 +43,14 @@ git write-tree > "$own/tree"
 """
 )
 
+# Files that the repository ignores count if they were added all the same: those in the index that commands see.
 _DIFF = (
     _GIT
     + """
+cp -p "$own/index" "$own/index-now"
+export GIT_INDEX_FILE=$own/index-now
 git add -A .
+(unset GIT_INDEX_FILE; git ls-files -z || true) 2>/dev/null | git update-index --add --remove -z --stdin 2>/dev/null || true
 git diff-index --cached --binary --full-index -M --no-ext-diff --no-textconv --no-color --src-prefix=a/ --dst-prefix=b/ "$(cat "$own/tree")" | head -c "$3"
 """
 )

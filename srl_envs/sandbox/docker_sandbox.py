@@ -73,6 +73,7 @@ class DockerSandbox:
         self._startup, self._user, self._runtime, self._network = startup, user, runtime, network
         self._environment = {**_ENVIRONMENT, **(environment or {})}
         self._client = connect(deadline)
+        self._owner = os.getpid()
         self._closed = False
         self._folder = workdir
         self._shell: Shell | None = None
@@ -145,8 +146,8 @@ class DockerSandbox:
         self._open()
 
     def close(self) -> None:
-        """Remove the container. A second call does nothing."""
-        if not self._closed:
+        """Remove the container. A second call does nothing, and so does a call in a forked child: the container is its parent's."""
+        if not self._closed and os.getpid() == self._owner:
             self._closed = True
             self._release()
             self._client.close()
@@ -174,7 +175,7 @@ class DockerSandbox:
                 host_config=self._host_config(),
             )["Id"]
         # A child that is forked later inherits this object, and must not remove its parent's container.
-        self._finalizer = weakref.finalize(self, _remove_if_owner, self._client, self._container, os.getpid())
+        self._finalizer = weakref.finalize(self, _remove_if_owner, self._client, self._container, self._owner)
         try:
             with engine_call(f"start a container of the image {self.image}"):
                 self._client.api.start(self._container)
@@ -255,8 +256,9 @@ class DockerSandbox:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        if self._finalizer.detach() is not None:
+        if self._finalizer.alive:
             remove_container(self._client, self._container)
+            self._finalizer.detach()  # only now: if the engine is gone, the end of the process tries once more
 
     def _absolute(self, path: str) -> str:
         return posixpath.join(self.workdir, path)

@@ -127,7 +127,7 @@ def image_of_tree(
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
             if name.split("/")[0] != ".git" and not any(fnmatch(name, pattern) for pattern in leave_out):
-                tar.add(path, name, recursive=False, filter=_owned_by_root)
+                tar.add(path, _below(workdir) + name, recursive=False, filter=_owned_by_root)
     _image_of_archive(archive, image, base, workdir, setup, network)
 
 
@@ -164,9 +164,9 @@ def image_of_commit(
         try:
             clone = git.Repo(repository) if Path(repository).exists() else git.Repo.clone_from(str(repository), scratch, bare=True)
             with tempfile.TemporaryFile() as file:
-                clone.archive(file, treeish=clone.commit(commit).hexsha)
+                clone.archive(file, treeish=clone.commit(commit).hexsha, prefix=_below(workdir))
                 file.seek(0)
-                archive = _filtered(file, leave_out)
+                archive = _filtered(file, _below(workdir), leave_out)
         except (git.exc.GitError, git.exc.ODBError, ValueError, OSError) as error:
             raise ConfigError(f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}") from None
     _image_of_archive(archive, image, base, workdir, setup, network)
@@ -191,7 +191,7 @@ def _image_of_archive(archive: IO[bytes], image: str, base: str, workdir: str, s
     with _container(base, network) as (client, container):
         _run(client, container, 'mkdir -p "$1"', workdir, "make a folder")
         with engine_call("copy files into a container"):
-            client.api.put_archive(container, workdir, archive)
+            client.api.put_archive(container, "/", archive)  # not at workdir: the engine refuses links that lead above where it unpacks
         if setup:
             _run(client, container, f'cd "$1" || exit\n{setup}', workdir, f"set up {image}")
         _commit(client, container, workdir, image)
@@ -229,11 +229,16 @@ def _run(client: Any, container: str, script: str, workdir: str, purpose: str) -
         raise SandboxError(f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}")
 
 
-def _filtered(file: IO[bytes], leave_out: Sequence[str]) -> io.BytesIO:
+def _below(workdir: str) -> str:
+    return workdir.strip("/") + "/"
+
+
+def _filtered(file: IO[bytes], prefix: str, leave_out: Sequence[str]) -> io.BytesIO:
     kept = io.BytesIO()
     with tarfile.open(fileobj=file) as source, tarfile.open(fileobj=kept, mode="w") as target:
         for member in source:
-            if not any(fnmatch(member.name.rstrip("/"), pattern) for pattern in leave_out):
+            name = member.name.removeprefix(prefix).rstrip("/")
+            if not any(fnmatch(name, pattern) for pattern in leave_out):
                 target.addfile(_owned_by_root(member), source.extractfile(member) if member.isfile() else None)
     return kept
 

@@ -86,6 +86,14 @@ def test_ignored_files_are_left_out(sandbox: Sandbox) -> None:
     assert sandbox.diff().count("diff --git") == 1
 
 
+def test_an_ignored_file_counts_if_it_was_added_all_the_same(sandbox: Sandbox) -> None:
+    sandbox.run("echo kept > forced.log; echo not > other.log; git add -f forced.log")
+    patch = sandbox.diff()
+    assert "forced.log" in patch and "other.log" not in patch
+    sandbox.run("head -c 100 /dev/urandom > .git/index")
+    assert "forced.log" not in sandbox.diff()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -115,6 +115,12 @@ def test_a_forked_child_does_not_take_its_parents_container(start: Start) -> Non
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
 
+def test_nor_one_that_leaves_the_sandboxs_block(start: Start) -> None:
+    body = ("child = os.fork() or sys.exit(0)", "os.waitpid(child, 0)", "print(sandbox.run('echo alive').output, flush=True)", "time.sleep(600)")
+    parent = start("with sandbox:\n" + "".join(f"    {line}\n" for line in body))
+    assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found by /proc")
 def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_containers: Owned, engine: Any, base_image: str, small_limits: SandboxLimits) -> None:
     """Two runs side by side, one of them killed together with what would have cleaned up after it; then two prunes at once."""

@@ -32,6 +32,7 @@ def project(tmp_path_factory) -> tuple[Path, str, str, str]:
     (folder / "tests" / "test_hidden.py").write_text("def test_it(): assert True\n")
     (folder / "link").symlink_to("app.py")
     (folder / "outside").symlink_to("/etc/hostname")
+    (folder / "above").symlink_to("../../../etc/hostname")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "start")
     start = git(folder, "rev-parse", "HEAD")
