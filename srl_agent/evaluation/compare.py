@@ -77,6 +77,8 @@ def compare_runs(before: Path, after: Path, output: Path | None = None) -> list[
         raise ConfigError(f"{folder} is one of the two runs: choose another --output_dir for their comparison.")
     shared = _shared(one, other, before, after)
     differences = [row for benchmark in dict.fromkeys(name for name, _ in shared) for row in _differences(one, other, benchmark, shared)]
+    if not differences:
+        raise ConfigError(f"{before} and {after} have no graded answers to the same problems: give both their commands again, then compare.")
     plots = _plots(one, other, names, shared)
     rows = difference_cells(differences, names)
     folder.mkdir(parents=True, exist_ok=True)
