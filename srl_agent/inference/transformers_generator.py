@@ -176,8 +176,7 @@ class _StopTest:
         self._tokenizer, self._stop = tokenizer, stop
         # A token stands for at least one byte, so a stop string that its last token completed lies within so many tokens.
         self._window = max((len(string.encode("utf-8", "replace")) for string in stop), default=0) + _STOP_MARGIN
-        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
-        self.tokens = [special[string] for string in stop if string in special]
+        self.tokens = [token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content in stop]
         """Stop strings that are special tokens: decoding leaves those out, so they are found by their ids."""
 
     def __call__(self, row: int, tokens: Sequence[int]) -> bool:
