@@ -87,7 +87,7 @@ def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[s
     except (ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(str(error)) from None
+        raise ConfigError(" ".join(str(error).split())) from None  # on one line, whatever library says it
     if unknown:
         raise ConfigError(f"unknown setting {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}")
     del rest  # holds --config, which was read above

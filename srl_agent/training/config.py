@@ -10,6 +10,8 @@ from typing import get_args
 import torch
 from trl import GRPOConfig
 
+from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.training.checks import check_ranges, check_together, require
 from srl_envs.commands import Scored
 from srl_envs.data.swe_smith import HUB_SPLITS
 from srl_envs.errors import ConfigError
@@ -85,7 +87,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         self.prompt_settings  # noqa: B018  checks its values, before any data is read
-        _require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+        require(self.count >= 1, "count", self.count, "at least 1")
+        require(self.held_out >= 2, "held_out", self.held_out, "at least 2: one half validates, the other tests")
+        for name in ("split_seed", "eval_instances", "test_instances"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
     @property
     def prompt_settings(self) -> PromptSettings:
@@ -110,7 +116,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     """
 
     # TRL's fields, with the paper's values as defaults
-    output_dir: str | None = field(default=None, metadata={"help": "Run folder; None makes runs/<config>-<date>."})
+    output_dir: str | None = field(default=None, metadata={"help": "Run folder. None: runs/<config>, or runs/<config>-2, ... where that holds a finished run."})
     learning_rate: float = field(default=5e-7, metadata={"help": "Peak learning rate of AdamW (paper: 5e-7)."})
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule, as in transformers."})
     loss_type: str = field(default="grpo", metadata={"help": "grpo: mean over a response's tokens, then over responses (paper, Eq. 1)."})
@@ -123,7 +129,15 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         metadata={"help": "Checkpoints kept, the best one among them. 3: the best, the last, and the one before it, which is used if the last is damaged."},
     )
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation reward."})
-    metric_for_best_model: str | None = field(default="eval_reward", metadata={"help": "Which metric decides the best checkpoint."})
+    metric_for_best_model: str | None = field(default="eval_reward", metadata={"help": "What decides the best checkpoint: eval_reward or eval_format_rate."})
+
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "A checkpoint, or a run folder whose latest whole checkpoint is meant, to start from. None: the run goes on from the latest whole "
+            "checkpoint in its own folder, if it has any."
+        },
+    )
 
     # ours
     method: str = field(default="srl", metadata={"help": "srl: step-wise similarity reward.", "choices": list(METHODS)})
@@ -151,7 +165,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         default=True,
         metadata={"help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."},
     )
-    rollout_rows: int = field(default=128, metadata={"help": "Completions sampled side by side (without vLLM). Lower it if memory runs out."})
+    rollout_rows: int = field(default=128, metadata={"help": "Completions sampled side by side (without vLLM), at least 1. Lower it if memory runs out."})
     warmup_instances: int = field(default=8, metadata={"help": "Expert instances per step of the format warm-up."})
     warmup_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the format warm-up."})
     format_warmup_steps: int = field(
@@ -164,9 +178,12 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     think_prefilled: bool = field(default=False, metadata={"help": "End every prompt with <think>, so that the answer starts inside the block."})
     require_think: bool = field(default=True, metadata={"help": "False accepts answers without a think block, for tiny models."})
     autojunk: bool = field(default=False, metadata={"help": "difflib's autojunk in the reward; True collapses the scores of steps over 200 characters."})
-    max_reward_characters: int = field(default=16_000, metadata={"help": "Only this many first characters of an action can match."})
+    max_reward_characters: int = field(
+        default=16_000, metadata={"help": "Only this many first characters of an action can match, at least 1. Bounds the time that scoring takes."}
+    )
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.prompts_per_step is not None and self.num_generations:
             rows = self.prompts_per_step * self.num_generations
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
@@ -180,12 +197,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         with warnings.catch_warnings():  # TRL sets the old name of activation_checkpointing itself
             warnings.filterwarnings("ignore", message="`gradient_checkpointing", category=FutureWarning)
             super().__post_init__()
-        _require(0 <= self.min_reward_std < 1, "min_reward_std", self.min_reward_std, "in [0, 1)")
-        _require(self.max_sampling_rounds >= 1, "max_sampling_rounds", self.max_sampling_rounds, "at least 1")
-        _require(self.max_prompt_length is None or self.max_prompt_length >= 1, "max_prompt_length", self.max_prompt_length, "at least 1, or None")
-        _require(self.format_warmup_steps >= 0, "format_warmup_steps", self.format_warmup_steps, "0 or more")
-        _require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
-        _require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
+        check_together(self)
+        require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
+        require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
                 f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of gradient_accumulation_steps "
@@ -213,7 +227,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         format = ResponseFormat(think_prefilled=self.think_prefilled, require_think=self.require_think)
         return RewardSettings(autojunk=self.autojunk, max_characters=self.max_reward_characters, format=format)
 
-
-def _require(holds: bool, name: str, value: object, range: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {value!r}: it must be {range}.")
+    @property
+    def sampling_settings(self) -> SamplingSettings:
+        """How completions are drawn."""
+        return SamplingSettings(self.max_completion_length or 0, self.temperature, self.top_p, self.top_k or 0, self.rollout_rows, self.min_p or 0.0)

@@ -17,10 +17,10 @@ from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
-from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.memory import keep_freed_memory
 from srl_agent.models import load_model_and_tokenizer
 from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, damage, latest_whole, seal
+from srl_agent.training.checks import check_model
 from srl_agent.training.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.dynamic_sampling import NothingToLearnError
@@ -54,6 +54,7 @@ class Run:
     """
 
     def __init__(self, config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> None:
+        check_model(model)
         self.data, self.args, self.model_config = data, args, model
         self.process = PartialState()
         if args.use_cpu:
@@ -187,7 +188,7 @@ class Run:
             return
         args, rank, processes = self.args, self.process.process_index, self.process.num_processes
         model.to(self.args.device)
-        sampling = SamplingSettings(args.max_completion_length, args.temperature, args.top_p, args.top_k or 0, args.rollout_rows)
+        sampling = args.sampling_settings
         eos = model.generation_config.eos_token_id
         eos_token_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
         sampler = Sampler(tokenizer, sorted(eos_token_ids), sampling)

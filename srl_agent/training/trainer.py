@@ -19,11 +19,11 @@ from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
-from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.training.checkpoints import best_whole
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.training.instance_stream import InstanceStream
+from srl_agent.training.micro_batches import Row, loss_weight
 from srl_agent.training.rollouts import RolloutModel, Sampler, encode_prompt, score
 from srl_agent.training.shared_prompt import completion_log_probs, has_shared_prompts
 from srl_agent.training.validation import validate
@@ -82,7 +82,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self._sampler = Sampler(
             processing_class,
             self.eos_token_ids,
-            SamplingSettings(args.max_completion_length, args.temperature, args.top_p, args.top_k or 0, args.rollout_rows),
+            args.sampling_settings,
         )
         self._samples_itself = not (self.use_vllm or self.use_transformers_continuous_batching or self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self._skipped_prompts = 0
@@ -174,38 +174,45 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         micro_batches = []
         for window in range(windows):
             kept = groups[window::windows][:slots]
-            # The loss is a mean over all rows; with some of them empty, this makes it the mean over the real ones.
-            fill = slots / len(kept) if kept else 1.0
             rows = [
-                (group.prompt_ids, ids, advantage * fill, None if group.sampling_logps is None else group.sampling_logps[i])
+                Row(group.prompt_ids, ids, advantage, self._is_learned(ids), None if group.sampling_logps is None else group.sampling_logps[i])
                 for group in kept
                 for i, (ids, advantage) in enumerate(zip(group.completion_ids, group.advantages(args.scale_rewards == "group"), strict=True))
             ]
-            rows += [([self._tokenizer.pad_token_id] * 2, [], 0.0, None)] * (args.rows_per_step - len(rows))
+            rows += [Row([self._tokenizer.pad_token_id] * 2, [], 0.0, False, None)] * (args.rows_per_step - len(rows))
             size = args.per_device_train_batch_size
             chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-            tokens = sum(len(ids) for _, ids, _, _ in rows)
+            tokens = sum(len(row.completion_ids) for row in rows if row.is_learned)
+            weight = loss_weight(args.loss_type, len(kept) * self.num_generations, len(rows), size)
             mine = chunks[self.accelerator.process_index :: processes]
-            micro_batches += [self._tensors(chunk, tokens * windows) for chunk in mine]
+            micro_batches += [self._tensors(chunk, tokens * windows) | {"loss_weight": torch.tensor(weight)} for chunk in mine]
         self._add_old_log_probs(micro_batches)
         return micro_batches
 
-    def _tensors(self, rows: list[tuple[list[int], list[int], float, list[float] | None]], tokens: int) -> dict[str, torch.Tensor]:
+    def _is_learned(self, completion_ids: list[int]) -> bool:
+        """Whether a completion carries loss: with ``mask_truncated_completions`` those that were cut off do not."""
+        return not self.args.mask_truncated_completions or completion_ids[-1] in self.eos_token_ids
+
+    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss * inputs["loss_weight"].to(loss.device)
+
+    def _tensors(self, rows: list[Row], tokens: int) -> dict[str, torch.Tensor]:
         device, pad_id = self.accelerator.device, self._tokenizer.pad_token_id
-        prompts = [torch.tensor(prompt) for prompt, _, _, _ in rows]
-        answers = [torch.tensor(ids or [pad_id]) for _, ids, _, _ in rows]
-        written = [torch.full((max(1, len(ids)),), int(bool(ids))) for _, ids, _, _ in rows]
+        prompts = [torch.tensor(row.prompt_ids) for row in rows]
+        answers = [torch.tensor(row.completion_ids or [pad_id]) for row in rows]
+        written = [torch.full((max(1, len(row.completion_ids)),), int(row.is_learned)) for row in rows]
         tensors = {
             "prompt_ids": pad(prompts, padding_value=pad_id, padding_side="left"),
             "prompt_mask": pad([torch.ones_like(ids) for ids in prompts], padding_value=0, padding_side="left"),
             "completion_ids": pad(answers, padding_value=pad_id, padding_side="right"),
             "completion_mask": pad(written, padding_value=0, padding_side="right"),
-            "advantages": torch.tensor([advantage for _, _, advantage, _ in rows]),
+            "advantages": torch.tensor([row.advantage for row in rows]),
             "num_items_in_batch": torch.tensor(tokens),
         }
-        if any(logps is not None for _, _, _, logps in rows):
+        if any(row.sampling_logps is not None for row in rows):
             tensors["sampling_per_token_logps"] = pad(
-                [torch.tensor(logps or [0.0] * len(answer)) for (_, _, _, logps), answer in zip(rows, answers, strict=True)],
+                [torch.tensor(row.sampling_logps or [0.0] * len(answer)) for row, answer in zip(rows, answers, strict=True)],
                 padding_value=0.0,
                 padding_side="right",
             )

@@ -58,3 +58,7 @@ def test_mode_and_parameters_stay_as_they_are(tiny_model) -> None:
     draw(tiny_model)
     assert tiny_model.training
     assert all(torch.equal(a, b) for a, b in zip(before, tiny_model.parameters(), strict=True))
+
+
+def test_min_p_of_one_leaves_the_most_probable_token(tiny_model) -> None:
+    assert draw(tiny_model, min_p=1.0) == draw(tiny_model, temperature=0) != draw(tiny_model)

@@ -202,6 +202,29 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--source", "gsm9k"], "Unknown source 'gsm9k'"),
         (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
         (["--held_out", "5000"], "held_out is 5000"),
+        (["--held_out", "1"], "held_out is 1: it must be at least 2"),
+        (["--use_vllm", "true"], 'pip install "srl-lm[vllm]"'),
+        (["--use_liger_kernel", "true"], "use_liger_kernel needs the package 'liger_kernel'"),
+        (["--deepspeed", "/nope.json"], "deepspeed"),
+        (["--report_to", "nonsense"], "report_to is 'nonsense'"),
+        (["--push_to_hub", "true"], "push_to_hub is not supported"),
+        (["--resume_from_checkpoint", "/nope"], "there is no folder /nope"),
+        (["--eval_instances", "-1"], "eval_instances is -1: it must be 0 or more"),
+        (["--test_instances", "-5"], "test_instances is -5"),
+        (["--num_generations_eval", "0"], "num_generations_eval is 0: it must be at least 1"),
+        (["--warmup_instances", "0"], "warmup_instances is 0"),
+        (["--per_device_train_batch_size", "0"], "per_device_train_batch_size is 0"),
+        (["--prompts_per_step", "0"], "prompts_per_step is 0"),
+        (["--max_steps", "0"], "max_steps is 0: it must be at least 1, or -1"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--learning_rate", "-1"], "learning_rate is -1.0: it must be greater than 0"),
+        (["--loss_type", "foo"], "loss_type is 'foo': it must be one of grpo"),
+        (["--temperature", "0"], "temperature is 0.0"),
+        (["--repetition_penalty", "1.2"], "our own sampling does not have it"),
+        (["--log_completions", "true"], "it has no effect here"),
+        (["--load_in_4bit", "true"], "quantized training is not supported"),
+        (["--save_strategy", "no"], "--load_best_model_at_end"),
+        (["--metric_for_best_model", "accuracy"], "it must be eval_reward or eval_format_rate"),
         (["--limit", "0"], "limit is 0"),
         (["--max_prompt_length", "0"], "max_prompt_length is 0"),
         (["--config", "srl_swe_quickstart", "--history_turns", "-1"], "history_turns is -1"),
@@ -213,8 +236,10 @@ def test_mistakes_end_with_one_clear_message(flags: list[str], message: str, tmp
     from srl_agent.train import main
 
     assert main([*flags, "--output_dir", str(tmp_path / "run")]) == 1
-    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1 and message in error[0]
+    output, error = capfd.readouterr()
+    told = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1 and message in told[0]
+    assert "Traceback" not in error and "base:" not in output, "told before any model answers"
 
 
 def test_folders(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
