@@ -6,6 +6,7 @@ runs in a process of its own that is ended when it takes too long.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import selectors
@@ -21,6 +22,8 @@ MAX_ANSWER_CHARACTERS = 1_000
 _BRACES = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?:\\(?!boxed)|[^\\])|(?P<brace>[{}])", re.DOTALL)  # an escaped brace is neither
 _HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
 _START_SECONDS = 60.0
+_MEMORY_BYTES = 4 * 2**30
+"""Address space of the child: an expression like ``2^{10^{11}}`` fails there instead of taking the machine's memory."""
 
 
 def final_answer(text: str) -> str | None:
@@ -150,7 +153,17 @@ def _serve() -> None:
     except ImportError:
         print("missing", flush=True)
         return
+    _limit_memory()
     print("ready", flush=True)
     for line in sys.stdin:
         answer, reference = (f"\\boxed{{{text}}}" for text in json.loads(line))
         print("true" if verify(parse(reference), parse(answer)) else "false", flush=True)
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    with contextlib.suppress(ValueError, OSError):  # the system knows no such limit, or has set a lower one
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -24,6 +24,7 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from srl_envs.answers import MAX_ANSWER_CHARACTERS, AnswerVerifier, boxes, final_answer, same_text
+from srl_envs.errors import InfrastructureError
 
 RELATIVE_TOLERANCE = 1e-4
 
@@ -38,6 +39,7 @@ _BARE_POINT = re.compile(r"(?<![\w.])(\d+)\.(?=/)")
 _TIMES_TEN = re.compile(r"\s*\\(?:times|cdot)\s*10\s*\^\s*")
 _NUMBER = re.compile(rf"(?P<mantissa>{_MANTISSA})(?:e(?:\{{(?P<braced>[-+]?\d+)\}}|(?P<power>\d)))?")
 _UNIT = re.compile(r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?|\s+(?P<words>[A-Za-z]{3,}[A-Za-z/ ]*))")
+_EASY = (r"\frac{2}{2}", "1")
 _NO_UNITS = frozenset(("hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "squared", "cubed", "factorial"))
 
 
@@ -155,6 +157,17 @@ class Grader:
                 return math.isclose(value[0], target[0], rel_tol=RELATIVE_TOLERANCE)
         verifier = self._free.get()
         try:
-            return verifier.verify(given, wanted)
+            return _verify(verifier, given, wanted)
         finally:
             self._free.put(verifier)
+
+
+def _verify(verifier: AnswerVerifier, answer: str, reference: str) -> bool:
+    """The verifier's verdict; an answer on which its process ends twice is wrong, if a new process then verifies another one."""
+    for _ in range(2):
+        try:
+            return verifier.verify(answer, reference)
+        except InfrastructureError:
+            verifier.close()
+    verifier.verify(*_EASY)  # raises again where the machine is at fault, not the answer
+    return False

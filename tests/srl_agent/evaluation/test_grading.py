@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +135,33 @@ def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others(
     with Grader(timeout=1, processes=2) as grader:
         assert grader.grade([(None, "3"), *hanging, ("\\frac{6}{2}", "3"), ("3", "3")]) == [False, False, False, True, True]
         assert grader.grade([("\\frac{9}{3}", "3")]) == [True], "a new child stands in for the one that was ended"
+
+
+def test_an_answer_on_which_the_process_ends_is_wrong_and_grading_goes_on() -> None:
+    """The process is killed twice while it works on the first answer, as the system does when memory runs out."""
+    with Grader(timeout=600, processes=1) as grader:
+        [verifier] = grader._verifiers
+
+        def kill_twice() -> None:
+            killed: set[int] = set()
+            while len(killed) < 2:
+                child = verifier._child
+                if child is not None and child.pid not in killed and child.poll() is None:
+                    child.kill()
+                    killed.add(child.pid)
+                time.sleep(0.01)
+
+        killer = threading.Thread(target=kill_twice)
+        killer.start()
+        assert not grader.same("9^{9^{9^{9}}}", "3")
+        killer.join()
+        assert grader.same("\\frac{9}{3}", "3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is that of Linux")
+def test_an_answer_that_wants_all_memory_is_wrong(grader: Grader) -> None:
+    assert not grader.same("2^{10^{11}}", "3")
+    assert grader.same("\\frac{8}{4}", "2")
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
