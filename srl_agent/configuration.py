@@ -31,13 +31,16 @@ def read_config(name_or_path: str) -> dict[str, Any]:
     if name_or_path in named_configs():
         text = (resources.files("srl_agent") / "configs" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text(encoding="utf-8")
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name_or_path} is no UTF-8 text (byte {error.start}): save it as UTF-8.") from None
     else:
         raise ConfigError(f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the path of a YAML file.")
     try:
         settings = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name_or_path} is no valid YAML: {error}") from None
+        raise ConfigError(f"{name_or_path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{name_or_path} holds no settings: write one `name: value` a line.")
     return settings
@@ -67,17 +70,23 @@ def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[s
         ConfigError: An unknown setting, or a value that does not fit.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = ConfigParser(list(dataclass_types), prog=prog, allow_abbrev=False)
-    parser.add_argument(
-        "--config", default=default_config, help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it. Default: {default_config}."
+    parser = ConfigParser(
+        list(dataclass_types),
+        prog=prog,
+        allow_abbrev=False,
+        epilog=f"Defaults shown here are those of a setting that the config does not name. Without --config the config is {default_config}, which names "
+        "some: see srl_agent/configs/, and the config.yaml in a run's folder, which has all.",
     )
+    parser.add_argument("--config", default=default_config, help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it.")
     chosen = _config_of(arguments, default_config)
     settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
     fields = {field.name: field for kind in dataclass_types for field in dataclasses.fields(kind) if field.init}
     known = set(fields)
     for name, value in settings.items():
         if name not in known:
-            raise ConfigError(f"{chosen}: unknown setting {name!r}{_did_you_mean(name, known)}")
+            raise ConfigError(f"{chosen}: unknown setting {name!r}{_did_you_mean(str(name), known)}")
+        if isinstance(value, list) and "list" not in str(fields[name].type):
+            raise ConfigError(f"{chosen}: {name} is {value!r}: it must be one value, not a list.")
         if value is None and fields[name].default not in (None, dataclasses.MISSING):
             raise ConfigError(f"{chosen}: {name} has no value. Give one, or leave the line out for the default: {fields[name].default!r}.")
     # YAML values go through the same parser as flags, so that both are converted and checked alike.
@@ -117,4 +126,4 @@ def _as_flag(name: str, value: Any) -> list[str]:
 
 def _did_you_mean(name: str, known: set[str]) -> str:
     close = difflib.get_close_matches(name.replace("-", "_"), known, n=3, cutoff=0.6)
-    return f": did you mean {', '.join(close)}?" if close else f". Valid ones: {', '.join(sorted(known))}."
+    return f": did you mean {', '.join(close)}?" if close else f". --help lists the {len(known)} valid ones."

@@ -307,7 +307,7 @@ def _no_space(cache: Path) -> InfrastructureError:
 
 
 def _missing(error: ImportError) -> MissingDependencyError:
-    return MissingDependencyError(f'Models need the package {error.name!r}: run `pip install "srl[train]"`.')
+    return MissingDependencyError(f'Models need the package {error.name!r}: run `pip install "srl-lm[train]"`.')
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,6 +16,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+_PREFILL_TOKENS = 8192
+"""Prompts are read in parts of about this many tokens: more at once is no faster, and takes memory in proportion."""
+
 _COMPACT_BELOW = 0.75
 """Finished rows leave the batch once fewer than this share of its rows is still being written: dropping them copies the cache."""
 
@@ -65,6 +68,11 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         length = self.keys.shape[-2]
         self._stores = (self._with_room(self.keys, length, rows), self._with_room(self.values, length, rows))
         self.keys, self.values = (store[:, :, :length] for store in self._stores)
+
+    def append_rows(self, other: RoomyLayer) -> None:
+        """Put another cache's rows below these; both have the same length. Room is made by the next :meth:`select_rows`."""
+        self.keys, self.values = torch.cat([self.keys, other.keys]), torch.cat([self.values, other.values])
+        self._stores = (self.keys, self.values)
 
     def _with_room(self, states: torch.Tensor, length: int, rows: torch.Tensor | None = None) -> torch.Tensor:
         old = states if rows is None else states[rows]
@@ -203,15 +211,24 @@ class _SharedBatch:
         self._model, self._cache = model, DynamicCache()
         self._cache.layer_class_to_replicate = RoomyLayer
         ids, mask = left_pad(prompts, pad_token_id, model.device)
-        if ids.shape[1] > 1:  # everything but the last prompt token, whose logits start the completions
-            model(
-                input_ids=ids[:, :-1],
-                attention_mask=mask[:, :-1],
-                position_ids=positions(mask)[:, :-1],
-                past_key_values=self._cache,
+        at_once = max(1, _PREFILL_TOKENS // ids.shape[1])
+        for start in range(0, len(ids) if ids.shape[1] > 1 else 0, at_once):
+            part = slice(start, start + at_once)
+            cache = DynamicCache()
+            cache.layer_class_to_replicate = RoomyLayer
+            model(  # everything but the last prompt token, whose logits start the completions
+                input_ids=ids[part, :-1],
+                attention_mask=mask[part, :-1],
+                position_ids=positions(mask[part])[:, :-1],
+                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
+            if start == 0:
+                self._cache = cache
+            else:
+                for layer, more in zip(self._cache.layers, cache.layers, strict=True):
+                    layer.append_rows(more)
         self._mask, self._token = mask, ids[:, -1:]
         self._select(torch.tensor(list(owners), device=model.device))
 

@@ -34,6 +34,8 @@ _NO_EFFECT = {
     "chat_template_kwargs": "prompts are rendered by the tokenizer's chat template as it stands",
     "remove_unused_columns": "instances have no columns",
     "pad_to_multiple_of": "batches are padded to their longest row",
+    "do_train": "a run always trains",
+    "do_predict": "a run always answers its test instances",
     "eval_on_start": "every run validates before its first step",
     "auto_find_batch_size": "lower --per_device_train_batch_size instead",
 }

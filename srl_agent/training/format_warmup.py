@@ -20,6 +20,9 @@ from srl_agent.training.rollouts import encode_prompt
 from srl_envs.response import format_response
 from srl_envs.trajectory import StepInstance, StepInstances
 
+_CPU_TOKENS, _GPU_TOKENS = 1024, 16384
+"""Tokens of a micro-batch. More at once is no faster on a CPU, where a model of 135M parameters needs some 3 MB a token."""
+
 _STREAM = 0x5EED
 """Keeps the warm-up's order of instances apart from the order of SRL that has the same seed."""
 
@@ -38,12 +41,13 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
     stream = InstanceStream(len(instances), args.seed + _STREAM)
     drawn = [instances[i] for i in stream.take(args.format_warmup_steps * args.warmup_instances)]
     rows = [expert_example(tokenizer, instance, args) for instance in drawn]
-    at_once = min(args.warmup_instances, 8)
+    share = -(-args.warmup_instances // args.world_size)
+    at_once = rows_at_once(share, max(len(row["input_ids"]) for row in rows), _CPU_TOKENS if args.use_cpu else _GPU_TOKENS)
     config = SFTConfig(
         output_dir=str(output_dir),
         max_steps=args.format_warmup_steps,
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=max(1, args.warmup_instances // (at_once * args.world_size)),
+        gradient_accumulation_steps=share // at_once,
         learning_rate=args.warmup_learning_rate,
         lr_scheduler_type="linear",
         max_length=None,
@@ -59,6 +63,11 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
     trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=callbacks)
     with short_progress(trainer, bar=not args.disable_tqdm):
         trainer.train()
+
+
+def rows_at_once(rows: int, longest: int, tokens: int) -> int:
+    """The largest divisor of ``rows`` (a process's rows per step) with at most ``tokens`` tokens, but at least 1: activations take memory by tokens."""
+    return max(size for size in range(1, rows + 1) if rows % size == 0 and (size == 1 or size * longest <= tokens))
 
 
 def expert_example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:

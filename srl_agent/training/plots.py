@@ -63,7 +63,7 @@ def draw_plots(records: RunRecords) -> list[Plot]:
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingDependencyError('The plots of a report need matplotlib: run `pip install "srl[train]"`.') from error
+        raise MissingDependencyError('The plots of a report need matplotlib: run `pip install "srl-lm[train]"`.') from error
     plots = []
     for name, title, caption, draw in _PLOTS:
         settings: Any = {**STYLE, "svg.hashsalt": name}

@@ -54,7 +54,7 @@ def write_report(run_dir: Path) -> Path:
         import jinja2
         from markupsafe import Markup
     except ImportError as error:
-        raise MissingDependencyError('A report needs jinja2: run `pip install "srl[train]"`.') from error
+        raise MissingDependencyError('A report needs jinja2: run `pip install "srl-lm[train]"`.') from error
     records = read_run(run_dir)
     plots = draw_plots(records)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -21,8 +21,8 @@ from srl_agent.training.run_records import RunRecords
 from srl_agent.training.statistics import paired_difference
 from srl_envs.errors import DataError
 
-pytest.importorskip("matplotlib", reason="needs the extra srl[train]")
-pytest.importorskip("jinja2", reason="needs the extra srl[train]")
+pytest.importorskip("matplotlib", reason="needs the extra srl-lm[train]")
+pytest.importorskip("jinja2", reason="needs the extra srl-lm[train]")
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # matplotlib's way to say that a figure's layout failed
 

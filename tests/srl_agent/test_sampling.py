@@ -62,3 +62,9 @@ def test_mode_and_parameters_stay_as_they_are(tiny_model) -> None:
 
 def test_min_p_of_one_leaves_the_most_probable_token(tiny_model) -> None:
     assert draw(tiny_model, min_p=1.0) == draw(tiny_model, temperature=0) != draw(tiny_model)
+
+
+def test_prompts_that_are_read_in_parts_give_the_same_completions(tiny_model, monkeypatch) -> None:
+    whole = draw(tiny_model, num_samples=3)
+    monkeypatch.setattr("srl_agent.inference.sampling._PREFILL_TOKENS", 10)  # two of the three prompts
+    assert draw(tiny_model, num_samples=3) == whole

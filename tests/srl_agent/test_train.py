@@ -284,3 +284,32 @@ def test_the_paper_settings() -> None:
     paper = {"prompts_per_step": 512, "num_generations": 8, "learning_rate": 5e-7, "temperature": 1.0, "beta": 0.0, "max_grad_norm": 1.0, "held_out": 60}
     assert {name: settings[name] for name in paper} == paper
     assert settings["model_name_or_path"] == "Qwen/Qwen2.5-7B-Instruct" and settings["source"] == "simplescaling/s1K-1.1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1: 2\n", "unknown setting 1. --help lists the"),
+        (b"source: caf\xe9\n", "is no UTF-8 text (byte 11)"),
+        (b"learning_rate: [1, 2]\n", "learning_rate is [1, 2]: it must be one value, not a list"),
+        (b"learning_rate: [1\n", "is no valid YAML"),
+    ],
+)
+def test_yaml_configs_that_cannot_be_used(content: bytes, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    config = tmp_path / "mine.yaml"
+    config.write_bytes(content)
+    assert main(["--config", str(config), "--output_dir", str(tmp_path / "run")]) == 1
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_help_tells_where_defaults_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main
+
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Without --config the config is quickstart" in shown
+    assert "A checkpoint, or a run folder" in shown and "Default: quickstart" not in shown
