@@ -82,24 +82,36 @@ def test_more_samples_are_added_and_fewer_still_count(finished: Path, tiny_model
     assert json.loads((folder / "results.json").read_text())["benchmarks"]["amc23"]["sampled"]["k"] == 2
 
 
-def test_a_killed_run_goes_on_and_asks_nothing_twice(finished: Path, tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle, a last line cut off on top, then the same command: the same answers as of a run that was never killed."""
-    folder = tmp_path / "run"
-    arguments = command(tiny_model_dir, data, folder, "--batch_rows", "1")
-    process = subprocess.Popen([sys.executable, "-m", "srl_agent.evaluate", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    path = folder / "samples.jsonl"
+def stopped_in_the_middle(arguments: list[str], path: Path, signal_number: int) -> tuple[int, list[bytes]]:
+    """Run the command, send it a signal once three answers are written; its exit status, and the lines that it left."""
+    process = subprocess.Popen([sys.executable, "-m", "srl_agent.evaluate", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and not (path.is_file() and path.read_bytes().count(b"\n") >= 3):
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, signal_number)
+    _, errors = process.communicate()
+    assert signal_number == signal.SIGKILL or errors.decode().endswith("the same command goes on with it\n")
+    return process.returncode, path.read_bytes().splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number, status", [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_and_asks_nothing_twice(
+    finished: Path, tiny_model_dir: Path, data: Path, tmp_path: Path, signal_number: int, status: int
+) -> None:
+    """Stopped in the middle, a last line cut off on top, then the same command: the same answers as of a run that was never stopped."""
+    path = tmp_path / "run" / "samples.jsonl"
+    arguments = command(tiny_model_dir, data, path.parent, "--num_samples", "30")
+    stopped, kept = stopped_in_the_middle([*arguments, "--batch_rows", "1"], path, signal_number)
+    assert stopped == status and 3 <= len(kept) < 95
     with path.open("ab") as file:
         file.write(b'{"benchmark": "amc23", "prob')
-    kept = path.read_bytes().splitlines()[:-1]
-    assert len(kept) >= 3
     assert main(arguments) == 0
     samples = read_samples(path)
+    assert len({sample.key for sample in samples}) == len(samples) == 3 * (1 + 30) + 2
     assert [json.loads(line)["text"] for line in kept] == [sample.text for sample in samples[: len(kept)]]
-    assert sorted(samples, key=str) == sorted(read_samples(finished / "samples.jsonl"), key=str)
+    assert json.loads((path.parent / "results.json").read_text())["generation"]["tokens"] == sum(sample.tokens for sample in samples[len(kept) :])
+    few = [sample for sample in samples if sample.number < 4]
+    assert sorted(few, key=str) == sorted(read_samples(finished / "samples.jsonl"), key=str)
 
 
 @pytest.mark.parametrize(
