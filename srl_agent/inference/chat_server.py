@@ -8,6 +8,7 @@ import http.client
 import json
 import random
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -82,7 +83,8 @@ class PostSession:
         # A proxy that the environment names is for other machines: none of them reaches this one's loopback interface.
         local = urlsplit(endpoint.url).hostname in ("localhost", "127.0.0.1", "::1")
         proxies = urllib.request.ProxyHandler({} if local else None)
-        self._opener = urllib.request.build_opener(proxies, _TrackingHandler(self), _TrackingSecureHandler(self), _NoRedirects())
+        secure = [_TrackingSecureHandler(self)] if urlsplit(endpoint.url).scheme == "https" else []
+        self._opener = urllib.request.build_opener(proxies, _TrackingHandler(self), *secure, _NoRedirects())
 
     def post(self, payload: dict[str, Any], usable: Callable[[Any], Result]) -> Result:
         """Post until ``usable`` takes the answer.
@@ -148,6 +150,9 @@ class PostSession:
                 raise self._refusal(error) from None
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", None) or error
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                where = self._endpoint.url
+                raise ConfigError(f"{where} shows a certificate that is not trusted here ({cause}): name its authority with SSL_CERT_FILE.") from None
             raise _Fault(f"no answer within {self._endpoint.timeout:g} s" if isinstance(cause, TimeoutError) else f"{type(cause).__name__}: {cause}") from None
         try:
             return usable(json.loads(text))
@@ -184,14 +189,14 @@ class _TrackingHandler(urllib.request.HTTPHandler):
 
 
 class _TrackingSecureHandler(urllib.request.HTTPSHandler):
-    """The same with TLS."""
+    """The same with TLS. The authorities' certificates are read once, not for every connection."""
 
     def __init__(self, session: PostSession) -> None:
-        super().__init__()
-        self._session = session
+        self._session, self._trusted = session, ssl.create_default_context()
+        super().__init__(context=self._trusted)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_tracking(http.client.HTTPSConnection, self._session), request)
+        return self.do_open(_tracking(http.client.HTTPSConnection, self._session), request, context=self._trusted)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import email.utils
 import json
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -389,6 +393,40 @@ def test_an_abandoned_iterator_does_not_wait_for_a_pause(server: Server) -> None
     start = time.monotonic()
     del running
     assert time.monotonic() - start < 5
+
+
+@pytest.fixture
+def secure_url(server: Server, tmp_path: Path) -> str:
+    """The server with TLS, under a certificate that it signed itself: ``tmp_path / "cert.pem"``."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, to make a certificate")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return f"https://localhost:{server.server_address[1]}/v1"
+
+
+def test_tls_and_breaking_it_off(server: Server, secure_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    asked = OpenAIGenerator("served", secure_url, concurrency=3, retries=0)
+    assert one(asked).text == "hello"
+    server.behaviours = [echo, waits, trickles, waits]
+    running = asked.generate([request(f"{number}") for number in range(9)], SETTINGS)
+    next(running)
+    while len(server.asked) < 5:
+        time.sleep(0.005)
+    start = time.monotonic()
+    running.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 5
+
+
+def test_a_certificate_that_nobody_signed(secure_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(ConfigError, match=r"not trusted here .*SSL_CERT_FILE"):
+        one(OpenAIGenerator("served", secure_url))
 
 
 def test_proxies_of_the_environment_are_for_other_machines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
