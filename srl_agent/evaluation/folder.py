@@ -31,8 +31,14 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
 def default_folder(config: MathConfig, model: GeneratorConfig) -> Path:
     """Where an evaluation goes that names no folder."""
-    name = Path(model.model).name or "model"
+    name = model_label(model).replace("/", "-") if Path(model.model).expanduser().is_dir() else Path(model.model).name
     return Path("runs") / (f"math-{name}-stepwise" if config.stepwise else f"math-{name}")
+
+
+def model_label(model: GeneratorConfig) -> str:
+    """The model's name for tables: of a folder the last two parts, because the last alone is often "final"."""
+    folder = Path(model.model).expanduser()
+    return "/".join(folder.resolve().parts[-2:]) if folder.is_dir() else model.model
 
 
 @contextmanager

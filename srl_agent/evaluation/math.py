@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from srl_agent.evaluation.benchmarks import Problem, load_benchmark
 from srl_agent.evaluation.config import MathConfig
-from srl_agent.evaluation.folder import RESULTS, SAMPLES, claimed, default_folder
+from srl_agent.evaluation.folder import RESULTS, SAMPLES, claimed, default_folder, model_label
 from srl_agent.evaluation.grading import Grader, extract_answer
 from srl_agent.evaluation.page import write_page
 from srl_agent.evaluation.prompts import EVALUATION_SYSTEM_PROMPT, evaluation_messages
@@ -42,9 +42,8 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
         speed = _answer(config, model, asked, store)
         with Grader(config.answer_timeout, config.grading_processes) as grader:
             _grade(asked, store, grader)
-            results = summarize(
-                _label(model), problems, (store.samples[key] for key in asked), {name: config.samples_of(name) for name in problems}, grader.same, config.seed
-            )
+            num_samples = {name: config.samples_of(name) for name in problems}
+            results = summarize(model_label(model), problems, (store.samples[key] for key in asked), num_samples, grader.same, config.seed)
         versions = environment() | {"command": ["python", "-m", "srl_agent.evaluate", *sys.argv[1:]]}
         versions["packages"]["math-verify"] = metadata.version("math-verify")
         settings = asdict(config) | asdict(model)
@@ -114,8 +113,3 @@ def _grade(asked: Asked, store: SampleStore, grader: Grader) -> None:
     if ungraded:
         verdicts = grader.grade([(store.samples[key].answer, asked[key].answer) for key in ungraded])
         store.grade(dict(zip(ungraded, verdicts, strict=True)))
-
-
-def _label(model: GeneratorConfig) -> str:
-    """The model's name for tables: of a folder its last part."""
-    return Path(model.model).name if Path(model.model).expanduser().is_dir() else model.model

@@ -19,11 +19,16 @@ PAPER_ROWS: dict[str, tuple[float, ...]] = {
 
 
 def table_1_cells(results: Results) -> list[list[str]]:
-    """Heading, the paper's rows, and this run's row; an average is the mean of the seven columns in every row, in the paper's too."""
+    """Heading, the paper's rows, and this run's row; an average is the mean of the seven columns in every row, in the paper's too.
+
+    Empty if the run evaluated none of the table's benchmarks.
+    """
+    own = [None if column is None else 100 * column for column in table_1_columns(results.benchmarks)]
+    if own == [None] * len(own):
+        return []
     k = next((result.sampled.k for result in results.benchmarks if result.sampled), 32)
     heading = ["avg@32 / greedy, %" if k == 32 else f"avg@{k} (paper: 32) / greedy, %", "AMC23", "AIME24", "AIME25", "Minerva", "Average"]
     rows = [[f"paper: {name}", *_table_1_row(list(columns))] for name, columns in PAPER_ROWS.items()]
-    own = [None if column is None else 100 * column for column in table_1_columns(results.benchmarks)]
     return [heading, *rows, [results.model, *_table_1_row(own)]]
 
 
@@ -57,7 +62,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def terminal_text(results: Results) -> str:
     """All tables of a run."""
-    return "\n\n".join(filter(None, [aligned(benchmark_cells(results)), "\n".join(malformed_lines(results)), aligned(table_1_cells(results))]))
+    tables = [aligned(benchmark_cells(results)), "\n".join(malformed_lines(results))]
+    if rows := table_1_cells(results):
+        tables.append(aligned(rows))
+    return "\n\n".join(filter(None, tables))
 
 
 def percent(value: float | None) -> str:

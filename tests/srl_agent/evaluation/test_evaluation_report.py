@@ -11,11 +11,11 @@ from filelock import FileLock
 
 from srl_agent.evaluation.benchmarks import Problem
 from srl_agent.evaluation.config import MathConfig
-from srl_agent.evaluation.folder import claimed
+from srl_agent.evaluation.folder import claimed, default_folder, model_label
 from srl_agent.evaluation.page import shown_samples, write_page
 from srl_agent.evaluation.results import Results, summarize
 from srl_agent.evaluation.samples import Sample
-from srl_agent.evaluation.table import aligned, benchmark_cells, malformed_lines, table_1_cells
+from srl_agent.evaluation.table import aligned, benchmark_cells, malformed_lines, table_1_cells, terminal_text
 from srl_agent.inference.backends import GeneratorConfig
 from srl_envs.errors import ConfigError
 
@@ -59,6 +59,14 @@ def test_the_papers_rows_and_ours() -> None:
     assert averages["paper: SRL"] == "26.9", "the mean of the seven columns; the paper prints 27.6"
     assert averages["paper: Base (Qwen2.5-7B-Instruct)"] == "24.6" and averages["paper: SRL -> RLVR"] == "28.3"
     assert table_1_cells(results(k=0))[-1] == ["tiny", "- / 25.0", "- / 25.0", "- / 25.0", "25.0", "-"]
+
+
+def test_without_its_benchmarks_the_papers_table_is_left_out(tmp_path: Path) -> None:
+    problem = Problem("gsm8k", "1", "1 + 1?", "2")
+    sample = Sample("gsm8k", "1", "greedy", 0, "\\boxed{2}", 5, False, "2", True)
+    only = summarize("tiny", {"gsm8k": [problem]}, [sample], {"gsm8k": 0}, lambda one, other: False, seed=0)
+    assert "paper" not in terminal_text(only) and "GSM8K, greedy" in terminal_text(only) and "paper: SRL" in terminal_text(results())
+    assert "Table 1" not in write_page(tmp_path, only, [problem], [sample], {}, 10).read_text()
 
 
 def test_tables_are_aligned() -> None:
@@ -109,3 +117,11 @@ def test_weights_that_were_written_anew_are_another_model(tmp_path: Path) -> Non
     os.utime(folder / "model.safetensors", (0, 0))
     with pytest.raises(ConfigError, match="weights_written was"), claimed(tmp_path / "run", MathConfig(), model, []):
         raise AssertionError
+
+
+def test_where_a_run_goes_that_names_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "final").mkdir(parents=True)
+    trained = GeneratorConfig(model=str(tmp_path / "mine" / "final"))
+    assert default_folder(MathConfig(), trained) == Path("runs/math-mine-final") and model_label(trained) == "mine/final"
+    hub = GeneratorConfig(model="Qwen/Qwen2.5-7B-Instruct")
+    assert default_folder(MathConfig(stepwise=True), hub) == Path("runs/math-Qwen2.5-7B-Instruct-stepwise") and model_label(hub) == "Qwen/Qwen2.5-7B-Instruct"
