@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import git
 from filelock import FileLock
 
 from srl_agent.evaluation.swebench.image_repository import objects_of_image
@@ -231,14 +230,16 @@ def _files_of(mirror: Path, commit: str) -> CommitFiles:
 
 def _git(folder: Path, *arguments: str) -> bytes:
     """Standard output of a git command on a bare repository."""
+    try:
+        import git  # looks for git's executable
+    except ImportError:
+        raise RepositoryError("git is not installed, or not on PATH.") from None
     environment = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_NO_LAZY_FETCH": "1"}
     try:
         # The folder is given, not looked for: neither GIT_DIR nor the folder of this process has a say.
         output: Any = git.Git(os.fspath(folder)).execute(
             ["git", f"--git-dir={folder}", *arguments], env=environment, stdout_as_string=False, strip_newline_in_stdout=False
         )
-    except git.GitCommandNotFound:
-        raise RepositoryError("git is not installed, or not on PATH.") from None
     except git.GitCommandError as error:
         lines = str(error.stderr).strip().removeprefix("stderr: '").removesuffix("'").splitlines()
         said = [line for line in lines if line.startswith(("fatal:", "error:"))]

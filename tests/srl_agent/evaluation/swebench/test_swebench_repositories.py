@@ -65,9 +65,11 @@ def test_a_mirror_serves_without_its_source(clones: Path, tmp_path: Path) -> Non
     assert dict(Repositories(tmp_path / "cache", clones).files(instance)) == FILES
 
 
-@pytest.mark.parametrize("name", ["acme__tool", "acme__tool.git", "acme/tool.git", "tool", "tool.git"])
-@pytest.mark.parametrize("kind", ["bare", "shallow", "shared"])
-def test_folders_of_clones(clones: Path, tmp_path: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("bare", "acme__tool.git"), ("bare", "acme/tool.git"), ("bare", "tool.git"), ("shared", "acme__tool"), ("shallow", "tool"), ("shallow", "acme/tool")],
+)
+def test_folders_of_clones(clones: Path, tmp_path: Path, kind: str, name: str) -> None:
     origin = clones / "acme" / "tool"
     others = tmp_path / "others"
     (others / name).parent.mkdir(parents=True)
@@ -119,6 +121,12 @@ def test_variables_of_another_git_have_no_say(clones: Path, tmp_path: Path, monk
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / "index"))
     assert dict(Repositories(tmp_path / "cache", clones).files(instance)) == FILES
+
+
+def test_a_machine_without_git(clones: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", READ, str(tmp_path / "cache"), str(clones), json.dumps(asdict(instance_at(clones / "acme" / "tool", "main")))]
+    done = subprocess.run(arguments, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].endswith("RepositoryError: git is not installed, or not on PATH.")
 
 
 READ = """
