@@ -14,6 +14,7 @@ import subprocess
 import sys
 from typing import IO, NamedTuple
 
+from srl_envs.answer_notation import alike, verdict_by_notation
 from srl_envs.errors import InfrastructureError, MissingDependencyError
 
 MAX_ANSWER_CHARACTERS = 1_000
@@ -80,7 +81,7 @@ class AnswerVerifier:
         self._child: subprocess.Popen[str] | None = None
 
     def verify(self, answer: str, reference: str) -> bool:
-        """Whether the answer equals the reference.
+        """Whether the answer equals the reference, however the two are written (:mod:`srl_envs.answer_notation`).
 
         Raises:
             InfrastructureError: The child process could not be started or ended by itself: no verdict on the answer.
@@ -89,6 +90,13 @@ class AnswerVerifier:
             return True
         if len(answer) > MAX_ANSWER_CHARACTERS:
             return False
+        given, wanted = alike(answer, reference)
+        if (verdict := verdict_by_notation(given, wanted)) is not None:
+            return verdict
+        return self._ask(given, wanted)
+
+    def _ask(self, answer: str, reference: str) -> bool:
+        """math-verify's verdict."""
         child = self._started()
         question = json.dumps([answer, reference])
         try:
@@ -154,6 +162,7 @@ def _serve() -> None:
         print("missing", flush=True)
         return
     _limit_memory()
+    verify(parse(r"\boxed{\frac{2}{2}}"), parse(r"\boxed{1}"))  # the first time takes a second longer, which is no answer's fault
     print("ready", flush=True)
     for line in sys.stdin:
         answer, reference = (f"\\boxed{{{text}}}" for text in json.loads(line))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srl_agent.evaluation.benchmarks import load_benchmark
-from srl_agent.evaluation.grading import Grader, extract_answer, number, plain_notation
+from srl_agent.evaluation.grading import Grader, extract_answer
 
 WRONG_LABELS = {"qwen-72-7": "10000 and 10{,}000 are one number, with and without a mark between its thousands; the label says they are not"}
 """Rows of the labelled answers on which the grader disagrees with the label, and why."""
@@ -100,6 +100,13 @@ RIGHT = [
     ("90", "90^\\circ"),
     ("\\frac34", "0.75"),
     ("1-2x", "-2x + 1"),
+    ("-2 \\le x < 7", "[-2,7)"),
+    ("-2 \\leq x \\leq 7", "x \\in [-2,7]"),
+    ("6-5i", "6 - 5 i"),
+    ("-8 - 8i\\sqrt{3}", "-8-8 \\sqrt{3} i"),
+    ("\\frac{e^{2it}}{2+2i}", "\\frac{e^{2 i t}}{(2+2 i)}"),
+    ("\\text{MR} = \\text{SRMC}", "MR=SRMC"),
+    ("E_1 \\text{ and } E_2", "E_{1},E_{2}"),
 ]
 WRONG = [
     ("10000", "10001"),
@@ -115,6 +122,8 @@ WRONG = [
     ("3.14", "\\pi"),
     ("", "5"),
     ("-\\infty", "\\infty"),
+    ("-2 < x < 7", "[-2,7]"),
+    ("6+5i", "6 - 5i"),
     ("1" * 2000, "1"),
     ("1e" + "9" * 900, "3"),
 ]
@@ -132,7 +141,7 @@ def test_what_is_not_the_same(grader: Grader, answer: str, reference: str) -> No
 
 def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others() -> None:
     hanging = [(f"9^{{9^{{9^{{{i}}}}}}}", "3") for i in range(7, 9)]
-    with Grader(timeout=1, processes=2) as grader:
+    with Grader(timeout=3, processes=2) as grader:
         assert grader.grade([(None, "3"), *hanging, ("\\frac{6}{2}", "3"), ("3", "3")]) == [False, False, False, True, True]
         assert grader.grade([("\\frac{9}{3}", "3")]) == [True], "a new child stands in for the one that was ended"
 
@@ -164,13 +173,7 @@ def test_an_answer_that_wants_all_memory_is_wrong(grader: Grader) -> None:
     assert grader.same("\\frac{8}{4}", "2")
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
-def test_a_float_is_read_as_it_is_printed(value: float) -> None:
-    read = number(plain_notation(repr(value)))
-    assert read is not None and read[0] == value and read[1]
-
-
-@given(st.text("0123456789.,-+e\\ times^{}$*()abnp/", max_size=40))
-def test_notation_takes_any_text(text: str) -> None:
-    number(plain_notation(text))
-    extract_answer(text)
+@given(st.text("0123456789.,-+e\\ times^{}$*()abnpoxed \nansweri:", max_size=60))
+def test_extraction_takes_any_text(text: str) -> None:
+    answer = extract_answer(text)
+    assert answer is None or isinstance(answer, str)
