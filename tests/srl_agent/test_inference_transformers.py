@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoTokenizer
 
 from srl_agent.inference import sampling, transformers_generator
 from srl_agent.inference.generator import Completion, GenerationSettings, Request
@@ -39,6 +43,11 @@ def user(text: str, number: int = 0) -> Request:
 
 def answers(generator: TransformersGenerator, requests: list[Request], settings: GenerationSettings) -> list[Completion]:
     return [completion for _, completion in sorted(generator.generate(requests, settings), key=lambda pair: pair[0])]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model_dir: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_model_dir)
 
 
 @pytest.fixture
@@ -114,6 +123,26 @@ def test_a_stop_string_that_is_a_special_token(opened: TransformersGenerator) ->
         assert after.finish == "stop"
         assert after.tokens < before.tokens
         assert before.text.startswith(after.text.rstrip("\ufffd"))
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=60), st.data())
+def test_a_stop_string_is_found_at_the_token_that_completes_it(tokenizer: Any, text: str, data: st.DataObject) -> None:
+    """Written byte by byte, the longest way; only the last tokens are decoded, but the whole text would say the same."""
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = text[start : data.draw(st.integers(start + 1, len(text)))]
+    of_byte = {character: token for character, token in tokenizer.get_vocab().items() if len(character) == 1}
+    pieces = "".join(piece for piece, _ in ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text))
+    tokens = [of_byte[character] for character in pieces]
+    ends_at = transformers_generator._StopTest(tokenizer, [stop])
+    assert ends_at.decoded(tokens) == text
+    for length in range(1, len(tokens) + 1):
+        expected = stop in tokenizer.decode(tokens[:length])
+        assert ends_at(0, tokens[:length]) == expected
+        if expected:
+            break
+    else:
+        pytest.fail("the stop string was not found")
 
 
 def test_bfloat16(tiny_model_dir: Path) -> None:
