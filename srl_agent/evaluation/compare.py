@@ -77,8 +77,6 @@ def compare_runs(before: Path, after: Path, output: Path | None = None) -> list[
         raise ConfigError(f"{folder} is one of the two runs: choose another --output_dir for their comparison.")
     shared = _shared(one, other, before, after)
     differences = [row for benchmark in dict.fromkeys(name for name, _ in shared) for row in _differences(one, other, benchmark, shared)]
-    if not differences:
-        raise ConfigError(f"{before} and {after} have no graded answers to the same problems: give both their commands again, then compare.")
     plots = _plots(one, other, names, shared)
     rows = difference_cells(differences, names)
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,10 +119,10 @@ def difference_cells(differences: Sequence[Difference], names: Sequence[str]) ->
 
 
 def _shared(one: EvaluatedRun, other: EvaluatedRun, before: Path, after: Path) -> list[tuple[str, str]]:
-    """The problems in both."""
-    shared = [key for key in one.problems if key in other.problems]
+    """The problems that both answered, in the same way at least once."""
+    shared = [key for key in one.problems if any((*key, mode) in one.samples and (*key, mode) in other.samples for mode in _MODES)]
     if not shared:
-        raise ConfigError(f"{before} and {after} have no problem in common: evaluate both on the same benchmarks.")
+        raise ConfigError(f"{before} and {after} have no answered problem in common: evaluate both on the same benchmarks.")
     for key in shared:
         if one.problems[key] != other.problems[key]:
             raise ConfigError(f"{before} and {after} asked different problems of {key[0]} with the id {key[1]!r}: evaluate both on the same data.")

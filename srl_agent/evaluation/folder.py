@@ -54,10 +54,10 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
     if folder.is_dir() and not (folder / CONFIG).is_file() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no evaluation: choose another --output_dir.")
     settings = {"evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
-    if (folder / CONFIG).is_file():
+    answered = (folder / SAMPLES).is_file() and (folder / SAMPLES).stat().st_size > 0  # a start that failed at once binds nobody
+    if answered:
         _check_same(folder, settings["identity"])
-    known = read_problems(folder) if (folder / PROBLEMS).is_file() else []
-    merged = _merged(folder, known, problems)
+    merged = _merged(folder, read_problems(folder) if answered else [], problems)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

@@ -163,6 +163,20 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.rglob("results.json"))
 
 
+def test_a_start_that_failed_binds_nobody(tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody listens at port 9; the same folder then takes a run with another model, and runs without a common problem are not compared."""
+    folder = tmp_path / "run"
+    server = ["--base_url", "http://127.0.0.1:9/v1", "--retries", "0", "--device", "auto"]
+    assert main(command(tiny_model_dir, data, folder, "--model", "served", *server)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "127.0.0.1:9" in error
+    few = ["--benchmarks", "amc23", "--num_samples", "0"]
+    assert main(command(tiny_model_dir, data, folder, "--limit", "1", *few)) == 0
+    assert main(command(tiny_model_dir, data, tmp_path / "other", "--benchmarks", "minerva_math")) == 0
+    assert main(["math", "--compare", str(folder), str(tmp_path / "other")]) == 1
+    assert "no answered problem in common" in capsys.readouterr().err
+
+
 def test_a_task_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2 and "name what to evaluate: math" in capsys.readouterr().err
     assert main(["--help"]) == 0 and "srl_agent.evaluate math" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.folder import claimed, default_folder, model_label
 from srl_agent.evaluation.page import shown_samples, write_page
 from srl_agent.evaluation.results import Results, summarize
-from srl_agent.evaluation.samples import Sample
+from srl_agent.evaluation.samples import Sample, SampleStore
 from srl_agent.evaluation.table import aligned, benchmark_cells, malformed_lines, table_1_cells, terminal_text
 from srl_agent.inference.backends import GeneratorConfig
 from srl_envs.errors import ConfigError
@@ -112,8 +112,8 @@ def test_weights_that_were_written_anew_are_another_model(tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"1")
     model = GeneratorConfig(model=str(folder))
-    with claimed(tmp_path / "run", MathConfig(), model, []):
-        pass
+    with claimed(tmp_path / "run", MathConfig(), model, []), SampleStore(tmp_path / "run" / "samples.jsonl") as store:
+        store.append(answers(1)[0])
     os.utime(folder / "model.safetensors", (0, 0))
     with pytest.raises(ConfigError, match="weights_written was"), claimed(tmp_path / "run", MathConfig(), model, []):
         raise AssertionError
