@@ -1,7 +1,8 @@
 """Does a patch solve a built-in task? Judged by hidden tests in a fresh sandbox that no model ever touched.
 
-The patch is applied without its changes to tests and to what steers them (``conftest.py``, ``pytest.ini``, ``tox.ini``), then the hidden tests are
-written over whatever stands there. The patched code and its tests share a process, as in SWE-bench: code that set out to forge the test report could.
+The patch is applied without its changes to tests and to whatever else steers the test run (:mod:`srl_envs.swe_tasks.steering` has the rule), then the
+hidden tests are written over whatever stands there. The patched code and its tests share a process, as in SWE-bench: code that sets out to forge the
+test report could.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from srl_envs.sandbox import Sandbox
+from srl_envs.sandbox import Sandbox, SandboxFileError
 from srl_envs.swe_tasks import SweTask, fixed_test_files, load_task
 from srl_envs.swe_tasks.images import cache_folder, task_image
+from srl_envs.swe_tasks.steering import steers
 from srl_envs.trajectory import Trajectory
 
 _TIMEOUT_S = 300.0
-_PATCH = "/tmp/model.patch"
-_STEERING = ("conftest.py", "pytest.ini", ".pytest.ini", "tox.ini")
+_PATCH, _CHANGED, _STEERING = "/tmp/model.patch", "/tmp/changed", "/tmp/steering"
 _OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S+)", re.MULTILINE)
+
+# git alone reads the patch, so that no other reading of it can differ. In the index a renamed file is one that goes and one that comes, each with its path.
+_READ = f"git apply --cached --whitespace=nowarn {_PATCH} && git diff --cached --no-renames --name-only -z HEAD > {_CHANGED}"
+_APPLY = f"""if [ -s {_STEERING} ]; then git --literal-pathspecs reset -q --pathspec-from-file={_STEERING} --pathspec-file-nul; fi &&
+git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PATCH} && git read-tree HEAD &&
+if [ -s {_PATCH} ]; then git apply --whitespace=nowarn {_PATCH}; fi"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class Verdict:
         resolved: The patch applies, all tests that the bug failed pass, and all that passed before still do.
         applied: The patch applies; an empty one does.
         failing: Node ids of the tests that should pass and do not; empty if resolved.
-        log: Output of ``git apply`` if it failed, else of the tests.
+        log: Why the patch could not be applied, else the output of the tests.
     """
 
     resolved: bool
@@ -57,21 +64,36 @@ def verify_patch(trajectory: Trajectory, patch: str, make_sandbox: Callable[[str
 def judge(task: SweTask, patch: str, sandbox: Sandbox) -> Verdict:
     """Judge a patch in a clean sandbox of the task's image.
 
+    Tests that do not end within five minutes have not passed: they take seconds, so that is the patch's doing.
+
     Raises:
-        SandboxError: The machinery failed, or the tests did not end in five minutes on a loaded machine: that is no verdict.
+        SandboxError: The machinery failed: that is no verdict.
     """
     wanted = (*task.fail_to_pass, *task.pass_to_pass)
-    if patch.strip():
-        sandbox.write_file(_PATCH, patch)
-        excluded = [*task.test_files, *(f"**/{name}" for name in _STEERING), *_STEERING]
-        exclude = " ".join(f"--exclude='{path}'" for path in excluded)
-        applied = sandbox.run(f"cd {sandbox.workdir} && git apply --whitespace=nowarn {exclude} {_PATCH}")
-        if applied.exit_code:
-            return Verdict(False, False, wanted, applied.output)
-    for path, content in fixed_test_files(task, cache_folder()).items():
-        sandbox.write_file(f"{sandbox.workdir}/{path}", content)
+    hidden = fixed_test_files(task, cache_folder())
+    try:
+        refusal = _apply(task, patch, sandbox) if patch.strip() else ""
+        if refusal:
+            return Verdict(False, False, wanted, refusal)
+        for path, content in hidden.items():
+            sandbox.write_file(f"{sandbox.workdir}/{path}", content)
+    except SandboxFileError as error:  # too large a patch, or one that leaves no place for a test
+        return Verdict(False, False, wanted, str(error))
     run = sandbox.run(f"cd {sandbox.workdir} && {task.test_command}", timeout=_TIMEOUT_S)
     summary = run.output.rpartition("short test summary info")[2]
     passed = {test for outcome, test in _OUTCOME.findall(summary) if outcome in ("PASSED", "XFAIL")}
     failing = tuple(test for test in wanted if test not in passed)
     return Verdict(not failing, True, failing, run.output)
+
+
+def _apply(task: SweTask, patch: str, sandbox: Sandbox) -> str:
+    """Apply a patch without what steers the tests; what git said if it could not."""
+    sandbox.write_file(_PATCH, patch)
+    read = sandbox.run(f"cd {sandbox.workdir} && {_READ}")
+    if read.exit_code:
+        return read.output or f"git apply ended with exit code {read.exit_code}"
+    changed = sandbox.read_file(_CHANGED).decode("utf-8", "surrogateescape").split("\0")
+    left_out = "".join(f"{path}\0" for path in changed if path and steers(path, task))
+    sandbox.write_file(_STEERING, left_out)
+    applied = sandbox.run(f"cd {sandbox.workdir} && {_APPLY}")
+    return "" if not applied.exit_code else applied.output or f"git apply ended with exit code {applied.exit_code}"

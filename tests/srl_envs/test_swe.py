@@ -224,18 +224,79 @@ def test_an_empty_patch_and_one_that_does_not_apply_do_not_resolve(task, sandbox
     assert not broken.resolved and not broken.applied and "nope.py" in broken.log
 
 
+ALWAYS_PASSED = """import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    outcome.get_result().outcome = "passed"
+"""
+FORGED_PYTEST = """import re
+print("=== short test summary info ===")
+for name in re.findall(r"^def (test_\\w+)", open("tests/test_bugs.py").read(), re.M):
+    print(f"PASSED tests/test_bugs.py::{name}")
+"""
+NO_TEST = "def test_microsecond_precision_issue162():\n    pass\n"
+CHEATS = {
+    "conftest": {"conftest.py": ALWAYS_PASSED, "tests/conftest.py": ALWAYS_PASSED, "tests/test_bugs.py": NO_TEST},
+    "setup.cfg": {"setup.cfg": "[tool:pytest]\naddopts = -p evil\n", "evil.py": ALWAYS_PASSED},
+    "pyproject.toml": {"pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-p evil'\n", "evil.py": ALWAYS_PASSED},
+    "pyproject.toml in the tests' folder": {"tests/pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-p evil'\n", "evil.py": ALWAYS_PASSED},
+    "an entry point": {
+        "evil-1.egg-info/PKG-INFO": "Metadata-Version: 2.1\nName: evil\nVersion: 1\n",
+        "evil-1.egg-info/entry_points.txt": "[pytest11]\nevil = evil\n",
+        "evil.py": ALWAYS_PASSED,
+    },
+    "another pytest": {"pytest.py": FORGED_PYTEST},
+    "another pluggy": {"pluggy/__init__.py": FORGED_PYTEST + "raise SystemExit\n"},
+    "another argparse": {"argparse.py": FORGED_PYTEST + "raise SystemExit\n"},
+}
+
+
 @pytest.mark.docker
-def test_a_patch_that_edits_the_tests_does_not_resolve(task, sandbox) -> None:
-    always = "import pytest\n\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
-    always += "    outcome = yield\n    outcome.get_result().outcome = 'passed'\n"
-    sandbox.write_file("conftest.py", always)
-    sandbox.write_file("tests/conftest.py", always)
-    sandbox.write_file(task.test_files[0], "def test_microsecond_precision_issue162():\n    pass\n")
+@pytest.mark.parametrize("files", CHEATS.values(), ids=CHEATS)
+def test_a_patch_that_steers_the_test_run_does_not_resolve(task, sandbox, files) -> None:
+    for path, content in files.items():
+        sandbox.write_file(path, content)
     patch = sandbox.diff()
-    assert patch.count("diff --git") == 3
+    assert patch.count("diff --git") == len(files)
     sandbox.reset()
     verdict = judge(task, patch, sandbox)
-    assert set(verdict.failing) == set(task.fail_to_pass)
+    assert verdict.applied and set(verdict.failing) == set(task.fail_to_pass), verdict.log
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("change", "resolved"),
+    [
+        ("rm tests/test_bugs.py && mkdir tests/test_bugs.py && touch tests/test_bugs.py/kept", True),
+        ("mv tests elsewhere && ln -s elsewhere tests", True),
+        ("mv tests elsewhere && echo > tests", True),
+        ("git mv parse.py parser.py && git mv tests/test_bugs.py tests/test_more.py", False),
+    ],
+)
+def test_a_patch_that_takes_the_tests_place_gets_a_verdict(task, sandbox, change, resolved) -> None:
+    sandbox.write_file("/tmp/gold.patch", gold_patch(task, cache_folder()))
+    assert sandbox.run(f"git apply /tmp/gold.patch && {change}").exit_code == 0
+    patch = sandbox.diff()
+    sandbox.reset()
+    verdict = judge(task, patch, sandbox)
+    assert verdict.applied and verdict.resolved is resolved, verdict.log
+
+
+@pytest.mark.docker
+def test_a_patch_that_leaves_no_place_for_a_test_is_no_failure_of_the_machinery(task, sandbox) -> None:
+    sandbox.run("rm -r tests/test_bugs.py && mkdir tests/test_bugs.py")  # as no patch can leave it
+    verdict = judge(task, "", sandbox)
+    assert not verdict.resolved and "test_bugs.py is a folder" in verdict.log
+
+
+@pytest.mark.docker
+def test_a_patch_of_what_is_left_out_only_changes_nothing(task, sandbox) -> None:
+    sandbox.run("git mv tests/test_bugs.py setup.cfg")
+    patch = sandbox.diff()
+    sandbox.reset()
+    assert set(judge(task, patch, sandbox).failing) == set(task.fail_to_pass)
+    assert sandbox.run("git status --porcelain").output == " M tests/test_bugs.py\n"
 
 
 @pytest.mark.docker

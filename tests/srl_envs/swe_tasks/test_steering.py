@@ -1,0 +1,61 @@
+"""Which files of a patch are left out when it is judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from srl_envs.swe_tasks import load_task, load_tasks
+from srl_envs.swe_tasks.steering import steers
+
+SQLPARSE = load_task("sqlparse-case-in-begin")  # tests/test_split.py and tests/files/multiple_case_in_begin.sql
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tests/test_split.py",
+        "tests/test_split.py/inside",
+        "tests",
+        "tests/files",
+        "tests/test_split/__init__.py",
+        "tests/test_split.cpython-311-x86_64-linux-gnu.so",
+        "tests/files/multiple_case_in_begin.sql",
+        "conftest.py",
+        "sqlparse/conftest.py",
+        "tests/pytest.ini",
+        ".pytest.ini",
+        "pytest.toml",
+        "tox.ini",
+        "setup.cfg",
+        "deep/er/pyproject.toml",
+        "evil.egg-info/entry_points.txt",
+        "src/evil-1.0.dist-info/entry_points.txt",
+        "evil.pth",
+        "sitecustomize.py",
+        "usercustomize/__init__.py",
+        "sqlparse/__pycache__/sql.cpython-311.pyc",
+        "pytest.py",
+        "pytest/__init__.py",
+        "_pytest/main.py",
+        "pluggy",
+        "iniconfig.py",
+        "packaging/version.py",
+        "argparse.py",
+        "tests/difflib.py",
+        "tests/files/json/__init__.py",
+    ],
+)
+def test_what_steers_is_left_out(path: str) -> None:
+    assert steers(path, SQLPARSE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["sqlparse/sql.py", "sqlparse/types.py", "sqlparse/packaging/version.py", "tests/test_other.py", "setup.py", "README.md", "docs/argparse.md", "é\udcff.py"],
+)
+def test_other_changes_are_applied(path: str) -> None:
+    assert not steers(path, SQLPARSE)
+
+
+def test_the_source_of_every_task_is_applied() -> None:
+    assert not any(steers(path, task) for task in load_tasks() for path in task.source_files)
