@@ -78,6 +78,8 @@ class AnswerVerifier:
 
     def __init__(self, timeout: float = 10.0) -> None:
         self.timeout = timeout
+        self.timed_out = False
+        """Whether the last answer took longer than it may."""
         self._child: subprocess.Popen[str] | None = None
 
     def verify(self, answer: str, reference: str) -> bool:
@@ -86,6 +88,7 @@ class AnswerVerifier:
         Raises:
             InfrastructureError: The child process could not be started or ended by itself: no verdict on the answer.
         """
+        self.timed_out = False
         if same_text(answer, reference):
             return True
         if len(answer) > MAX_ANSWER_CHARACTERS:
@@ -107,6 +110,7 @@ class AnswerVerifier:
             raise InfrastructureError(f"The process that verifies answers has ended: {error}.") from error
         verdict = self._line(self.timeout)
         if verdict is None:
+            self.timed_out = True
             self.close()
             return False
         return verdict == "true"

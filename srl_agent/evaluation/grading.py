@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
+from srl_envs.answer_notation import alike, number, verdict_by_notation
 from srl_envs.answers import AnswerVerifier, boxes, final_answer
 from srl_envs.errors import InfrastructureError
 
@@ -69,6 +70,7 @@ class Grader:
         for verifier in self._verifiers:
             self._free.put(verifier)
         self._known: dict[tuple[str, str], bool] = {}
+        self._hanging: set[str] = set()
 
     def grade(self, pairs: Sequence[tuple[str | None, str]]) -> list[bool]:
         """Whether each answer is its reference; no answer is wrong.
@@ -81,11 +83,14 @@ class Grader:
             self._known.update(zip(new, pool.map(lambda pair: self._compare(*pair), new), strict=True))
         return [answer is not None and self._known[answer, reference] for answer, reference in pairs]
 
-    def same(self, answer: str, reference: str) -> bool:
-        """Whether an answer is the reference."""
-        if (answer, reference) not in self._known:
-            self._known[answer, reference] = self._compare(answer, reference)
-        return self._known[answer, reference]
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers mean the same, for a vote: numbers by their value, an answer that could not be graded in time only by its text."""
+        given, wanted = alike(one, other)
+        if given == wanted:
+            return True
+        if (number(given) and number(wanted)) or {one, other} & self._hanging:
+            return verdict_by_notation(given, wanted) is True
+        return self.grade([(one, other)])[0]
 
     def close(self) -> None:
         """End the child processes. A second call does nothing."""
@@ -101,7 +106,10 @@ class Grader:
     def _compare(self, answer: str, reference: str) -> bool:
         verifier = self._free.get()
         try:
-            return _verify(verifier, answer, reference)
+            verdict = _verify(verifier, answer, reference)
+            if verifier.timed_out:
+                self._hanging.add(answer)
+            return verdict
         finally:
             self._free.put(verifier)
 

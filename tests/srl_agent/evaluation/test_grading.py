@@ -131,12 +131,12 @@ WRONG = [
 
 @pytest.mark.parametrize("answer, reference", RIGHT)
 def test_the_same_in_another_notation(grader: Grader, answer: str, reference: str) -> None:
-    assert grader.same(answer, reference)
+    assert grader.grade([(answer, reference)]) == [True]
 
 
 @pytest.mark.parametrize("answer, reference", WRONG)
 def test_what_is_not_the_same(grader: Grader, answer: str, reference: str) -> None:
-    assert not grader.same(answer, reference)
+    assert grader.grade([(answer, reference)]) == [False]
 
 
 def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others() -> None:
@@ -144,6 +144,15 @@ def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others(
     with Grader(timeout=3, processes=2) as grader:
         assert grader.grade([(None, "3"), *hanging, ("\\frac{6}{2}", "3"), ("3", "3")]) == [False, False, False, True, True]
         assert grader.grade([("\\frac{9}{3}", "3")]) == [True], "a new child stands in for the one that was ended"
+        assert grader._hanging == {answer for answer, _ in hanging}
+        known = len(grader._known)
+        assert not grader.same(hanging[0][0], hanging[1][0]) and grader.same(hanging[0][0], hanging[0][0] + " ")
+        assert len(grader._known) == known, "a vote does not wait for it again"
+
+
+def test_votes_compare_numbers_by_value_and_the_rest_by_meaning(grader: Grader) -> None:
+    assert grader.same("27", "27.0") and grader.same("1e3", "1000") and grader.same("\\frac{1}{2}", "\\frac{2}{4}") and grader.same("0.5", "\\frac{1}{2}")
+    assert not grader.same("27", "28") and not grader.same("\\frac{1}{2}", "\\frac{1}{3}")
 
 
 def test_an_answer_on_which_the_process_ends_is_wrong_and_grading_goes_on() -> None:
@@ -162,14 +171,14 @@ def test_an_answer_on_which_the_process_ends_is_wrong_and_grading_goes_on() -> N
 
         killer = threading.Thread(target=kill_twice)
         killer.start()
-        assert not grader.same("9^{9^{9^{9}}}", "3")
+        assert grader.grade([("9^{9^{9^{9}}}", "3")]) == [False]
         killer.join()
         assert grader.same("\\frac{9}{3}", "3")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is that of Linux")
 def test_an_answer_that_wants_all_memory_is_wrong(grader: Grader) -> None:
-    assert not grader.same("2^{10^{11}}", "3")
+    assert grader.grade([("2^{10^{11}}", "3")]) == [False]
     assert grader.same("\\frac{8}{4}", "2")
 
 
