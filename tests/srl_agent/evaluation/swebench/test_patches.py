@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from swebench_clones import run_git
 
@@ -92,6 +93,27 @@ def test_git_applies_it_and_takes_it_back(change: FileChange, tmp_path: Path) ->
     run_git(folder, "apply", "--check", "--reverse", "-", stdin=patch.encode("utf-8"))
     run_git(folder, "apply", "--reverse", "-", stdin=patch.encode("utf-8"))
     assert files_in(folder) == before
+
+
+LINE = st.sampled_from(
+    [b"a\n", b"b\n", b"\n", b"c\r\n", b"-- a/x\n", b"++ b\n", b"\\ No newline at end of file\n", b"\xc3\xa9\n", b"\xe9\n", b"d\re\x0c\n", b"@@ -1 +1 @@\n"]
+)
+CONTENT = st.builds(lambda lines, end: b"".join(lines) + end, st.lists(LINE, max_size=12), st.sampled_from([b"", b"end"])) | st.binary(max_size=30)
+
+
+@given(st.lists(st.tuples(CONTENT | st.none(), CONTENT | st.none()), min_size=8, max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_git_applies_whatever_changes(contents: list[tuple[bytes | None, bytes | None]]) -> None:
+    changes = [FileChange(f"f{number}", old, new) for number, (old, new) in enumerate(contents)]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = checkout(Path(scratch) / "checkout", *changes)
+        before = files_in(folder)
+        patch = make_patch(changes)
+        if patch:
+            run_git(folder, "apply", "-", stdin=patch.encode())
+            assert files_in(folder) == after(*changes)
+            run_git(folder, "apply", "--reverse", "-", stdin=patch.encode())
+        assert files_in(folder) == before
 
 
 def test_git_says_the_same_of_names_and_modes(tmp_path: Path) -> None:
