@@ -6,21 +6,19 @@ repository is made anew, with one commit, from the files of the commit alone.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
 import docker.errors
 
 from srl_envs.errors import ConfigError
+from srl_envs.sandbox.archives import archive_of_commit, archive_of_folder
 from srl_envs.sandbox.container_exec import execute
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_call
@@ -32,10 +30,19 @@ BASE_PACKAGES = ("bash", "ca-certificates", "git", "patch", "procps", "python-is
 
 # One commit by nobody at a fixed time, so that the same files give the same commit on every machine.
 _ONE_COMMIT = """
-set -e
+set -eo pipefail
 cd "$1"
-if [ -e .git ]; then git -c safe.directory='*' ls-files -z; else find . \\( -type f -o -type l \\) -print0; fi > /tmp/.srl-files
+files_of() { find "$1" -name .git -prune -o \\( -type f -o -type l \\) -print0; }
+if [ -e .git ]; then
+    git -c safe.directory='*' ls-files -z --stage | while IFS= read -r -d '' entry; do
+        path=${entry#*$'\\t'}
+        if [ "${entry%% *}" != 160000 ]; then printf '%s\\0' "$path"; elif [ -d "$path" ]; then files_of "$path"; fi
+    done
+else
+    files_of .
+fi > /tmp/.srl-files
 rm -rf .git
+find . -name .git -prune -exec rm -rf {} +
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=srl GIT_AUTHOR_EMAIL=srl@localhost GIT_AUTHOR_DATE='2000-01-01T00:00:00Z'
 export GIT_COMMITTER_NAME=srl GIT_COMMITTER_EMAIL=srl@localhost GIT_COMMITTER_DATE='2000-01-01T00:00:00Z'
 git init -q -b main .
@@ -90,7 +97,7 @@ def build_base(image: str = BASE_IMAGE, *, suite: str = "bookworm", mirror: str 
             shutil.rmtree(root / unwanted, ignore_errors=True)
         with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar, engine_call("import the base image"):
             assert tar.stdout is not None
-            repository, _, tag = image.rpartition(":")
+            repository, tag = _name_and_tag(image)
             client.api.import_image_from_stream(tar.stdout, repository=repository, tag=tag, changes=["ENV LANG=C.UTF-8", 'CMD ["bash"]'])
     return True
 
@@ -108,27 +115,22 @@ def image_of_tree(
     """Make an image of a folder's files as a repository with one commit.
 
     Args:
-        folder: Its files are copied, symbolic links as links; a ``.git`` in it is not.
-        image: The image's name, with a tag.
+        folder: Its files are copied, symbolic links as links; a ``.git`` in it, at whatever depth, is not.
+        image: The image's name; its tag is ``latest`` if it has none.
         base: What it stands on; must hold bash and git.
         workdir: Where the repository stands.
         setup: A bash script that runs in the repository before the commit, for example to install dependencies; empty runs none.
         network: ``"none"``, or the network that ``setup`` needs (``"host"``).
-        leave_out: Patterns of paths that are not copied: hidden tests.
+        leave_out: What is not copied: hidden tests. A pattern matches a file's path or a folder above it (``"tests"``, ``"tests/"``,
+            ``"src/*/tests"``); one without a slash matches at any depth (``"test_*.py"``).
 
     Raises:
-        ConfigError: There is no such folder.
+        ConfigError: There is no such folder, or a pattern matches nothing.
         SandboxError: The engine, the base image or ``setup`` failed.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder.")
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if name.split("/")[0] != ".git" and not any(fnmatch(name, pattern) for pattern in leave_out):
-                tar.add(path, _below(workdir) + name, recursive=False, filter=_owned_by_root)
-    _image_of_archive(archive, image, base, workdir, setup, network)
+    _image_of_archive(archive_of_folder(folder, workdir, leave_out), image, base, workdir, setup, network)
 
 
 def image_of_commit(
@@ -155,7 +157,7 @@ def image_of_commit(
         leave_out: See there.
 
     Raises:
-        ConfigError: The repository or the commit does not exist.
+        ConfigError: The repository or the commit does not exist, or a pattern matches nothing.
         SandboxError: The engine, the base image or ``setup`` failed.
     """
     import git
@@ -163,10 +165,9 @@ def image_of_commit(
     with tempfile.TemporaryDirectory(prefix="srl-repository-") as scratch:
         try:
             clone = git.Repo(repository) if Path(repository).exists() else git.Repo.clone_from(str(repository), scratch, bare=True)
-            with tempfile.TemporaryFile() as file:
-                clone.archive(file, treeish=clone.commit(commit).hexsha, prefix=_below(workdir))
-                file.seek(0)
-                archive = _filtered(file, _below(workdir), leave_out)
+            archive = archive_of_commit(clone.commit(commit), workdir, leave_out)
+        except ConfigError:  # a ValueError too
+            raise
         except (git.exc.GitError, git.exc.ODBError, ValueError, OSError) as error:
             raise ConfigError(f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}") from None
     _image_of_archive(archive, image, base, workdir, setup, network)
@@ -218,7 +219,7 @@ def _container(image: str, network: str) -> Any:
 
 def _commit(client: Any, container: str, workdir: str, image: str) -> None:
     _run(client, container, _ONE_COMMIT, workdir, "make the repository")
-    repository, _, tag = image.rpartition(":")
+    repository, tag = _name_and_tag(image)
     with engine_call(f"write the image {image}"):
         client.api.commit(container, repository=repository, tag=tag, changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"])
 
@@ -229,21 +230,6 @@ def _run(client: Any, container: str, script: str, workdir: str, purpose: str) -
         raise SandboxError(f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}")
 
 
-def _below(workdir: str) -> str:
-    return workdir.strip("/") + "/"
-
-
-def _filtered(file: IO[bytes], prefix: str, leave_out: Sequence[str]) -> io.BytesIO:
-    kept = io.BytesIO()
-    with tarfile.open(fileobj=file) as source, tarfile.open(fileobj=kept, mode="w") as target:
-        for member in source:
-            name = member.name.removeprefix(prefix).rstrip("/")
-            if not any(fnmatch(name, pattern) for pattern in leave_out):
-                target.addfile(_owned_by_root(member), source.extractfile(member) if member.isfile() else None)
-    return kept
-
-
-def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
+def _name_and_tag(image: str) -> tuple[str, str]:
+    name, colon, tag = image.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (image, "latest")  # registry:5000/name has no tag

@@ -103,6 +103,50 @@ def test_a_foreign_image_is_sealed(base_image, project, name, engine, tmp_path) 
 
 
 @pytest.mark.docker
+def test_repositories_inside_a_sealed_one_lose_their_past_too(base_image, name, engine, tmp_path) -> None:
+    tree = tmp_path / "tree"
+    for folder in (tree, tree / "library", tree / "vendor" / "cloned"):
+        folder.mkdir(parents=True)
+        git(folder, "init", "-q", "-b", "main")
+        (folder / "code.py").write_text("value = 1\n")
+        git(folder, "add", "code.py")
+        git(folder, "commit", "-q", "-m", "one")
+    (tree / ".gitignore").write_text("vendor/\n")
+    git(tree, "-c", "advice.addEmbeddedRepo=false", "add", "library", ".gitignore")  # as a submodule
+    git(tree, "commit", "-q", "-m", "two")
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nCOPY tree /testbed\n")
+    engine.images.build(path=str(tmp_path), tag=name, network_mode="none", rm=True)
+    sealed_image(name, name.replace(":a", ":b"))
+    with DockerSandbox(name.replace(":a", ":b")) as sandbox:
+        assert sandbox.run("find / -xdev -name .git; git ls-files; ls vendor/cloned; git status --short").output.split() == [
+            "/testbed/.git",
+            ".gitignore",
+            "code.py",
+            "library/code.py",
+            "code.py",
+        ]
+
+
+@pytest.mark.docker
+def test_repositories_that_a_setup_clones_are_closed(base_image, tmp_path, name) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    image_of_tree(tmp_path, name, setup="git init -q library && echo b > library/b.txt")
+    with DockerSandbox(name) as sandbox:
+        assert sandbox.run("git ls-files; ls -A library").output == "a.txt\nlibrary/b.txt\nb.txt\n"
+
+
+@pytest.mark.docker
+def test_a_name_without_a_tag_is_the_latest(base_image, tmp_path, engine) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    plain = f"localhost:5000/srl-tests-{uuid.uuid4().hex[:12]}"
+    image_of_tree(tmp_path, plain)
+    try:
+        assert engine.images.get(f"{plain}:latest").tags == [f"{plain}:latest"]
+    finally:
+        engine.images.remove(f"{plain}:latest", force=True)
+
+
+@pytest.mark.docker
 def test_a_tree_is_set_up_before_its_commit(base_image, tmp_path, name) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     (tmp_path / ".git").mkdir()
