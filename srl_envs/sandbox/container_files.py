@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import posixpath
 import tarfile
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import docker.errors
 
-from srl_envs.sandbox.container_exec import execute
+from srl_envs.sandbox.container import BrokenContainerError, Container, Executed
 from srl_envs.sandbox.engine import engine_call
-from srl_envs.sandbox.protocol import SandboxFileError
+from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
 _MAX_LINKS = 40
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
 # The engine works on the image's layers. What is mounted over them it neither sees nor writes, and says that all went well.
 _MOUNTED = ("/dev/", "/proc/", "/sys/")
-_PATH_ERRORS = ("not a directory", "too many links", "too many levels of symbolic links")
+_PATH_ERRORS = ("not a directory", "too many links", "too many levels of symbolic links", "is a directory", "resource busy", "file name too long")
 # The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
 _GO_FOLDER = 1 << 31
 _GO_NOT_REGULAR = _GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
@@ -33,16 +37,16 @@ printf '%s/%s' "$PWD" "${path##*/}"
 """
 
 
-def read(client: Any, container: str, path: str, limit: int) -> bytes:
+def read(container: Container, path: str, limit: int) -> bytes:
     """The contents of a file, at most ``limit`` bytes long.
 
     Raises:
         SandboxFileError: No such file, a folder, or too large.
     """
-    return _fetch(client, container, path, limit)[1]
+    return _fetch(container, path, limit)[1]
 
 
-def write(client: Any, container: str, path: str, content: bytes, limit: int) -> None:
+def write(container: Container, path: str, content: bytes, limit: int) -> None:
     """Create or replace a file; an existing one keeps mode and owner, a symbolic link keeps pointing to what is replaced.
 
     Raises:
@@ -51,10 +55,10 @@ def write(client: Any, container: str, path: str, content: bytes, limit: int) ->
     if len(content) > limit:
         raise SandboxFileError(f"{path}: {len(content)} bytes are more than the {limit} that a file here may have.")
     try:
-        member, _, path = _fetch(client, container, path, limit)
+        member, _, path = _fetch(container, path, limit)
     except FileNotFoundError:
         member = tarfile.TarInfo()
-        placed = execute(client, container, ["sh", "-c", _PLACE, "sh", path])
+        placed = _run(container, path, ["sh", "-c", _PLACE, "sh", path])
         if placed.exit_code:
             raise SandboxFileError(f"{path} cannot be created: {placed.text.strip()}") from None
         path = placed.text
@@ -65,10 +69,13 @@ def write(client: Any, container: str, path: str, content: bytes, limit: int) ->
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(member, io.BytesIO(content))
     with engine_call(f"write {path} in a container"):
-        client.api.put_archive(container, posixpath.dirname(path), archive.getvalue())
+        try:
+            container.client.api.put_archive(container.id, posixpath.dirname(path), archive.getvalue())
+        except docker.errors.APIError as error:
+            raise _path_error(path, str(error.explanation)) or error from None
 
 
-def listing(client: Any, container: str, path: str, depth: int) -> list[str]:
+def listing(container: Container, path: str, depth: int) -> list[str]:
     """Paths below a folder, folders with a ``/`` at the end, sorted.
 
     Raises:
@@ -77,7 +84,7 @@ def listing(client: Any, container: str, path: str, depth: int) -> list[str]:
     _require_possible(path)
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     find = 'find -H "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && find -H "$1" -maxdepth "$2" ! -type d -print0'
-    found = execute(client, container, ["sh", "-c", find, "sh", path, str(depth)])
+    found = _run(container, path, ["sh", "-c", find, "sh", path, str(depth)])
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
         raise SandboxFileError(f"No such file or folder: {path}")
@@ -98,22 +105,42 @@ def _require_possible(path: str) -> None:
         raise SandboxFileError(f"{path[:300]!r} is no path: it holds a NUL character, or is too long.")
 
 
-def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.TarInfo, bytes, str]:
+def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
+    try:
+        return container.execute(program)
+    except BrokenContainerError as error:
+        raise SandboxFileError(f"{path} cannot be reached: {error}") from None
+
+
+def _path_error(path: str, reason: str) -> SandboxFileError | None:
+    """The error of the path that the engine's words tell of; None if they tell of something else."""
+    if "No such container" not in reason and ("Could not find the file" in reason or "no such file" in reason.lower()):
+        return _NoSuchFile(f"No such file: {path}")
+    known = next((known for known in _PATH_ERRORS if known in reason), None)
+    return SandboxFileError(f"{path} cannot be reached: {known}.") if known else None
+
+
+def _ask(container: Container, method: str, path: str) -> Any:
+    """The engine's answer about a path; its body is not read yet, because that of a large folder would keep the engine busy."""
+    api = container.client.api
+    with engine_call(f"read {path} in a container"):
+        return getattr(api, method)(api._url("/containers/{0}/archive", container.id), params={"path": path}, stream=True, timeout=api.timeout)
+
+
+def _stat(container: Container, path: str) -> dict[str, Any]:
+    with closing(_ask(container, "head", path)) as answer:
+        if answer.status_code == 200:
+            return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
+    with closing(_ask(container, "get", path)) as answer, engine_call(f"read {path} in a container"):  # only this one says what is wrong
+        reason = str(answer.json()["message"]) if answer.status_code >= 400 else "it changed while it was read"
+    raise _path_error(path, reason) or SandboxError(f"Could not read {path} in a container: {reason}")
+
+
+def _fetch(container: Container, path: str, limit: int) -> tuple[tarfile.TarInfo, bytes, str]:
     """Header, contents and real path of a regular file."""
     _require_possible(path)
     for _ in range(_MAX_LINKS):
-        with engine_call(f"read {path} in a container"):
-            try:
-                chunks, found = client.api.get_archive(container, path)
-            except docker.errors.NotFound as error:
-                if str(error.explanation).startswith("No such container"):
-                    raise
-                raise _NoSuchFile(f"No such file: {path}") from None
-            except docker.errors.APIError as error:
-                reason = next((known for known in _PATH_ERRORS if known in str(error.explanation)), None)
-                if reason is None:
-                    raise
-                raise SandboxFileError(f"{path} cannot be reached: {reason}.") from None
+        found = _stat(container, path)
         if not found["linkTarget"]:
             break
         path = posixpath.join(posixpath.dirname(path), found["linkTarget"])  # the engine resolves it inside the container
@@ -123,8 +150,15 @@ def _fetch(client: Any, container: str, path: str, limit: int) -> tuple[tarfile.
         raise SandboxFileError(f"{path} is {'a folder' if found['mode'] & _GO_FOLDER else 'no regular file'}.")
     if found["size"] > limit:
         raise SandboxFileError(f"{path} has {found['size']} bytes, more than the {limit} that a file here may have.")
-    with engine_call(f"read {path} in a container"):
-        archive = io.BytesIO(b"".join(chunks))
+    with closing(_ask(container, "get", path)) as answer, engine_call(f"read {path} in a container"):
+        if answer.status_code != 200:
+            raise SandboxFileError(f"{path} changed while it was read.")
+        archive = io.BytesIO()
+        for chunk in answer.iter_content(1 << 20):
+            archive.write(chunk)
+            if archive.tell() > limit + (1 << 20):  # it grew
+                raise SandboxFileError(f"{path} changed while it was read.")
+    archive.seek(0)
     with tarfile.open(fileobj=archive) as tar:
         member = tar.next()
         file = tar.extractfile(member) if member is not None else None

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import time
-import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-import docker
-import docker.errors
 from docker.types import Ulimit
 
+from srl_envs.errors import ConfigError
 from srl_envs.sandbox import container_files, container_git
+from srl_envs.sandbox.container import BrokenContainerError, Container
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.limits import MIB, SandboxLimits
-from srl_envs.sandbox.owner import owner_labels, remove_container
 from srl_envs.sandbox.protocol import ExecResult, SandboxError
 from srl_envs.sandbox.shell import Shell, ShellResult
 
@@ -25,18 +24,23 @@ BASE_IMAGE = "srl-base:bookworm"
 """What ``python -m srl_envs.sandbox build-base`` makes: Debian with bash, git, Python and pytest."""
 
 # Process 1 of a container, which reaps orphans as Docker's own --init does. That one would end, and the container with it, as soon as its child is
-# killed; process 1 itself is out of reach of every kill inside, also of kill -9 -1. It waits on a pipe whose both ends it holds.
-_INIT = "trap 'exit 0' TERM; exec 3<> <(:); while :; do read -r -u 3; done"
+# killed; process 1 itself is out of reach of every signal from inside. It waits on a pipe whose both ends it holds.
+_INIT = "exec 3<> <(:); while :; do read -r -u 3; done"
 
 _ENVIRONMENT = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "MANPAGER": "cat"}
+_MAX_TIMEOUT_S = 7 * 86_400.0
+_WATCH_PERIOD_S = 1.0
+_SWARM = 0.9  # of the processes that are allowed: then a fork bomb is at work, and is ended
+_DESTROYED = "[A command destroyed what a shell needs: none can be started here any more.]"
 
 
 class DockerSandbox:
     """A :class:`~srl_envs.sandbox.Sandbox` in a Docker container.
 
-    Hardened by default: no network, no capabilities, no new privileges, no swap, no mounts of the host, bounds on memory, processors, processes, open
-    files, file sizes and written data. What ends the shell ends every process in the container; files stay. With runc, containers share the host's
-    kernel: against code that attacks the kernel give a ``runtime`` that does not (gVisor's ``runsc``, Kata).
+    Hardened by default: no network, no capabilities, no new privileges, no swap, no mounts of the host but Docker's own three (``/etc/hostname``,
+    ``/etc/hosts``, ``/etc/resolv.conf``), bounds on memory, processors, processes, open files, file sizes and written data. What ends the shell ends every
+    process in the container; files stay. With runc, containers share the host's kernel: against code that attacks the kernel give a ``runtime`` that
+    does not (gVisor's ``runsc``, Kata).
 
     Use it in one thread at a time, as a context manager or with :meth:`close`; it is also removed when it is garbage collected and when the process
     ends, however it ends.
@@ -77,67 +81,69 @@ class DockerSandbox:
         self._closed = False
         self._folder = workdir
         self._shell: Shell | None = None
-        self._unwatched_seconds = 0.0
         self._open()
 
     @property
     def container_id(self) -> str:
         """The engine's id of the container that stands now; :meth:`reset` changes it."""
-        return self._container
+        return self._container.id
 
     # -- Sandbox ---------------------------------------------------------------------------------------------------------------------------------
 
     def run(self, command: str, *, timeout: float = 60.0) -> ExecResult:
-        """Run a command in the shell; see :class:`~srl_envs.sandbox.Sandbox`."""
+        """Run a command in the shell; see :class:`~srl_envs.sandbox.Sandbox`.
+
+        In a container in which no shell can be started any more (``rm -rf /``) every command has exit code 127 and says so.
+
+        Raises:
+            ConfigError: ``timeout`` is not above 0.
+        """
         self._require_open()
+        if not timeout > 0:
+            raise ConfigError(f"timeout of a command is {timeout}: give seconds above 0.")
         start = time.monotonic()
-        shell, self._shell = self._shell or self._new_shell(), None  # an exception half-way (Ctrl-C) leaves no shell with a command still in it
-        result = self._run_in(shell, command, timeout)
-        lost_before = result.end == "shell_ended" and not result.started
-        if lost_before:  # what an earlier command left behind ended the shell; this command has not run yet
-            self._restart(shell)
-            shell = self._new_shell()
-            result = self._run_in(shell, command, timeout)
-            if not result.started:
-                raise SandboxError(f"The shell of a container of the image {self.image} ends by itself: {result.output.strip()[-300:]!r}.")
-        full = result.end == "stopped" or self._disk_is_full_after(time.monotonic() - start)
+        if self._disk_is_full_by_now():
+            self._end_processes()  # what earlier commands left in the background writes on; the command itself may make room
+        try:
+            result, is_new = self._run_in_a_shell(command, min(timeout, _MAX_TIMEOUT_S))
+        except BrokenContainerError:
+            return ExecResult(_DESTROYED, 127, time.monotonic() - start, restarted=True)
+        full = result.end == "stopped" or self._disk_is_full_by_now()
         exit_code = 137 if full else self._exit_code(result)
-        # A fork bomb ends at once and stays behind: it is ended here, or the next command could start no process until its time is out.
-        swarm = result.processes > 0.9 * self.limits.processes
-        if result.end == "done" and not full and not swarm:
-            self._shell, self._folder = shell, result.folder or self._folder
+        if full or result.end != "done" or result.processes > _SWARM * self.limits.processes:
+            self._end_processes()
         else:
-            self._restart(shell)
+            self._folder = result.folder or self._folder
         return ExecResult(
             output=result.output,
             exit_code=exit_code,
             seconds=time.monotonic() - start,
             timed_out=result.end == "timed_out",
             truncated=result.truncated,
-            restarted=lost_before or self._shell is None,
+            restarted=is_new or self._shell is None,
             disk_full=full,
         )
 
     def read_file(self, path: str) -> bytes:
         """A file's contents; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        return container_files.read(self._client, self._container, self._absolute(path), self.limits.file_mib * MIB)
+        return container_files.read(self._container, self._absolute(path), self.limits.read_mib * MIB)
 
     def write_file(self, path: str, content: str | bytes) -> None:
         """Create or replace a file; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        container_files.write(self._client, self._container, self._absolute(path), data, self.limits.file_mib * MIB)
+        container_files.write(self._container, self._absolute(path), data, min(self.limits.read_mib, self.limits.file_mib) * MIB)
 
     def list_files(self, path: str, depth: int = 1) -> list[str]:
         """Files and folders below a folder; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        return container_files.listing(self._client, self._container, self._absolute(path), depth)
+        return container_files.listing(self._container, self._absolute(path), depth)
 
     def diff(self) -> str:
         """All changes since the start as a patch; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        return container_git.diff(self._client, self._container, self.workdir)
+        return container_git.diff(self._container, self.workdir)
 
     def reset(self) -> None:
         """A fresh container in place of this one."""
@@ -162,25 +168,27 @@ class DockerSandbox:
 
     def _open(self) -> None:
         self._folder = self.workdir
-        self._unwatched_seconds = 0.0
-        with engine_call(f"create a container of the image {self.image}"):
-            self._container: str = self._client.api.create_container(
-                self.image,
-                entrypoint=["bash", "-c", _INIT],
-                command=[],
-                environment=self._environment,
-                labels=owner_labels(),
-                user=self._user,
-                network_disabled=self._network == "none",
-                host_config=self._host_config(),
-            )["Id"]
-        # A child that is forked later inherits this object, and must not remove its parent's container.
-        self._finalizer = weakref.finalize(self, _remove_if_owner, self._client, self._container, self._owner)
+        self._measured_at = time.monotonic()
+        self._container = Container(
+            self._client,
+            self.image,
+            entrypoint=["bash", "-c", _INIT],
+            command=[],
+            environment=self._environment,
+            user=self._user,
+            network_disabled=self._network == "none",
+            host_config=self._host_config(),
+        )
         try:
-            with engine_call(f"start a container of the image {self.image}"):
-                self._client.api.start(self._container)
-            container_git.record_start(self._client, self._container, self.workdir)
+            self._container.start()
+            container_git.record_start(self._container, self.workdir)
             self._shell = self._new_shell()
+            first = self._shell.run(":", 600.0, 4096, lambda: False)
+            if first.end != "done":
+                raise SandboxError(f"The shell of a container of the image {self.image} ends by itself: {first.output.strip()[-300:]!r}.")
+        except BrokenContainerError as error:
+            self._release()
+            raise SandboxError(f"No shell starts in a container of the image {self.image}: {error}") from None
         except BaseException:
             self._release()
             raise
@@ -206,59 +214,49 @@ class DockerSandbox:
         )
 
     def _new_shell(self) -> Shell:
-        with engine_call("open a shell in a container"):
-            api = self._client.api
-            self._exec: str = api.exec_create(self._container, ["bash", "--noprofile", "--norc"], stdin=True, environment=self._environment)["Id"]
-            stream = api.exec_start(self._exec, socket=True)
-            return Shell(getattr(stream, "_sock", stream), self._folder, self.workdir, self._startup)
-
-    def _run_in(self, shell: Shell, command: str, timeout: float) -> ShellResult:
+        self._exec, connection = self._container.attach(["bash", "--noprofile", "--norc"], stdin=True, environment=self._environment)
         with engine_call("talk to the shell in a container"):
-            return shell.run(command, timeout, self.limits.output_kib * 1024, self._disk_is_full)
+            return Shell(connection, self._folder, self.workdir, self._startup, int(_SWARM * self.limits.processes))
 
-    def _restart(self, shell: Shell) -> None:
-        """End the shell and every process in the container, however many there are and whatever they do; files stay. Then start it again."""
-        shell.close()
-        with engine_call("restart a container"):
-            try:
-                self._client.api.kill(self._container)
-            except docker.errors.APIError as error:
-                if error.status_code != 409:  # it is not running, for whatever reason
-                    raise
-            self._client.api.wait(self._container)
-            self._client.api.start(self._container)
-        self._unwatched_seconds = 0.0
+    def _run_in_a_shell(self, command: str, timeout: float) -> tuple[ShellResult, bool]:
+        """Run a command in the shell, or in a new one if that is gone or of no use before it comes to the command; whether it is a new one."""
+        for attempt in range(2):
+            shell, self._shell = self._shell or self._new_shell(), None  # an exception half-way (Ctrl-C) leaves no shell with a command still in it
+            with engine_call("talk to the shell in a container"):
+                result = shell.run(command, timeout, self.limits.output_kib * 1024, self._disk_is_full, _WATCH_PERIOD_S)
+            if result.started or result.end != "shell_ended":
+                self._shell = shell
+                return result, attempt > 0
+            shell.close()
+            self._container.restart()
+        raise BrokenContainerError("no shell lasts until it comes to a command")
+
+    def _end_processes(self) -> None:
+        """End the shell and everything else; files stay."""
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        with contextlib.suppress(BrokenContainerError):  # the next command tells
+            self._container.restart()
 
     def _exit_code(self, result: ShellResult) -> int:
         if result.exit_code is not None:
             return result.exit_code
-        if result.end == "timed_out":
-            return 124
-        # The engine is asked: it fails if it is gone, or was restarted and forgot the exec; that is no doing of the command.
-        with engine_call("learn how a shell ended"):
-            code = self._client.api.exec_inspect(self._exec)["ExitCode"]
-        return 137 if code is None else int(code)
+        return 124 if result.end == "timed_out" else self._container.exit_code(self._exec)
 
     def _disk_is_full(self) -> bool:
-        self._unwatched_seconds = 0.0
-        with engine_call("measure a container"):
-            listed = self._client.api.containers(all=True, size=True, filters={"id": self._container})
-        if not listed:
-            raise SandboxError(f"The container {self._container[:12]} was removed from outside.")
-        return bool(listed[0].get("SizeRw", 0) > self.limits.disk_mib * MIB)
+        self._measured_at = time.monotonic()
+        return self._container.written_bytes() > self.limits.disk_mib * MIB
 
-    def _disk_is_full_after(self, seconds: float) -> bool:
-        """Short commands are measured together, about once a second of running, because measuring takes longer than most of them."""
-        self._unwatched_seconds += seconds
-        return self._unwatched_seconds >= 1.0 and self._disk_is_full()
+    def _disk_is_full_by_now(self) -> bool:
+        """Measured at most once a second, because measuring takes longer than most commands."""
+        return time.monotonic() - self._measured_at >= _WATCH_PERIOD_S and self._disk_is_full()
 
     def _release(self) -> None:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        if self._finalizer.alive:
-            remove_container(self._client, self._container)
-            self._finalizer.detach()  # only now: if the engine is gone, the end of the process tries once more
+        self._container.remove()
 
     def _absolute(self, path: str) -> str:
         return posixpath.join(self.workdir, path)
@@ -266,8 +264,3 @@ class DockerSandbox:
     def _require_open(self) -> None:
         if self._closed:
             raise SandboxError("This sandbox is closed.")
-
-
-def _remove_if_owner(client: Any, container: str, owner: int) -> None:
-    if os.getpid() == owner:
-        remove_container(client, container)

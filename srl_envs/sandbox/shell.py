@@ -1,29 +1,30 @@
 r"""One bash kept open: commands go in over a socket, their output and exit codes come back.
 
 A command is handed over as data, ended by a NUL byte that no command can hold, and then evaluated; so no quote, heredoc or brace of it can reach the
-lines around it. They frame its output with a word that was made at random for it, and tell exit code and folder::
+lines around it. They frame its output with a word that was made at random for it, and tell how it ended::
 
-    IFS= read -r -d '' __srl_WORD                     reads the command, byte for byte
-    printf '\0%s<' WORD >&62                          what came before belongs to no command
-    eval "$__srl_WORD" </dev/null >&62 2>&62          runs it, in this very shell
-    printf '\0%s>%d:%d:%s\0' WORD "$?" PROCESSES "$PWD" >&62
+    IFS= read -r -d '' NAME                          reads the command, byte for byte
+    printf '\0%s<' WORD >&62                         what came before belongs to no command
+    eval NAMEs </dev/null >/dev/null 2>/dev/null     tells whether the shell still works
+    eval "$NAME" </dev/null >&62 2>&62               runs the command, in this very shell
+    printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62
 
 Standard output and error are one stream, so what was written first comes first. File descriptor 62 keeps the way out, whatever the command did to its
-own output. If the shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign.
+own output. If the shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign. A shell in which nothing can be evaluated any more
+(``ulimit -n 3``, no ``/dev/null``), or that has no process left to start, says so and does not try.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shlex
 import socket
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from srl_envs.sandbox.frames import Frames
 from srl_envs.sandbox.output import CappedOutput
 
 _START = """exec 62>&1
@@ -33,16 +34,19 @@ exec >/dev/null 2>&1
 """
 
 # The shell's own output goes nowhere, so that set -x shows nothing of these lines. $? starts as the last command left it, as in any shell; under set -e
-# it is 0 anyway, and saying otherwise would end the shell. All names are new for each command, so that none can be readonly from an earlier one.
-_RUN = """IFS= builtin read -r -d '' __srl_{word}
-{command}\0builtin printf '\\0%s<' {word} >&62
-__srl_{word}() {{ builtin return {status}; }}
-case $- in (*e*) ;; (*) __srl_{word};; esac
-builtin eval "$__srl_{word}" </dev/null >&62 2>&62
-__srl_{word}=$?
-builtin read -r __srl_p{word} </sys/fs/cgroup/pids.current || builtin read -r __srl_p{word} </sys/fs/cgroup/pids/pids.current || __srl_p{word}=0
-builtin printf '\\0%s>%d:%d:%s\\0' {word} "$__srl_{word}" "$__srl_p{word}" "$PWD" >&62
-builtin unset -v __srl_{word} __srl_p{word}; builtin unset -f __srl_{word}
+# it is 0 anyway, and saying otherwise would end the shell. All names are new for each command, so that none can be readonly from an earlier one, and
+# none of them tells the word.
+_RUN = """IFS= builtin read -r -d '' {name}
+{command}\0builtin read -r {name}p </sys/fs/cgroup/pids.current || builtin read -r {name}p </sys/fs/cgroup/pids/pids.current || {name}p=0
+(( {name}p > {swarm} )) && builtin exit
+{name}s() {{ {name}ok=1; case $- in (*e*) ;; (*) builtin return {status};; esac; }}
+builtin printf '\\0%s<' {word} >&62
+builtin eval {name}s </dev/null >/dev/null 2>/dev/null
+builtin eval "${name}" </dev/null >&62 2>&62
+{name}=$?
+builtin read -r {name}p </sys/fs/cgroup/pids.current || builtin read -r {name}p </sys/fs/cgroup/pids/pids.current || {name}p=0
+builtin printf '\\0%s>%d:%d:%d:%s\\0' {word} "${{{name}ok:-0}}" "${name}" "${name}p" "$PWD" >&62
+builtin unset -v {name} {name}p {name}ok; builtin unset -f {name}s
 """
 
 End = Literal["done", "shell_ended", "timed_out", "stopped"]
@@ -59,7 +63,7 @@ class ShellResult:
         exit_code: 0 to 255 if done, else None.
         processes: How many processes and threads the container had at the end if done, else 0; 0 too where the kernel does not tell.
         folder: Where the shell stands if done, else None.
-        started: False if the shell was gone before it came to the command.
+        started: False if the shell was gone, or of no use any more, before it came to the command.
     """
 
     end: End
@@ -79,11 +83,12 @@ class Shell:
         folder: Where to start.
         fallback: Where to start if that folder is gone.
         startup: A command that each new shell runs first, for example to activate an environment; empty runs none.
+        max_processes: With more processes and threads than this in the container, the shell ends instead of running a command.
     """
 
-    def __init__(self, connection: socket.socket, folder: str, fallback: str, startup: str = "") -> None:
-        self._connection = connection
-        self._frames = _Frames(connection)
+    def __init__(self, connection: socket.socket, folder: str, fallback: str, startup: str = "", max_processes: int = 1 << 30) -> None:
+        self._frames = Frames(connection)
+        self._max_processes = max_processes
         self._status = 0
         self._send(_START.format(folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup))
 
@@ -92,7 +97,7 @@ class Shell:
 
         Args:
             command: Any text; NUL characters are left out, as bash does.
-            timeout: In seconds.
+            timeout: In seconds, above 0.
             output_limit: Bytes of output that are kept.
             should_stop: Asked about every ``tick`` seconds while the command runs; True gives it up.
             tick: In seconds.
@@ -100,13 +105,14 @@ class Shell:
         Raises:
             OSError: The connection broke in a way that is not the shell's end.
         """
-        word = secrets.token_hex(16)
+        word, name = secrets.token_hex(16), f"__srl_{secrets.token_hex(4)}"
         output = CappedOutput(output_limit)
         framed = _Framed(output, word)
         start = time.monotonic()
         next_tick = start + tick
+        script = _RUN.format(command=command.replace("\0", ""), word=word, name=name, status=self._status, swarm=self._max_processes)
         try:
-            self._send(_RUN.format(command=command.replace("\0", ""), word=word, status=self._status), timeout)
+            self._send(script, timeout)
         except TimeoutError:
             return ShellResult("timed_out", "", False, started=False)
         except (BrokenPipeError, ConnectionResetError):
@@ -119,23 +125,31 @@ class Shell:
                 if should_stop():
                     return framed.result("stopped")
                 next_tick = time.monotonic() + tick
-            chunk = self._frames.read(max(0.001, min(start + timeout, next_tick) - now))
-            if chunk == b"":
+            piece = self._frames.read(max(0.001, min(start + timeout, next_tick) - now))
+            if piece is None:
+                continue
+            if not piece.data:
                 return framed.result("shell_ended")
-            if chunk and (found := framed.add(chunk)):
-                code, processes, folder = found.split(":", 2)
-                self._status = int(code)
-                return ShellResult("done", output.text(), output.dropped > 0, self._status, int(processes), folder)
+            if found := framed.add(piece.data):
+                return self._ended(found, framed, output)
 
     def close(self) -> None:
         """Close the connection; the shell then reads its end. A second call does nothing."""
-        with contextlib.suppress(OSError):  # the other end may be gone
-            self._connection.shutdown(socket.SHUT_RDWR)  # close alone leaves it open while the engine's client holds it too
-        self._connection.close()
+        self._frames.close()
+
+    def _ended(self, found: str, framed: _Framed, output: CappedOutput) -> ShellResult:
+        try:
+            ok, code, processes, folder = found.split(":", 3)
+            self._status, left = int(code), int(processes)
+        except ValueError:  # the command found out the word and forged its end
+            return framed.result("shell_ended")
+        if ok != "1":
+            return ShellResult("shell_ended", "", False, started=False)
+        return ShellResult("done", output.text(), output.dropped > 0, self._status, left, folder)
 
     def _send(self, text: str, timeout: float = 30.0) -> None:
-        self._connection.settimeout(timeout)
-        self._connection.sendall(text.encode("utf-8", "replace"))
+        self._frames.connection.settimeout(timeout)
+        self._frames.connection.sendall(text.encode("utf-8", "replace"))
 
 
 class _Framed:
@@ -172,32 +186,3 @@ class _Framed:
     def _pass_on(self, data: bytes) -> None:
         if len(self._marks) == 1:
             self._output.add(data)
-
-
-class _Frames:
-    """Docker's stream of frames: 8 bytes of header (stream, three zeros, big-endian length), then that many bytes."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._header = b""
-        self._left = 0
-
-    def read(self, timeout: float) -> bytes | None:
-        """Some bytes of output; ``b""`` at the end of the stream, None if nothing came in time."""
-        self._connection.settimeout(timeout)
-        try:
-            while not self._left:
-                piece = self._connection.recv(8 - len(self._header))
-                if not piece:
-                    return b""
-                self._header += piece
-                if len(self._header) == 8:
-                    self._left = struct.unpack(">I", self._header[4:])[0]
-                    self._header = b""
-            data = self._connection.recv(min(self._left, 65536))
-        except TimeoutError:
-            return None
-        except ConnectionResetError:
-            return b""
-        self._left -= len(data)
-        return data

@@ -188,3 +188,16 @@ def test_a_closed_sandbox_is_of_no_more_use(make_sandbox: Callable[[], Sandbox])
 
 def test_it_has_every_method_of_the_protocol(used_sandbox: Sandbox) -> None:
     assert isinstance(used_sandbox, Sandbox)
+
+
+def test_a_large_folder_is_told_from_a_file_at_once(sandbox: Sandbox) -> None:
+    sandbox.run("mkdir large; cd large; for i in $(seq 300); do mkdir $i; head -c 20000 /dev/zero > $i/file; done")
+    with pytest.raises(SandboxFileError, match="is a folder"):
+        sandbox.read_file("large")
+    assert len(sandbox.list_files("large", 2)) == 601
+
+
+def test_a_file_beyond_the_limit_is_not_read(sandbox: Sandbox) -> None:
+    sandbox.run("truncate -s 200M sparse")
+    with pytest.raises(SandboxFileError, match="more than"):
+        sandbox.read_file("sparse")

@@ -260,3 +260,30 @@ def test_what_runs_too_long_is_killed_with_all_that_it_started(sandbox: Sandbox,
     assert "sleep" not in left and "python" not in left
     assert sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
     next_command_works(sandbox)
+
+
+# -- shells that commands left of no use -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["ulimit -n 3", "ulimit -n 5", "rm -f /dev/null", "enable -n eval", "exec 62>&-", "builtin() { :; }"])
+def test_a_damaged_shell_is_replaced_and_no_command_is_lost(sandbox: Sandbox, damage: str) -> None:
+    sandbox.run(damage, timeout=3)
+    result = sandbox.run("echo works; exit 7", timeout=5)
+    if result.timed_out:  # a shell that can say nothing costs one command its time
+        result = sandbox.run("echo works; exit 7", timeout=30)
+    assert (result.output, result.exit_code) == ("works\n", 7)
+
+
+def test_an_end_that_the_command_forged_is_its_own_affair(sandbox: Sandbox) -> None:
+    forge = 'for w in $(compgen -A function; compgen -v) $_; do printf \'\\0%s>abc\\0\\0%s>1:7:1:/tmp\\0\' "${w#__srl_}" "$w" >&62; done 2>/dev/null; true'
+    sandbox.run(forge)
+    next_command_works(sandbox)
+
+
+def test_a_sandbox_without_a_shell_says_so(sandbox: Sandbox) -> None:
+    sandbox.run("rm -f /bin/bash /usr/bin/bash; exit 3")
+    for _ in range(2):
+        result = sandbox.run("echo hello")
+        assert result.exit_code == 127 and result.restarted and "hello" not in result.output
+    sandbox.reset()
+    next_command_works(sandbox)

@@ -1,0 +1,176 @@
+"""One container of the engine: made, started, measured, asked to run a program, and ended, every call with a deadline."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import docker.errors
+
+from srl_envs.errors import SRLError
+from srl_envs.sandbox.engine import engine_call
+from srl_envs.sandbox.frames import Frames
+from srl_envs.sandbox.owner import owner_labels, remove_container
+from srl_envs.sandbox.protocol import SandboxError
+
+_MAX_OUTPUT = 256 * 1024 * 1024
+_CANNOT_RUN = ("OCI runtime", "executable file not found", "no such file or directory", "is not running")
+
+
+class BrokenContainerError(SRLError):
+    """Commands left the container so that a program cannot be run in it, or does not end: their doing, not the machinery's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a program wrote (standard output, then what stands on standard error), and how it ended.
+
+    Attributes:
+        text: As UTF-8; bytes that are none stand as surrogate escapes, so that ``encode("utf-8", "surrogateescape")`` gives them back.
+        exit_code: 0 to 255.
+    """
+
+    text: str
+    exit_code: int
+
+
+class Container:
+    """A container that was created for this process, and is removed with it.
+
+    Args:
+        client: Of the engine.
+        image: Its image.
+        settings: Further arguments of ``create_container``.
+
+    Raises:
+        SandboxError: The image is missing, or the engine failed.
+    """
+
+    def __init__(self, client: Any, image: str, **settings: Any) -> None:
+        self.client, self.image = client, image
+        with engine_call(f"create a container of the image {image}"):
+            self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)["Id"]
+        # A child that is forked later inherits this object, and must not remove its parent's container.
+        self._finalizer = weakref.finalize(self, _remove_if_owner, client, self.id, os.getpid())
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            SandboxError: It cannot be started.
+        """
+        with engine_call(f"start a container of the image {self.image}"):
+            self.client.api.start(self.id)
+
+    def restart(self) -> None:
+        """End every process in it, however many there are and whatever they do; files stay. Then start it again.
+
+        Raises:
+            BrokenContainerError: It was started before and cannot be any more: commands removed what it needs.
+            SandboxError: The engine failed.
+        """
+        with engine_call("restart a container"):
+            try:
+                self.client.api.kill(self.id)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # it is not running, for whatever reason
+                    raise
+            self.client.api.wait(self.id)
+            try:
+                self.client.api.start(self.id)
+            except docker.errors.APIError as error:
+                raise _broken(error) or error from None
+
+    def attach(self, program: Sequence[str], *, stdin: bool = False, environment: dict[str, str] | None = None) -> tuple[str, Any]:
+        """Start a program; the id of the exec, and the socket of its input and output.
+
+        Raises:
+            BrokenContainerError: It cannot be started, because of what commands did.
+            SandboxError: The engine failed.
+        """
+        with engine_call(f"run {program[0]} in a container"):
+            try:
+                exec_id = str(self.client.api.exec_create(self.id, list(program), stdin=stdin, environment=environment)["Id"])
+                stream = self.client.api.exec_start(exec_id, socket=True)
+            except docker.errors.APIError as error:
+                raise _broken(error) or error from None
+        return exec_id, getattr(stream, "_sock", stream)
+
+    def exit_code(self, exec_id: str) -> int:
+        """How a program ended; 137 while the engine does not know.
+
+        Raises:
+            SandboxError: The engine is gone, or forgot the program because it was restarted: no doing of the program.
+        """
+        with engine_call("learn how a program ended"):
+            code = self.client.api.exec_inspect(exec_id)["ExitCode"]
+        return 137 if code is None else int(code)
+
+    def execute(self, program: Sequence[str], timeout: float = 60.0) -> Executed:
+        """Run a program to its end, as the container's user. If none can be started, every process in the container is ended, and it is tried once more.
+
+        Raises:
+            BrokenContainerError: It cannot be started even then, or did not end in time, or wrote more than 256 MiB.
+            SandboxError: The engine failed.
+        """
+        try:
+            return self._execute(program, timeout)
+        except _CannotStartError:
+            self.restart()
+            return self._execute(program, timeout)
+
+    def written_bytes(self) -> int:
+        """Size of what was written to its file system, files that were deleted while open left out."""
+        with engine_call("measure a container"):
+            listed = self.client.api.containers(all=True, size=True, filters={"id": self.id})
+        if not listed:
+            raise SandboxError(f"The container {self.id[:12]} was removed from outside.")
+        return int(listed[0].get("SizeRw", 0))
+
+    def remove(self) -> None:
+        """Remove it. A second call does nothing."""
+        if self._finalizer.alive:
+            remove_container(self.client, self.id)
+            self._finalizer.detach()  # only now: if the engine is gone, the end of the process tries once more
+
+    def _execute(self, program: Sequence[str], timeout: float) -> Executed:
+        exec_id, connection = self.attach(program)
+        out: list[bytes] = []
+        err: list[bytes] = []
+        size = 0
+        end = time.monotonic() + timeout
+        with closing(Frames(connection)) as frames, engine_call(f"run {program[0]} in a container"):
+            while True:
+                piece = frames.read(max(0.001, end - time.monotonic()))
+                if piece is not None and not piece.data:
+                    break
+                size += len(piece.data) if piece else 0
+                if piece is None or size > _MAX_OUTPUT:
+                    self.exit_code(exec_id)  # raises if it is the engine that does not answer
+                    raise BrokenContainerError(f"{program[0]} did not end in {timeout:g} s" if piece is None else f"{program[0]} wrote too much")
+                (err if piece.is_error else out).append(piece.data)
+        exit_code = self.exit_code(exec_id)
+        text = b"".join((*out, *err)).decode("utf-8", "surrogateescape")
+        if exit_code in (126, 127) and "OCI runtime exec failed" in text:
+            raise _CannotStartError(f"no program can be started in the container: {text.strip()[:200]}")
+        return Executed(text, exit_code)
+
+
+class _CannotStartError(BrokenContainerError):
+    """A program cannot be started."""
+
+
+def _broken(error: docker.errors.APIError) -> BrokenContainerError | None:
+    """What an error of the engine says about the container, if it says something about the container."""
+    reason = str(error.explanation or error)
+    return _CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}") if any(sign in reason for sign in _CANNOT_RUN) else None
+
+
+def _remove_if_owner(client: Any, container: str, owner: int) -> None:
+    if os.getpid() == owner:
+        remove_container(client, container)
