@@ -7,21 +7,22 @@ teaches a model to act on what is not there.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from srl_envs.commands import grammar_named
 from srl_envs.data import load_trajectories
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.errors import DataError, InfrastructureError, SRLError
-from srl_envs.reward import sequence_similarity
+from srl_envs.errors import ConfigError, DataError, InfrastructureError, SRLError
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, SandboxLimits
-from srl_envs.sandbox.agent_session import AgentSession, plain_lines
-from srl_envs.swe_tasks.images import image_of
+from srl_envs.sandbox.agent_session import AgentSession, drift, expert_commands
+from srl_envs.swe_tasks.images import image_of, workdir_of
 from srl_envs.swe_tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
 
@@ -58,19 +59,19 @@ def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxL
 
     Raises:
         ConfigError: The trajectory has no image.
+        DataError: A step holds no command that can be read.
         InfrastructureError: The machinery failed.
     """
 
     def make(name: str) -> DockerSandbox:
-        return DockerSandbox(name, workdir=str(trajectory.metadata.get("workdir", "/testbed")), limits=limits)
+        return DockerSandbox(name, workdir=workdir_of(trajectory), limits=limits)
 
-    grammar = grammar_named(trajectory.grammar)
+    commands = expert_commands(trajectory)
     drifts = []
     with make(image or image_of(trajectory)) as sandbox:
         session = AgentSession(sandbox, trajectory.grammar, command_timeout)
-        for step in trajectory.steps:
-            seen = session.observe(grammar.parse(step.action))
-            drifts.append(1.0 - sequence_similarity(plain_lines(seen)[:_COMPARED], plain_lines(step.observation)[:_COMPARED]))
+        for step, command in zip(trajectory.steps, commands, strict=True):
+            drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
         try:
             patch = sandbox.diff()
         except DamagedRepositoryError:
@@ -105,12 +106,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    _check(chosen)
     trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
     done = _read_report(chosen.report)
     open_ones = [trajectory for trajectory in trajectories if trajectory.id not in done]
+    for trajectory in open_ones:  # what is missing is told before hours of work
+        expert_commands(trajectory)
     if chosen.image is None:
         for trajectory in open_ones:
-            image_of(trajectory)  # a missing image is told before hours of work, and built once
+            image_of(trajectory)  # built once
     if done:
         print(f"{len(done)} trajectories stand in {chosen.report} already and are not run again.")
     limits = SandboxLimits(memory_mib=chosen.memory_mib)
@@ -132,6 +136,35 @@ def _run(chosen: argparse.Namespace) -> int:
         save_trajectories(kept, chosen.output)
         print(f"{len(kept)} of {len(trajectories)} trajectories written to {chosen.output}.")
     return 1 if failed else 0
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    """Refuse what would otherwise fail after hours of work.
+
+    Raises:
+        ConfigError: An option is out of its range.
+        DataError: A file cannot be written.
+    """
+    for name in ("jobs", "memory_mib", "command_timeout"):
+        if not getattr(chosen, name) > 0:
+            raise ConfigError(f"--{name} is {getattr(chosen, name)}: it must be greater than 0.")
+    if not 0 <= chosen.max_drift <= 1:
+        raise ConfigError(f"--max_drift is {chosen.max_drift}: it must be from 0 to 1.")
+    for option, path in (("--report", chosen.report), ("--output", chosen.output)):
+        if path is not None:
+            _require_writable(option, path)
+
+
+def _require_writable(option: str, path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.TemporaryFile(dir=path.parent):  # whether the folder takes files only a try can tell
+            pass
+    except OSError as error:
+        raise DataError(f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that exists.") from None
 
 
 def _read_report(path: Path | None) -> dict[str, Replay]:

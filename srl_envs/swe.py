@@ -12,10 +12,9 @@ from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message, PromptSettings, swe_step_messages
 from srl_envs.response import Response
-from srl_envs.reward import sequence_similarity
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
-from srl_envs.sandbox.agent_session import AgentSession, plain_lines
-from srl_envs.swe_tasks.images import image_of, images_at_hand
+from srl_envs.sandbox.agent_session import AgentSession, drift, expert_commands
+from srl_envs.swe_tasks.images import image_of, images_at_hand, workdir_of
 from srl_envs.swe_tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
 from srl_envs.vector import ExpertStepVectorEnv
@@ -48,7 +47,8 @@ class SWEEnv(ExpertStepEnv):
         prompt: How prompts are rendered.
         observations: None takes ``"live"`` where an engine and the images are at hand (or can be built from the base image), else ``"recorded"``.
             ``follow="agent"`` is always live.
-        make_sandbox: Gives a clean sandbox of an image; None makes a :class:`~srl_envs.sandbox.DockerSandbox`. A pool's ``acquire`` serves too.
+        make_sandbox: Gives a clean sandbox of an image, which the environment closes; None makes a :class:`~srl_envs.sandbox.DockerSandbox` in the
+            trajectory's ``workdir``. Where all trajectories share an image a pool serves: ``make_sandbox=lambda image: pool.acquire()``.
         verify: Judges a patch; None runs the hidden tests of built-in tasks.
         command_timeout: Seconds that a shell command may take.
         max_steps: Most turns of an episode with ``follow="agent"``.
@@ -80,15 +80,21 @@ class SWEEnv(ExpertStepEnv):
             live = self.follow == "agent" or make_sandbox is not None or images_at_hand(self.trajectories)
             observations = "live" if live else "recorded"
         self.observations: Observations = observations
-        self._make_sandbox = make_sandbox or DockerSandbox
+        self._given_make_sandbox = make_sandbox
         self._verify = verify or verify_patch
         self._timeout = command_timeout
         self._session: AgentSession | None = None
         self._turns: list[tuple[str, str]] = []
+        self._expert_commands: list[Command] = []
         self._submitted = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start an episode; live, the commands before the step that it starts at are run first."""
+        """Start an episode; live, the commands before the step that it starts at are run first.
+
+        Raises:
+            DataError: A command of the expert that is to be run cannot be read.
+            SandboxError: The machinery failed.
+        """
         gym.Env.reset(self, seed=seed)
         self._in_episode = False  # until all that follows has worked
         chosen, self._index = self._chosen(options or {})
@@ -99,9 +105,11 @@ class SWEEnv(ExpertStepEnv):
         if self.observations == "recorded":
             self._turns = [(step.action, step.observation) for step in steps]
         else:
+            last = self._length(self._trajectory) if self.follow == "expert" else self._index
+            self._expert_commands = expert_commands(self._trajectory, last)
             sandbox = self._make_sandbox(image_of(self._trajectory))
             self._session = AgentSession(sandbox, self._trajectory.grammar, self._timeout)
-            self._turns = [(step.action, self._session.observe(self._command(step.action))) for step in steps]
+            self._turns = [(step.action, self._session.observe(command)) for step, command in zip(steps, self._expert_commands, strict=False)]
         return self._state({})
 
     def close(self) -> None:
@@ -114,10 +122,10 @@ class SWEEnv(ExpertStepEnv):
         if self._session is None:
             self._turns.append((step.action, step.observation))
             return {}
-        seen = self._session.observe(self._command(step.action))
+        command = self._expert_commands[self._index]
+        seen = self._session.observe(command)
         self._turns.append((step.action, seen))
-        limit = self.reward_settings.max_characters
-        return {"drift": 1.0 - sequence_similarity(plain_lines(seen)[:limit], plain_lines(step.observation)[:limit])}
+        return {"drift": drift(command, seen, step.observation, self.reward_settings.max_characters)}
 
     def _follow_agent(self, response: Response) -> bool:
         assert self._session is not None
@@ -125,7 +133,7 @@ class SWEEnv(ExpertStepEnv):
             self._turns.append(("(no command)", f"Your answer was malformed ({response.error}): nothing was run."))
             return False
         try:
-            command = self._command(response.action)
+            command = grammar_named(self._trajectory.grammar).parse(response.action)
         except CommandError as error:
             self._turns.append((response.action, f"{error} Nothing was run."))
             return False
@@ -149,8 +157,10 @@ class SWEEnv(ExpertStepEnv):
     def _messages(self, finished: bool) -> list[Message]:
         return swe_step_messages(self._trajectory.prompt, self._turns, self.prompt, grammar=self._trajectory.grammar)
 
-    def _command(self, text: str) -> Command:
-        return grammar_named(self._trajectory.grammar).parse(text)
+    def _make_sandbox(self, image: str) -> Sandbox:
+        if self._given_make_sandbox is not None:
+            return self._given_make_sandbox(image)
+        return DockerSandbox(image, workdir=workdir_of(self._trajectory))
 
     def _close_sandbox(self) -> None:
         if self._session is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from srl_envs.commands import Command
+from srl_envs.commands import Command, CommandError, grammar_named
+from srl_envs.errors import DataError
+from srl_envs.reward import sequence_similarity
 from srl_envs.sandbox.edit_tool import EditTool
 from srl_envs.sandbox.protocol import ExecResult, Sandbox
+from srl_envs.trajectory import Trajectory
 
 NO_OUTPUT = "Your command ran successfully and did not produce any output."
 
@@ -25,12 +28,14 @@ class AgentSession:
         self._editor = EditTool(sandbox)
 
     def observe(self, command: Command) -> str:
-        """Run a command and give the agent's view of it; a submission runs nothing.
+        """Run a command and give the agent's view of it.
+
+        The tool ``submit`` runs nothing. A submission in bash is run like any command: what follows mini-swe-agent's marker in it is work.
 
         Raises:
             SandboxError: The machinery failed.
         """
-        if command.submits:
+        if command.tool == "submit":
             return ""
         if command.tool == "str_replace_editor":
             return self._editor.run(command.arguments)
@@ -50,6 +55,40 @@ class AgentSession:
         return output or NO_OUTPUT
 
 
-def plain_lines(text: str) -> str:
+def expert_commands(trajectory: Trajectory, count: int | None = None) -> list[Command]:
+    """The commands of a trajectory's first ``count`` steps, or of all.
+
+    Raises:
+        DataError: A step holds no command of the trajectory's grammar.
+        ConfigError: There is no such grammar.
+    """
+    grammar = grammar_named(trajectory.grammar)
+    commands = []
+    for number, step in enumerate(trajectory.steps[:count], start=1):
+        try:
+            commands.append(grammar.parse(step.action))
+        except CommandError as error:
+            raise DataError(
+                f"Trajectory {trajectory.id!r}, step {number}: the action holds no command of the grammar {grammar.name!r} ({error}) Mend it, or "
+                "name its grammar in the metadata."
+            ) from None
+    return commands
+
+
+def drift(command: Command, seen: str, recorded: str, max_characters: int) -> float:
+    """How far what came back is from the recording: 0 the same, 1 nothing in common.
+
+    Args:
+        command: What was run. Agents record nothing after a submission: then there is nothing to differ from.
+        seen: The observation now.
+        recorded: The observation then.
+        max_characters: How much of each is compared.
+    """
+    if command.submits and not recorded.strip():
+        return 0.0
+    return 1.0 - sequence_similarity(_plain_lines(seen)[:max_characters], _plain_lines(recorded)[:max_characters])
+
+
+def _plain_lines(text: str) -> str:
     """An observation without what a terminal adds: recordings hold carriage returns that a pipe does not."""
     return text.replace("\r\n", "\n").strip()

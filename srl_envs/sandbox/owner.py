@@ -36,7 +36,7 @@ def prune(client: Any = None) -> list[str]:
     Owners on another machine, or in another PID namespace, cannot be asked: theirs are left alone.
 
     Returns:
-        Short ids of what was removed. Two prunes at once do not harm each other.
+        Short ids of what this call removed; what another prune at the same time removes is not among them.
 
     Raises:
         SandboxError: The engine cannot be reached.
@@ -44,7 +44,8 @@ def prune(client: Any = None) -> list[str]:
     client = client or connect()
     with engine_call("list the sandboxes"):
         containers = client.api.containers(all=True, filters={"label": LABEL})
-    return [_id for _id in (_removed(client, container["Id"]) for container in containers if _is_orphan(container["Labels"])) if _id]
+    orphans = [container["Id"] for container in containers if _is_orphan(container["Labels"])]
+    return [container[:12] for container in orphans if _removed(client, container)]
 
 
 def remove_run(run: str) -> None:
@@ -56,22 +57,23 @@ def remove_run(run: str) -> None:
         _removed(client, container["Id"])
 
 
-def remove_container(client: Any, container: str) -> None:
-    """Remove a container, running or not; one that is gone already, or is going, is fine."""
+def remove_container(client: Any, container: str) -> bool:
+    """Remove a container, running or not; False if it was gone already, or is being removed by another."""
     with engine_call("remove a container"):
         try:
             client.api.remove_container(container, force=True, v=True)
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # 409: another process is removing it
                 raise
+            return False
+    return True
 
 
-def _removed(client: Any, container: str) -> str | None:
+def _removed(client: Any, container: str) -> bool:
     try:
-        remove_container(client, container)
+        return remove_container(client, container)
     except SandboxError:
-        return None
-    return container[:12]
+        return False
 
 
 def _is_orphan(labels: Mapping[str, str]) -> bool:

@@ -6,7 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from types import TracebackType
+from weakref import WeakSet
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox.protocol import Sandbox, SandboxError
@@ -14,6 +16,8 @@ from srl_envs.sandbox.protocol import Sandbox, SandboxError
 
 class SandboxPool:
     """Keeps ``size`` sandboxes ready; one that was used is never given out again. Safe to use from several threads.
+
+    Whoever is done with a sandbox gives it back by :meth:`release`, or closes it.
 
     Args:
         make: Makes one sandbox: ``lambda: DockerSandbox(image)``. Called in threads of the pool.
@@ -27,7 +31,7 @@ class SandboxPool:
         self._threads = ThreadPoolExecutor(max_workers=min(size, 8), thread_name_prefix="sandbox-pool")
         self._lock = threading.Lock()
         self._ready: deque[Future[Sandbox]] = deque()
-        self._in_use: set[Sandbox] = set()
+        self._in_use: WeakSet[Sandbox] = WeakSet()  # some are closed by whoever used them, and never released
         self._closed = False
         with self._lock:
             for _ in range(size):
@@ -48,8 +52,11 @@ class SandboxPool:
             self._refill()
         sandbox = future.result()
         with self._lock:
-            self._in_use.add(sandbox)
-        return sandbox
+            if not self._closed:
+                self._in_use.add(sandbox)
+                return sandbox
+        sandbox.close()  # the pool was closed meanwhile, and does not know this one any more
+        raise SandboxError("This sandbox pool is closed.")
 
     def release(self, sandbox: Sandbox) -> None:
         """Give a sandbox back: it is closed, in the background."""
@@ -61,16 +68,22 @@ class SandboxPool:
         sandbox.close()
 
     def close(self) -> None:
-        """Close every sandbox, those in use too. A second call does nothing."""
+        """Close every sandbox, those in use too. A second call does nothing.
+
+        Raises:
+            SandboxError: One could not be closed; the others were.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            in_use, self._in_use = self._in_use, set()
+            in_use = list(self._in_use)
+            self._in_use.clear()
         self._threads.shutdown(wait=True)
         made = [future.result() for future in self._ready if future.exception() is None]
-        for sandbox in (*made, *in_use):
-            sandbox.close()
+        with ExitStack() as every:  # one that fails does not keep the rest open
+            for sandbox in (*made, *in_use):
+                every.callback(sandbox.close)
 
     def __enter__(self) -> SandboxPool:
         return self

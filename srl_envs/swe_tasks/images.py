@@ -1,4 +1,4 @@
-"""Which image a trajectory's commands run in; those of the built-in tasks are built when they are first asked for."""
+"""Which image a trajectory's commands run in, and where in it; those of the built-in tasks are built when they are first asked for."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def image_of(trajectory: Trajectory) -> str:
             f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its metadata as 'image', or use recorded observations."
         )
     return task_image(load_task(str(trajectory.metadata["task"])))
+
+
+def workdir_of(trajectory: Trajectory) -> str:
+    """The folder of the repository in the image: ``workdir`` in the trajectory's metadata, or ``/testbed``."""
+    return str(trajectory.metadata.get("workdir") or "/testbed")
 
 
 def task_image(task: SweTask) -> str:

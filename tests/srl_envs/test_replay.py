@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from srl_envs import load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.replay import main
+from srl_envs.trajectory import ExpertStep
 
 
 @pytest.mark.docker
 def test_what_no_longer_resolves_is_left_out_and_nothing_runs_twice(base_image, tmp_path, capsys) -> None:
-    from dataclasses import replace
-
     good = load_trajectories("builtin_swe")[0]
     bad = replace(good, id="gave-up", steps=good.steps[:1] + good.steps[-1:])
     source, report, kept = tmp_path / "in.jsonl", tmp_path / "report.jsonl", tmp_path / "kept.jsonl"
@@ -38,3 +38,35 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch) -> None:
     assert f"{report}, line 1" in capsys.readouterr().err
     assert main(["--source", "nope"]) == 2
     assert "Unknown source 'nope'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--jobs", "0"], "--jobs is 0"),
+        (["--memory_mib", "-1"], "--memory_mib is -1"),
+        (["--command_timeout", "0"], "--command_timeout is 0"),
+        (["--command_timeout", "nan"], "--command_timeout is nan"),
+        (["--max_drift", "1.5"], "--max_drift is 1.5"),
+        (["--limit", "0"], "limit is 0"),
+        (["--output", "{folder}"], "--output: {folder} cannot be written (Is a directory)"),
+        (["--output", "{folder}/no/such/kept.jsonl"], "--output: {folder}/no/such/kept.jsonl cannot be written (No such file or directory)"),
+        (["--output", "{folder}/file/kept.jsonl"], "--output: {folder}/file/kept.jsonl cannot be written (Not a directory)"),
+        (["--report", "{folder}/no/report.jsonl"], "--report: {folder}/no/report.jsonl cannot be written"),
+    ],
+)
+def test_options_are_checked_before_the_work(tmp_path, capsys, monkeypatch, options, told) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    (tmp_path / "file").write_text("")
+    assert main([option.format(folder=tmp_path) for option in options]) == 2
+    assert told.format(folder=tmp_path) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_step_that_cannot_be_read_is_told_before_the_work(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    good = load_trajectories("builtin_swe")[0]
+    source = tmp_path / "in.jsonl"
+    save_trajectories([good, replace(good, id="t9", steps=(*good.steps, ExpertStep("I give up.")))], source)
+    assert main(["--source", str(source)]) == 2
+    assert f"'t9', step {len(good.steps) + 1}" in capsys.readouterr().err

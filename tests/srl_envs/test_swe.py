@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import gymnasium as gym
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import srl_envs
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, DataError
 from srl_envs.prompts import PromptSettings
-from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
+from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits, SandboxPool
 from srl_envs.swe import SWEEnv
 from srl_envs.swe_tasks import gold_patch, load_task
 from srl_envs.swe_tasks.images import cache_folder, task_image
 from srl_envs.swe_tasks.verification import judge
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 SUBMIT = "<think></think><function=submit>\n</function>"
 
@@ -193,6 +195,42 @@ def test_environments_of_a_vector_work_in_containers_of_their_own(base_image) ->
         assert f"Observation:\n{number}\nend" in observation
     envs.close()
     envs.close()
+
+
+@pytest.mark.docker
+def test_the_sandbox_stands_in_the_trajectorys_folder(base_image) -> None:
+    steps = (ExpertStep(bash("pwd > here.txt; pwd").partition("</think>")[2]), ExpertStep(SUBMIT.partition("</think>")[2]))
+    elsewhere = Trajectory("t1", "Issue.", steps, domain="swe", metadata={"image": base_image, "workdir": "/srv"})
+    env = SWEEnv(trajectories=[elsewhere], observations="live")
+    env.reset()
+    observation, *_ = env.step(bash("ls"))
+    assert "Observation:\n/srv" in observation
+    assert env._session.sandbox.workdir == "/srv"
+    env.close()
+
+
+@pytest.mark.docker
+def test_sandboxes_of_a_pool_serve(base_image, small_limits, engine) -> None:
+    image = task_image(load_task("parse-microseconds"))
+    with SandboxPool(lambda: DockerSandbox(image, limits=small_limits), size=1) as pool:
+        env = SWEEnv(make_sandbox=lambda image: pool.acquire(), follow="agent", max_steps=1)
+        for _ in range(2):
+            env.reset(options={"instance_id": "parse-microseconds"})
+            *_, info = env.step(bash("echo seen >> /tmp/seen.txt; cat /tmp/seen.txt"))
+            assert info["correct"] is False
+        env.close()
+
+
+@pytest.mark.docker
+def test_an_experts_step_that_cannot_be_read_is_told_at_the_start(base_image) -> None:
+    steps = (ExpertStep(bash("ls").partition("</think>")[2]), ExpertStep("I give up."), ExpertStep("So do I."))
+    broken = Trajectory("t9", "Issue.", steps, domain="swe", metadata={"image": base_image, "workdir": "/tmp"})
+    env = SWEEnv(trajectories=[broken], observations="live")
+    with pytest.raises(DataError, match="'t9', step 2"):
+        env.reset()
+    with pytest.raises(ResetNeeded):
+        env.step(bash("ls"))
+    env.close()
 
 
 # ---------------------------------------------------------------- verdicts

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
-from srl_envs.sandbox.owner import prune
+from srl_envs.sandbox.owner import prune, remove_container
 
 pytestmark = pytest.mark.docker
 
@@ -151,3 +154,26 @@ def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_contain
             foreign.reload()  # raises if it is gone
     finally:
         foreign.remove(force=True)
+
+
+def test_prunes_at_once_report_each_container_once(engine: Any, base_image: str, start: Start, own_containers: Owned) -> None:
+    process = start("time.sleep(600)")
+    (sandbox,) = own_containers(process.pid)
+    process.kill()
+    process.wait()
+    dead = [engine.containers.create(base_image, ["true"], labels=sandbox.labels) for _ in range(3)]
+    try:
+        barrier = Barrier(4)
+        with ThreadPoolExecutor(max_workers=4) as threads:
+            removed = Counter(name for names in threads.map(lambda _: barrier.wait() >= 0 and prune(), range(4)) for name in names)
+        assert all(removed[container.id[:12]] <= 1 for container in dead)
+        assert until(lambda: not own_containers(process.pid))
+    finally:
+        for container in dead:
+            remove_container(engine, container.id)
+
+
+def test_what_is_gone_already_was_not_removed_again(engine: Any, base_image: str) -> None:
+    container = engine.containers.create(base_image, ["true"]).id
+    assert remove_container(engine, container) is True
+    assert remove_container(engine, container) is False

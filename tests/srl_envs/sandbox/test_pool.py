@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -46,6 +49,58 @@ def test_a_closed_pool_says_so(make) -> None:
     pool.release(sandbox)
     with pytest.raises(SandboxError, match="closed"):
         sandbox.run("true")
+
+
+class Stubborn(DockerSandbox):
+    """Is closed, but says that it was not."""
+
+    def close(self) -> None:
+        super().close()
+        raise SandboxError("not closed")
+
+
+def test_one_that_is_not_closed_does_not_keep_the_others_open(engine, base_image, small_limits) -> None:
+    before = containers(engine)
+    pool = SandboxPool(lambda: Stubborn(workdir="/tmp", limits=small_limits), size=2)
+    pool.acquire()
+    used = pool.acquire()
+    with pytest.raises(SandboxError, match="not closed"):
+        pool.close()
+    pool.close()
+    assert containers(engine) == before
+    with pytest.raises(SandboxError, match="closed"):
+        used.run("true")
+
+
+def test_those_that_their_users_close_or_drop_are_forgotten(engine, make) -> None:
+    with SandboxPool(make, size=1) as pool:
+        closed = weakref.ref(pool.acquire())
+        closed().close()
+        dropped = weakref.ref(pool.acquire())
+        gc.collect()
+        assert closed() is None and dropped() is None
+
+
+def test_one_that_is_made_while_the_pool_closes_is_closed_too(engine, make) -> None:
+    before, go = containers(engine), threading.Event()
+
+    def slowly() -> DockerSandbox:
+        go.wait()
+        return make()
+
+    pool = SandboxPool(slowly, size=1)
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        asked = threads.submit(pool.acquire)
+        while len(pool._ready) != 1 or pool._threads._work_queue.empty():  # until the first is waited for, and the next is queued
+            pass
+        closing = threads.submit(pool.close)
+        while not pool._closed:
+            pass
+        go.set()
+        with pytest.raises(SandboxError, match="closed"):
+            asked.result()
+        closing.result()
+    assert containers(engine) == before
 
 
 def test_one_that_cannot_be_made_is_told_to_who_asks(engine, make, base_image) -> None:
