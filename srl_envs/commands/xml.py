@@ -15,6 +15,7 @@ r"""SWE-agent's XML function calls: the grammar of SWE-smith's split ``xml``.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 
 from srl_envs.commands.command import TOOLS, CommandError, Grammar
@@ -22,6 +23,7 @@ from srl_envs.commands.command import TOOLS, CommandError, Grammar
 _START = re.compile(r"<function=([\w.-]+)>\s*")
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>")
 _VALUE_END = re.compile(r"</parameter>\s*(?=<parameter=[\w.-]+>|</function>)")
+_MAX_PARAMETERS = 20  # more than any tool has: a bound on the work that each start of a call in a text can cause
 _BLOCKS = ("old_str", "new_str", "file_text")
 
 
@@ -34,9 +36,10 @@ class XmlFunctionCalls(Grammar):
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""
         first_error: CommandError | None = None
+        tags = _Tags(text)
         for start in _START.finditer(text):
             try:
-                return start.start(), start[1], _arguments(text, start.end())
+                return start.start(), start[1], _arguments(tags, start.end())
             except CommandError as error:
                 first_error = first_error or error
         raise first_error or CommandError("no command", "There is no function call: write <function=NAME>, its parameters, </function>.")
@@ -47,22 +50,39 @@ class XmlFunctionCalls(Grammar):
         return f"<function={tool}>\n{''.join(lines)}</function>"
 
 
-def _arguments(text: str, position: int) -> dict[str, str]:
-    arguments: dict[str, str] = {}
-    while not text.startswith("</function>", position):
-        parameter = _PARAMETER.match(text, position)
+class _Tags:
+    """Where the tags of a text are, found once: a search from each of thousands of starts would take time quadratic in the text's length."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.parameters = {match.start(): match for match in _PARAMETER.finditer(text)}
+        self.value_ends = [(match.start(), match.end()) for match in _VALUE_END.finditer(text)]
+        self.last_close = text.rfind("</function>")
+
+    def value_end(self, position: int) -> tuple[int, int] | None:
+        """Start and end of the first end of a value from a position on."""
+        index = bisect_left(self.value_ends, (position, 0))
+        return self.value_ends[index] if index < len(self.value_ends) else None
+
+
+def _arguments(tags: _Tags, position: int) -> dict[str, str]:
+    values: dict[str, slice] = {}
+    while not tags.text.startswith("</function>", position):
+        parameter = tags.parameters.get(position)
         if parameter is None:
-            if "</function>" in text[position:]:
+            if tags.last_close >= position:
                 raise CommandError("malformed", "A function call holds something else than parameters.")
             raise CommandError("unclosed", "A function call is not closed by </function>.")
-        end = _VALUE_END.search(text, parameter.end())
+        end = tags.value_end(parameter.end())
         if end is None:
-            raise CommandError("unclosed", f"The parameter {parameter[1]!r} is not closed by </parameter> and a further parameter or </function>.")
-        if parameter[1] in arguments:
-            raise CommandError("malformed", f"The parameter {parameter[1]!r} is given twice.")
-        arguments[parameter[1]] = _value(text[parameter.end() : end.start()])
-        position = end.end()
-    return arguments
+            raise CommandError("unclosed", f"The parameter {parameter[1][:80]!r} is not closed by </parameter> and a further parameter or </function>.")
+        if parameter[1] in values:
+            raise CommandError("malformed", f"The parameter {parameter[1][:80]!r} is given twice.")
+        if len(values) == _MAX_PARAMETERS:
+            raise CommandError("malformed", f"A function call has more than {_MAX_PARAMETERS} parameters.")
+        values[parameter[1]] = slice(parameter.end(), end[0])
+        position = end[1]
+    return {name: _value(tags.text[span]) for name, span in values.items()}
 
 
 def _value(raw: str) -> str:

@@ -165,6 +165,28 @@ def test_hostile_texts_are_read_in_time_that_grows_with_their_length() -> None:
                 grammar.parse("" if grammar.name == "ticks" and "cat" in text else text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<function=bash>\n" * 100_000,
+        "<function=bash>\n<parameter=command>ls" * 20_000,
+        "<function=bash>\n<parameter=command>ls</parameter>\n" * 20_000,
+        "<function=bash>\n<parameter=command>" * 20_000 + "".join(f"</parameter><parameter=a{number}>" for number in range(5_000)),
+        "<function=bash><parameter=command>" * 20_000 + "</parameter><parameter=" + "a" * 100_000 + ">",
+        "<function=bash><parameter=command>" * 20_000 + "x" * 100_000 + "</parameter><parameter=command></parameter></function>",
+    ],
+    ids=["starts", "parameters", "closed parameters", "shared parameters", "a long name", "a long value"],
+)
+def test_thousands_of_xml_calls_that_are_none_are_read_in_linear_time(text: str) -> None:
+    assert reason("xml", text) in ("unclosed", "malformed")  # a second or less; minutes if each start searched the rest of the text
+
+
+def test_an_xml_call_has_no_more_parameters_than_any_tool_could_take() -> None:
+    parameters = [f"<parameter=a{number}>x</parameter>" for number in range(21)]
+    assert reason("xml", f"<function=bash>{''.join(parameters[:20])}</function>") == "unknown argument"
+    assert reason("xml", f"<function=bash>{''.join(parameters)}</function>") == "malformed"
+
+
 def test_shared_xml_commands_print_back_verbatim(shared_data: object) -> None:
     path = f"{shared_data}/swe_trajectories/swe_smith_xml_6.jsonl"
     count = 0

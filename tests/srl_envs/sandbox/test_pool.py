@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,11 +75,12 @@ def test_one_that_is_not_closed_does_not_keep_the_others_open(engine, base_image
 
 def test_those_that_their_users_close_or_drop_are_forgotten(engine, make) -> None:
     with SandboxPool(make, size=1) as pool:
-        closed = weakref.ref(pool.acquire())
-        closed().close()
-        dropped = weakref.ref(pool.acquire())
+        closed, dropped = pool.acquire(), pool.acquire()
+        closed.close()
+        references = weakref.ref(closed), weakref.ref(dropped)
+        del closed, dropped
         gc.collect()
-        assert closed() is None and dropped() is None
+        assert [reference() for reference in references] == [None, None]
 
 
 def test_one_that_is_made_while_the_pool_closes_is_closed_too(engine, make) -> None:
@@ -92,10 +94,10 @@ def test_one_that_is_made_while_the_pool_closes_is_closed_too(engine, make) -> N
     with ThreadPoolExecutor(max_workers=2) as threads:
         asked = threads.submit(pool.acquire)
         while len(pool._ready) != 1 or pool._threads._work_queue.empty():  # until the first is waited for, and the next is queued
-            pass
+            time.sleep(0.01)
         closing = threads.submit(pool.close)
         while not pool._closed:
-            pass
+            time.sleep(0.01)
         go.set()
         with pytest.raises(SandboxError, match="closed"):
             asked.result()
