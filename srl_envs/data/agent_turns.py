@@ -137,7 +137,7 @@ def origin_of(row: Mapping[str, Any]) -> dict[str, str]:
 def _turns(messages: list[Message]) -> Iterator[tuple[Message, list[Message]]]:
     """Each message of the agent, and the messages that answer it."""
     starts = [number for number, message in enumerate(messages) if message.get("role") == "assistant"]
-    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(messages)], strict=False):  # without any start there is one end
         yield messages[start], messages[start + 1 : end]
 
 
@@ -155,6 +155,11 @@ def _observations(turn: Message, replies: list[Message], count: int) -> list[str
     """What each of the turn's commands was answered, by the call's id where replies name it, else in order."""
     if count == 1:
         return ["\n\n".join(map(text_of, replies))]
-    by_id = {reply.get("tool_call_id"): text_of(reply) for reply in replies if reply.get("tool_call_id")}
+    by_id = {name: text_of(reply) for reply in replies if (name := _name(reply.get("tool_call_id")))}
     in_order = [*map(text_of, replies), *[""] * count]
-    return [by_id.get(call.get("id"), "") if by_id else in_order[number] for number, call in enumerate(turn["tool_calls"])]
+    return [by_id.get(_name(call.get("id")), "") if by_id else in_order[number] for number, call in enumerate(turn["tool_calls"])]
+
+
+def _name(value: object) -> str:
+    """The id of a tool call; empty if it is none, as any other value than text is."""
+    return value if isinstance(value, str) else ""

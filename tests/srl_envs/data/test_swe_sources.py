@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from srl_envs import ExpertStep, Trajectory, load_trajectories
 from srl_envs.commands import GRAMMARS
-from srl_envs.data import save_trajectories, sources
+from srl_envs.data import mini_swe_agent, save_trajectories, sources, swe_smith
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.trajectory import TrajectorySet
 
@@ -88,6 +91,12 @@ def test_only_resolved_rows_count_unless_asked_for_and_rejects_are_counted(tmp_p
         load(tmp_path, [row("xml", resolved=False)])
 
 
+def test_a_row_in_which_no_agent_speaks_is_counted(tmp_path: Path) -> None:
+    silent = [{"role": "user", "content": TASK}]
+    loaded = load(tmp_path, [row("xml"), row("xml", messages=silent), row("tool", messages=[*silent, {"role": "tool", "content": "x"}])])
+    assert (len(loaded), loaded.rejected) == (1, {"no command": 2})
+
+
 def test_a_turn_without_command_is_left_out_with_the_complaint_about_it(tmp_path: Path) -> None:
     given = row("xml")
     given["messages"][4:4] = [{"role": "assistant", "content": "Hm, what now?"}, {"role": "user", "content": "Your last output did not use any tool calls!"}]
@@ -146,6 +155,45 @@ def test_each_of_several_tool_calls_of_version_2_is_a_step_with_its_own_answer(t
         ("", "diff --git"),
     ]
     assert GRAMMARS["bash_tool"].parse(trajectory.steps[1].action).arguments == {"command": "pwd"}
+
+
+@pytest.mark.parametrize("wrong", [["a"], {"a": 1}, 3, None, True])
+def test_ids_that_are_no_text_are_none(tmp_path: Path, wrong: Any) -> None:
+    given = mini(2)
+    for reply in given["messages"][3:5]:
+        reply["tool_call_id"] = wrong
+    (trajectory,) = load(tmp_path, [given], "mini_swe_agent")
+    assert [step.observation for step in trajectory.steps] == ["<output>/testbed</output>", "<output>a.py</output>", "diff --git"]  # in their order
+    given = mini(2)
+    given["messages"][2]["tool_calls"][0]["id"] = wrong
+    (trajectory,) = load(tmp_path, [given], "mini_swe_agent")
+    assert [step.observation for step in trajectory.steps] == ["", "<output>/testbed</output>", "diff --git"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["role", "content", "id", "name", "function", "arguments", "text", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@given(data=st.data())
+def test_no_row_is_a_crash_whatever_stands_in_one_of_its_places(data: st.DataObject) -> None:
+    read, given_row = data.draw(
+        st.sampled_from([(swe_smith.read, row("xml")), (swe_smith.read, row("tool")), (mini_swe_agent.read, mini(1)), (mini_swe_agent.read, mini(2))])
+    )
+    place: Any = given_row
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = data.draw(JSON)
+    rejected: Counter[str] = Counter()
+    assert len(list(read([given_row], rejected))) + rejected.total() == 1
 
 
 def test_swe_agent_runs_no_turn_with_several_tool_calls(tmp_path: Path) -> None:
