@@ -20,6 +20,7 @@ from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 
 METHODS = ("srl",)
+STEPS = ("each", "one")
 
 
 @dataclass
@@ -43,6 +44,14 @@ class DataConfig:
     targets: str = field(
         default="all_but_last",
         metadata={"help": "Which steps are targets: all_but_last (the paper's N-1) or all.", "choices": ["all_but_last", "all"]},
+    )
+    steps: str = field(
+        default="each",
+        metadata={
+            "help": "What one instance is: each step of a solution, or one step that is the whole solution (the paper's one-step ablation, math only; "
+            "targets then plays no part).",
+            "choices": list(STEPS),
+        },
     )
     title_hint: bool = field(default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."})
     system_prompt: str | None = field(

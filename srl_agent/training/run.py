@@ -37,7 +37,7 @@ from srl_agent.training.validation import halves_by_question, spread_evenly, val
 from srl_envs.data import load_trajectories
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import ConfigError, DataError, SRLError
-from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet
+from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet, as_one_step
 
 
 class Run:
@@ -119,7 +119,7 @@ class Run:
 
     def _instances(self) -> tuple[StepInstances, StepInstances, StepInstances]:
         """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
-        data, targets = self.data, cast(Targets, self.data.targets)
+        data = self.data
         everything = load_trajectories(
             data.source,
             path=data.dataset_path,
@@ -128,6 +128,12 @@ class Run:
             hub_split=data.hub_split,
             resolved_only=data.resolved_only,
         )
+        targets = cast(Targets, data.targets)
+        if data.steps == "one":
+            if any(trajectory.domain == "swe" for trajectory in everything):
+                raise ConfigError("steps is 'one', which is for math: a run of commands is no single step. Leave --steps at each.")
+            everything = TrajectorySet(map(as_one_step, everything), data.source, everything.rejected)
+            targets = "all"
         kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
         learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
         train, validation, test = (StepInstances(part, targets) for part in (learned, *halves_by_question(held_out)))

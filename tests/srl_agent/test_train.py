@@ -230,6 +230,7 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--config", "srl_swe_quickstart", "--history_turns", "-1"], "history_turns is -1"),
         (["--config", "srl_swe_quickstart", "--held_out", "1"], "held_out is 1"),
         (["--scored", "tool"], "invalid choice: 'tool'"),
+        (["--config", "srl_swe_quickstart", "--steps", "one"], "steps is 'one', which is for math"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(flags: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +285,31 @@ def test_the_paper_settings() -> None:
     paper = {"prompts_per_step": 512, "num_generations": 8, "learning_rate": 5e-7, "temperature": 1.0, "beta": 0.0, "max_grad_norm": 1.0, "held_out": 60}
     assert {name: settings[name] for name in paper} == paper
     assert settings["model_name_or_path"] == "Qwen/Qwen2.5-7B-Instruct" and settings["source"] == "simplescaling/s1K-1.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("srl_math_7b_no_dynamic_sampling", {"dynamic_sampling"}),
+        ("srl_math_7b_one_step", {"steps", "targets", "title_hint", "max_completion_length"}),
+    ],
+)
+def test_ablations_differ_from_the_paper_settings_in_what_they_ablate(name: str, changed: set[str]) -> None:
+    from srl_agent.configuration import read_config
+
+    ablation, whole = read_config(name), read_config("srl_math_7b")
+    assert {key for key in ablation.keys() | whole.keys() if ablation.get(key) != whole.get(key)} == changed
+
+
+def test_one_step_asks_for_the_whole_solution(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from srl_agent.train import main
+    from srl_envs.data import load_trajectories
+
+    run = tmp_path / "run"
+    assert main(arguments(tiny_model_dir, run, steps="one", max_steps=1, use_cpu="true", disable_tqdm="true")) == 0
+    solutions = {trajectory.id: trajectory.solution.strip() for trajectory in load_trajectories("builtin", count=170)}
+    answers = [json.loads(line) for line in (run / "samples" / "base-0.jsonl").read_text().splitlines()]
+    assert answers and all(answer["expert"] == solutions[answer["instance_id"].removesuffix("/1")] for answer in answers)
 
 
 @pytest.mark.parametrize(
