@@ -116,7 +116,7 @@ class EditTool:
         try:
             folder, *entries = self._sandbox.list_files(str(path), depth=2)
         except SandboxFileError as error:
-            raise _WrongCallError(f"Ran into {error} while trying to read {path}") from error
+            raise _WrongCallError(f"Ran into {_reason(error)} while trying to read {path}") from error
         below = (entry.removeprefix(folder).rstrip("/") for entry in entries)
         shown = [str(path / name) for name in below if not any(part.startswith(".") for part in name.split("/"))]
         return "\n".join([f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:", str(path), *shown])
@@ -210,7 +210,7 @@ class EditTool:
             kind = self._kind(path)
             if kind == "folder":
                 return None
-            reason = f"Ran into {error} while trying to read {path}" if kind else f"The path {path} does not exist. Please provide a valid path."
+            reason = f"Ran into {_reason(error)} while trying to read {path}" if kind else f"The path {path} does not exist. Please provide a valid path."
             raise _WrongCallError(reason) from error
 
     def _read(self, path: PurePosixPath) -> FileText:
@@ -227,11 +227,16 @@ class EditTool:
         try:
             self._sandbox.write_file(str(path), content)
         except SandboxFileError as error:
-            raise _WrongCallError(f"Ran into {error} while trying to write to {path}") from error
+            raise _WrongCallError(f"Ran into {_reason(error)} while trying to write to {path}") from error
 
 
 class _WrongCallError(Exception):
     """A call that cannot be done; the message is the observation."""
+
+
+def _reason(error: SandboxFileError) -> str:
+    """What the sandbox said, as a part of the tool's sentence."""
+    return str(error).strip().removesuffix(".")
 
 
 def _required(arguments: Mapping[str, str], name: str) -> str:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srl_envs.commands import GRAMMARS
-from srl_envs.sandbox.edit_tool import MAX_SHOWN_CHARS, EditTool
+from srl_envs.sandbox import DockerSandbox, SandboxLimits
+from srl_envs.sandbox.edit_tool import COMMANDS, MAX_SHOWN_CHARS, EditTool
 from srl_envs.sandbox.file_text import FileText
 from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
@@ -135,6 +136,41 @@ def test_long_files_are_clipped(sandbox: FolderSandbox) -> None:
 def test_a_file_larger_than_the_sandbox_gives_is_an_observation(sandbox: FolderSandbox) -> None:
     seen = call(put(sandbox, b"x" * (sandbox.limit + 1)), "view")
     assert seen == "Ran into /testbed/a.txt is larger than 2000000 bytes while trying to read /testbed/a.txt"
+
+
+ODD_PATHS = [
+    "/tmp/large",
+    "/tmp/circle",
+    "/tmp/pipe",
+    "/tmp/file/below",
+    "/tmp/nowhere/below",
+    "/dev/null",
+    "/dev/shm/new",
+    "/proc/self/mem",
+    "/proc/new",
+    "/tmp/" + "n" * 300,
+    "/tmp/" + "n/" * 3000,
+    "/tmp/nul\0",
+    "/tmp/\ud800",
+    "/",
+    "/tmp/new",
+]
+
+
+@pytest.mark.docker
+def test_whatever_a_real_sandbox_says_of_a_path_is_an_observation(base_image: str) -> None:
+    with DockerSandbox(base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, read_mib=1)) as sandbox:
+        sandbox.run("head -c 1500000 /dev/zero > large; ln -s circle circle; mkfifo pipe; touch file; ln -s /nowhere/x nowhere")
+        tool = EditTool(sandbox)
+        for path in ODD_PATHS:
+            for command in COMMANDS:
+                seen = call(tool, command, path, old_str="a", new_str="b", file_text="x", insert_line="0")
+                assert seen and len(seen) < MAX_SHOWN_CHARS + 1000
+        for command in ("view", "str_replace", "insert", "undo_edit"):
+            seen = call(tool, command, "/tmp/large", old_str="a", new_str="b", insert_line="0")
+            assert seen.startswith("Ran into /tmp/large has 1500000 bytes, more than") and seen.endswith("may have while trying to read /tmp/large")
+        seen = call(tool, "create", "/tmp/more", file_text="x" * 1_500_000)
+        assert seen.startswith("Ran into /tmp/more: 1500000 bytes") and seen.endswith("may have while trying to write to /tmp/more")
 
 
 def test_create_writes_the_text_as_it_is(sandbox: FolderSandbox) -> None:
