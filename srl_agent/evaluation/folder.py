@@ -73,7 +73,12 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
 def identity(config: MathConfig, model: GeneratorConfig) -> dict[str, Any]:
     """What must stay the same for as long as answers are added to a folder."""
     names = (*_ALWAYS_FIXED, *(_STEPWISE_FIXED if config.stepwise else ()))
-    fixed = {name: getattr(config, name) for name in names} | {name: getattr(model, name) for name in _MODEL_FIXED}
+    return {name: getattr(config, name) for name in names} | model_identity(model)
+
+
+def model_identity(model: GeneratorConfig) -> dict[str, Any]:
+    """The settings that tell which model answers, and when the weights in a local folder were written."""
+    fixed = {name: getattr(model, name) for name in _MODEL_FIXED}
     local = Path(model.model).expanduser()
     if local.is_dir():  # a checkpoint that was trained on has the same name and other weights
         newest = max((file.stat().st_mtime for pattern in _WEIGHTS for file in local.glob(pattern)), default=0.0)

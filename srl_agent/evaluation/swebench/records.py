@@ -1,0 +1,180 @@
+"""What a run on SWE-bench leaves on disk, each record as soon as it is finished, so that a killed run goes on where it was.
+
+``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``: prompts, answers and edits. ``judgements.jsonl``: verdicts; of several
+on one instance the last one holds. A patch counts as written once it stands in ``predictions.jsonl``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from srl_agent.evaluation.folder import CONFIG, read_settings, replace_file
+from srl_agent.evaluation.swebench.harness import Judgement
+from srl_envs.data.jsonl import read_lines
+from srl_envs.errors import ConfigError, DataError, InfrastructureError
+
+PREDICTIONS, JUDGEMENTS, ANSWERS = "predictions.jsonl", "judgements.jsonl", "answers"
+
+
+class Records:
+    """The records of one run's folder; may be written to by several threads.
+
+    Args:
+        folder: The run's folder, held by :func:`claimed`.
+
+    Attributes:
+        predictions: Instance id -> patch.
+        judgements: Instance id -> the last verdict on that patch.
+
+    Raises:
+        DataError: A line before the last is damaged. A last line that a kill cut off is taken away.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / ANSWERS).mkdir(exist_ok=True)
+        self.predictions = {str(row["instance_id"]): str(row["model_patch"]) for row in _lines(folder / PREDICTIONS, ("instance_id", "model_patch"))}
+        self.judgements: dict[str, Judgement] = {}
+        for row in _lines(folder / JUDGEMENTS, ("instance_id", "outcome", "patch_sha256")):
+            of_patch = row.pop("patch_sha256")
+            if of_patch == _hash(self.predictions.get(row["instance_id"], "")):
+                self.judgements[row["instance_id"]] = Judgement(**{**row, "failing": tuple(row.get("failing", ()))})
+        self._lock = threading.Lock()
+
+    def add_prediction(self, instance_id: str, model: str, patch: str) -> None:
+        """Write one patch through to the file system.
+
+        Raises:
+            InfrastructureError: It cannot be written.
+        """
+        with self._lock:
+            self.predictions[instance_id] = patch
+            self._append(PREDICTIONS, {"instance_id": instance_id, "model_name_or_path": model, "model_patch": patch})
+
+    def add_judgement(self, judgement: Judgement) -> None:
+        """Write one verdict through to the file system.
+
+        Raises:
+            InfrastructureError: It cannot be written.
+        """
+        with self._lock:
+            self.judgements[judgement.instance_id] = judgement
+            self._append(JUDGEMENTS, asdict(judgement) | {"patch_sha256": _hash(self.predictions[judgement.instance_id])})
+
+    def write_answer(self, instance_id: str, answer: Mapping[str, Any]) -> None:
+        """Replace the record of an instance's prompts and answers.
+
+        Raises:
+            InfrastructureError: It cannot be written.
+        """
+        path = self.folder / ANSWERS / f"{instance_id}.json"
+        try:
+            replace_file(path, (json.dumps(answer, indent=1) + "\n").encode())
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def answer(self, instance_id: str) -> dict[str, Any]:
+        """The record of an instance's prompts and answers, as far as it goes; empty if there is none.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        path = self.folder / ANSWERS / f"{instance_id}.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise DataError(f"{path} is damaged: delete it, and what it held is asked for again.")
+        return found
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")  # ASCII, so that a lone surrogate of the model survives
+        except OSError as error:
+            raise _unwritable(self.folder / name, error) from error
+
+
+@contextmanager
+def claimed(folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any], judging: Mapping[str, Any]) -> Iterator[None]:
+    """Hold a run's folder for this process, made if need be, with ``config.yaml`` written.
+
+    Args:
+        folder: The folder.
+        settings: The resolved config.
+        asking: Settings on which patches depend: they must stay the same once a patch or an answer is there.
+        judging: Settings on which verdicts depend: they must stay the same once a verdict is there.
+
+    Raises:
+        ConfigError: The folder is a file, holds something else or records made otherwise, or another process holds it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: choose another --output_dir.")
+    if folder.is_dir() and not (folder / CONFIG).is_file() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no evaluation: choose another --output_dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{folder} is in use by another process: wait for it, or choose another --output_dir.") from None
+    with lock:
+        # what decides verdicts is kept as it was until there is one, so that patches can be made first and judged otherwise later
+        answered = _is_filled(folder / PREDICTIONS) or any((folder / ANSWERS).glob("*.json"))
+        before = read_settings(folder)["identity"] if answered or _is_filled(folder / JUDGEMENTS) else {}
+        for part, now, binds in (("asking", asking, answered), ("judging", judging, _is_filled(folder / JUDGEMENTS))):
+            _check_same(folder, before.get(part, {}) if binds else now, now)
+        identity = {"asking": dict(asking), "judging": dict(judging)}
+        replace_file(folder / CONFIG, yaml.safe_dump({**settings, "identity": identity}, sort_keys=False, allow_unicode=True).encode())
+        yield
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if changed:
+        raise ConfigError(f"{folder} holds records that were made otherwise ({'; '.join(changed)}): choose another --output_dir, or the same settings.")
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The objects of a file of records, after its last line was mended."""
+    if not _is_filled(path):
+        return []
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole != len(content):
+        os.truncate(path, whole)
+    if not whole:
+        return []
+    rows = []
+    for number, row in read_lines(path):
+        for key in keys:
+            if not isinstance(row.get(key), str):
+                raise DataError(f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is made again.")
+        rows.append(row)
+    return rows
+
+
+def _hash(patch: str) -> str:
+    return hashlib.sha256(patch.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _unwritable(path: Path, error: OSError) -> InfrastructureError:
+    return InfrastructureError(f"{path} cannot be written: {error.strerror}. Make room and give the same command again.")
