@@ -42,16 +42,22 @@ class SweBenchConfig:
     num_samples: int = field(default=1, metadata={"help": "Patches per instance; the one that most agree on is judged. 1 takes the only one. At least 1."})
     temperature: float = field(default=0.0, metadata={"help": "0 is greedy (paper); more than one sample needs more, such as 0.8."})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampled answers, in (0, 1]; 1 keeps every token."})
-    max_prompt_tokens: int = field(default=60_000, metadata={"help": "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do not fit are left out."})
+    max_prompt_tokens: int = field(
+        default=60_000, metadata={"help": "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do not fit are left out."}
+    )
     max_new_tokens: int = field(default=4096, metadata={"help": "Most tokens of an answer (paper: 4096). At least 1."})
     seed: int = field(default=0, metadata={"help": "Decides the sampled answers."})
     instances_at_once: int = field(
         default=16, metadata={"help": "Instances whose prompts are made and answered side by side, while those before are judged. At least 1."}
     )
-    output_dir: str | None = field(default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<mode>-<model>."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<mode>-<model>."}
+    )
     judge: bool = field(default=True, metadata={"help": "False writes predictions.jsonl only, which any swebench harness can judge."})
     gold: bool = field(default=False, metadata={"help": "Judge the gold patches; no model is asked."})
-    predictions: str | None = field(default=None, metadata={"help": "Judge the patches of this file (the harness's predictions, .jsonl or .json); no model is asked."})
+    predictions: str | None = field(
+        default=None, metadata={"help": "Judge the patches of this file (the harness's predictions, .jsonl or .json); no model is asked."}
+    )
     jobs: int = field(default=2, metadata={"help": "Instances judged side by side, each in a container. At least 1."})
     test_timeout: int = field(default=1800, metadata={"help": "Seconds that the tests of one instance may take; then the patch is unresolved. At least 1."})
     container_memory_mib: int = field(default=8192, metadata={"help": "Memory of a judging container in MiB, without swap. At least 64."})

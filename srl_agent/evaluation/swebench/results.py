@@ -1,0 +1,211 @@
+"""Records -> the figures of a run, ``results.json`` and the terminal's tables."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srl_agent.evaluation.folder import replace_file
+from srl_agent.evaluation.swebench.answers import patch_problems
+from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.records import Records
+from srl_agent.evaluation.table import aligned
+
+PAPER_ROWS: dict[str, tuple[float, float]] = {
+    "Base (Qwen2.5-Coder-7B-Instruct)": (5.8, 3.2),
+    "SWE-Gym-7B": (8.4, 4.2),
+    "SRL": (14.8, 8.6),
+}
+"""SWE-Bench Verified in arXiv 2510.25992, greedy, percent resolved: oracle, end-to-end."""
+
+VERDICTS = {
+    "resolved": "resolved",
+    "unresolved": "unresolved",
+    "timed_out": "unresolved: tests timed out",
+    "empty_patch": "empty patch",
+    "does_not_parse": "kept out: Python does not parse",
+    "patch_does_not_apply": "patch does not apply",
+    "infrastructure_failure": "infrastructure failure",
+    "error": "no patch: repository or model failed",
+    "not_judged": "not judged",
+}
+"""What can become of an instance -> as in tables. Each instance has one of them; the last three are no verdicts on a patch."""
+
+_UNJUDGED = ("infrastructure_failure", "error", "not_judged")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceResult:
+    """What became of one instance.
+
+    Attributes:
+        instance_id: Of the instance.
+        repo: Its repository.
+        difficulty: As the data set gives it; may be empty.
+        verdict: A key of :data:`VERDICTS`.
+        reason: Why, where the verdict alone does not say.
+        seconds: How long judging took.
+        failing: Tests that should pass and do not.
+    """
+
+    instance_id: str
+    repo: str
+    difficulty: str
+    verdict: str
+    reason: str = ""
+    seconds: float = 0.0
+    failing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SweBenchResults:
+    """All figures of a run.
+
+    Attributes:
+        model: Who wrote the patches.
+        mode: oracle or end-to-end; ``"gold"`` or ``"predictions"`` where no model was asked.
+        instances: All that were asked for.
+    """
+
+    model: str
+    mode: str
+    instances: tuple[InstanceResult, ...]
+
+    @property
+    def resolved(self) -> int:
+        """How many are resolved."""
+        return sum(one.verdict == "resolved" for one in self.instances)
+
+    @property
+    def rate(self) -> float:
+        """Share of resolved ones among all that were asked for, judged or not."""
+        return self.resolved / len(self.instances)
+
+    @property
+    def unjudged(self) -> dict[str, str]:
+        """Instance id -> why there is no verdict on its patch."""
+        return {one.instance_id: one.reason or VERDICTS[one.verdict] for one in self.instances if one.verdict in _UNJUDGED}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many instances have each verdict."""
+        found = Counter(one.verdict for one in self.instances)
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def summarize(model: str, mode: str, instances: Sequence[SweBenchInstance], records: Records, errors: Mapping[str, str]) -> SweBenchResults:
+    """What became of each instance.
+
+    Args:
+        model: Who wrote the patches.
+        mode: How they were asked for.
+        instances: All that were asked for.
+        records: Patches and verdicts.
+        errors: Why instances have no patch.
+    """
+    return SweBenchResults(model, mode, tuple(_result(instance, records, errors) for instance in instances))
+
+
+def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, Any], environment: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+    """Write ``results.json``.
+
+    Args:
+        path: The file.
+        results: The figures.
+        settings: The run's resolved config.
+        environment: Versions and hardware.
+        seconds: How long this call took, by part.
+    """
+    content = {
+        "task": "swebench",
+        "model": results.model,
+        "mode": results.mode,
+        "instances": len(results.instances),
+        "resolved": results.resolved,
+        "resolved_rate": results.rate,
+        "counts": results.counts,
+        "by_repository": {name: {"instances": of, "resolved": resolved} for name, of, resolved in _groups(results, lambda one: one.repo)},
+        "by_difficulty": {name: {"instances": of, "resolved": resolved} for name, of, resolved in _groups(results, lambda one: one.difficulty)},
+        "verdicts": [asdict(one) for one in results.instances],
+        "config": dict(settings),
+        "environment": dict(environment),
+        "seconds": dict(seconds),
+    }
+    replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def rate_cells(results: SweBenchResults) -> list[list[str]]:
+    """Heading, the paper's rows, and this run's row."""
+    own = f"{100 * results.rate:.1f} ({results.resolved}/{len(results.instances)})"
+    columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
+    rows = [[f"paper: {name}", *(f"{value:.1f}" for value in values)] for name, values in PAPER_ROWS.items()]
+    return [["resolved, %", "oracle", "end-to-end"], *rows, [results.model, *columns]]
+
+
+def verdict_cells(results: SweBenchResults) -> list[list[str]]:
+    """Heading, and how many instances have each verdict; of the unresolved ones those that timed out are a part."""
+    counts = results.counts
+    rows = [["verdict", "instances"]]
+    for verdict, label in VERDICTS.items():
+        count = counts[verdict] + (counts["timed_out"] if verdict == "unresolved" else 0)
+        if count or verdict in ("resolved", "unresolved"):
+            rows.append([f"  of these: {label.partition(': ')[2]}" if verdict == "timed_out" else label, str(count)])
+    return rows
+
+
+def group_cells(results: SweBenchResults) -> list[list[list[str]]]:
+    """A table by repository and one by difficulty, where the data set gives it."""
+    tables = []
+    for heading, key in (("repository", lambda one: one.repo), ("difficulty", lambda one: one.difficulty)):
+        groups = _groups(results, key)
+        if [name for name, _, _ in groups] != [""]:
+            tables.append(
+                [
+                    [heading, "instances", "resolved", "%"],
+                    *([name or "not given", str(of), str(right), f"{100 * right / of:.1f}"] for name, of, right in groups),
+                ]
+            )
+    return tables
+
+
+def terminal_text(results: SweBenchResults) -> str:
+    """All tables of a run."""
+    return "\n\n".join(aligned(rows) for rows in (verdict_cells(results), *group_cells(results), rate_cells(results)))
+
+
+def unjudged_line(results: SweBenchResults) -> str:
+    """One line on the instances without a verdict; empty if there are none."""
+    if not results.unjudged:
+        return ""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in results.unjudged.items():
+        reasons.setdefault(" ".join(reason.split()), []).append(name)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    return f"{len(results.unjudged)} of {len(results.instances)} instances were not judged: {'; '.join(parts)}. The same command tries them again."
+
+
+def _result(instance: SweBenchInstance, records: Records, errors: Mapping[str, str]) -> InstanceResult:
+    name = instance.instance_id
+    verdict, reason, seconds, failing = "not_judged", "", 0.0, ()
+    judgement = records.judgements.get(name)
+    if name not in records.predictions:
+        verdict, reason = "error", errors.get(name, "no patch was written")
+    elif not records.predictions[name].strip():
+        problems = patch_problems(records.answer(name))
+        verdict, reason = ("does_not_parse", "; ".join(problems)) if problems else ("empty_patch", "")
+    elif judgement is not None:
+        verdict, reason, seconds, failing = judgement.outcome, judgement.reason, judgement.seconds, judgement.failing
+        if verdict == "unresolved" and "ran past their time" in reason:
+            verdict = "timed_out"
+    return InstanceResult(name, instance.repo, instance.difficulty, verdict, reason, seconds, failing)
+
+
+def _groups(results: SweBenchResults, key: Callable[[InstanceResult], str]) -> list[tuple[str, int, int]]:
+    """Name, instances and resolved ones of each group."""
+    found = Counter(key(one) for one in results.instances)
+    right = Counter(key(one) for one in results.instances if one.verdict == "resolved")
+    return [(name, found[name], right[name]) for name in sorted(found)]
