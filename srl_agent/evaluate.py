@@ -4,6 +4,8 @@
     python -m srl_agent.evaluate math --model runs/mine/final --stepwise      an SRL model, one step at a time
     python -m srl_agent.evaluate math --benchmarks gsm8k --data test.jsonl --limit 20
     python -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs differ
+    python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final     SWE-Bench Verified, judged by its harness in Docker
+    python -m srl_agent.evaluate swebench --mode end-to-end --dataset builtin       the project's own tasks: no registry of images needed
 
 Every answer is on disk as soon as it is finished: a killed run goes on with the same command and asks nothing twice.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from srl_envs.errors import SRLError
 
-TASKS = ("math",)
+TASKS = ("math", "swebench")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: name what to evaluate: {', '.join(TASKS)}. See --help.", file=sys.stderr)
         return 2
     try:
+        if arguments[0] == "swebench":
+            return _swebench(arguments[1:])
         try:
             from srl_agent.configuration import parse
             from srl_agent.evaluation.compare import compare_runs
@@ -54,6 +58,24 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     return 0
+
+
+def _swebench(arguments: list[str]) -> int:
+    try:
+        from srl_agent.configuration import parse
+        from srl_agent.evaluation.swebench.config import SweBenchConfig
+        from srl_agent.evaluation.swebench.results import unjudged_line
+        from srl_agent.evaluation.swebench.run import evaluate_swebench
+        from srl_agent.inference.backends import GeneratorConfig
+    except ImportError as error:
+        print(f'error: {error.name} is missing. This needs the extras "train" and "swebench": pip install "srl-lm[train,swebench]"', file=sys.stderr)
+        return 2
+    _, (config, model) = parse([SweBenchConfig, GeneratorConfig], "evaluate_swebench", arguments, prog="python -m srl_agent.evaluate swebench")
+    results = evaluate_swebench(config, model)
+    line = unjudged_line(results, config.judge)
+    if line:
+        print(line, file=sys.stderr)
+    return 1 if line else 0
 
 
 if __name__ == "__main__":

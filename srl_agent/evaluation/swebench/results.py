@@ -177,15 +177,16 @@ def terminal_text(results: SweBenchResults) -> str:
     return "\n\n".join(aligned(rows) for rows in (verdict_cells(results), *group_cells(results), rate_cells(results)))
 
 
-def unjudged_line(results: SweBenchResults) -> str:
-    """One line on the instances without a verdict; empty if there are none."""
-    if not results.unjudged:
+def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
+    """One line on the instances without a verdict, or without a patch in a run that does not judge; empty if there are none."""
+    left = {one.instance_id: one.verdict for one in results.instances if one.instance_id in results.unjudged and (judges or one.verdict != "not_judged")}
+    if not left:
         return ""
     reasons: dict[str, list[str]] = {}
-    for name, reason in results.unjudged.items():
-        reasons.setdefault(" ".join(reason.split()), []).append(name)
+    for name in left:
+        reasons.setdefault(" ".join(results.unjudged[name].split()), []).append(name)
     parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
-    return f"{len(results.unjudged)} of {len(results.instances)} instances were not judged: {'; '.join(parts)}. The same command tries them again."
+    return f"{len(left)} of {len(results.instances)} instances {'were not judged' if judges else 'have no patch'}: {'; '.join(parts)}. The same command tries them again."
 
 
 def _result(instance: SweBenchInstance, records: Records, errors: Mapping[str, str]) -> InstanceResult:
