@@ -186,12 +186,14 @@ def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
     for name in left:
         reasons.setdefault(" ".join(results.unjudged[name].split()), []).append(name)
     parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
-    return f"{len(left)} of {len(results.instances)} instances {'were not judged' if judges else 'have no patch'}: {'; '.join(parts)}. The same command tries them again."
+    lacks = "were not judged" if judges else "have no patch"
+    return f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same command tries them again."
 
 
 def _result(instance: SweBenchInstance, records: Records, errors: Mapping[str, str]) -> InstanceResult:
     name = instance.instance_id
-    verdict, reason, seconds, failing = "not_judged", "", 0.0, ()
+    verdict, reason, seconds = "not_judged", "", 0.0
+    failing: tuple[str, ...] = ()
     judgement = records.judgements.get(name)
     if name not in records.predictions:
         verdict, reason = "error", errors.get(name, "no patch was written")
