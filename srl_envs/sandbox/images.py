@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,14 +19,15 @@ import docker.errors
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox.archives import archive_of_commit, archive_of_folder
-from srl_envs.sandbox.container_exec import execute
+from srl_envs.sandbox.container import BrokenContainerError, Container
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_call
-from srl_envs.sandbox.owner import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 BASE_PACKAGES = ("bash", "ca-certificates", "git", "patch", "procps", "python-is-python3", "python3", "python3-pytest", "python3-setuptools")
 """What the base image holds beyond Debian's smallest variant."""
+
+_BUILD_S = 3600.0  # a set-up may compile
 
 # One commit by nobody at a fixed time, so that the same files give the same commit on every machine.
 _ONE_COMMIT = """
@@ -82,7 +83,7 @@ def build_base(image: str = BASE_IMAGE, *, suite: str = "bookworm", mirror: str 
         ConfigError: This machine cannot run debootstrap.
         SandboxError: debootstrap or the engine failed.
     """
-    client = connect(deadline=600)
+    client = connect(deadline=_BUILD_S)
     if not force and has_image(image, client):
         return False
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
@@ -182,50 +183,47 @@ def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
     Raises:
         SandboxError: The engine failed, the image is missing, or there is no repository in ``workdir``.
     """
-    with _container(image, "none") as (client, container):
-        _run(client, container, 'test -e "$1/.git"', workdir, f"find a repository in {workdir} of {image}")
-        _commit(client, container, workdir, sealed)
+    with _container(image, "none") as container:
+        _run(container, 'test -e "$1/.git"', workdir, f"find a repository in {workdir} of {image}")
+        _commit(container, workdir, sealed)
 
 
 def _image_of_archive(archive: IO[bytes], image: str, base: str, workdir: str, setup: str, network: str) -> None:
     archive.seek(0)
-    with _container(base, network) as (client, container):
-        _run(client, container, 'mkdir -p "$1"', workdir, "make a folder")
+    with _container(base, network) as container:
+        _run(container, 'mkdir -p "$1"', workdir, "make a folder")
         with engine_call("copy files into a container"):
-            client.api.put_archive(container, "/", archive)  # not at workdir: the engine refuses links that lead above where it unpacks
+            container.client.api.put_archive(container.id, "/", archive)  # not at workdir: the engine refuses links that lead above where it unpacks
         if setup:
-            _run(client, container, f'cd "$1" || exit\n{setup}', workdir, f"set up {image}")
-        _commit(client, container, workdir, image)
+            _run(container, f'cd "$1" || exit\n{setup}', workdir, f"set up {image}")
+        _commit(container, workdir, image)
 
 
 @contextmanager
-def _container(image: str, network: str) -> Any:
-    client = connect(deadline=600)
-    with engine_call(f"create a container of the image {image}"):
-        container = client.api.create_container(
-            image,
-            entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"],
-            labels=owner_labels(),
-            host_config=client.api.create_host_config(network_mode=network, security_opt=["no-new-privileges"]),
-        )["Id"]
+def _container(image: str, network: str) -> Iterator[Container]:
+    client = connect(deadline=_BUILD_S)
+    host_config = client.api.create_host_config(network_mode=network, security_opt=["no-new-privileges"])
+    container = Container(client, image, entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"], host_config=host_config)
     try:
-        with engine_call(f"start a container of the image {image}"):
-            client.api.start(container)
-        yield client, container
+        container.start()
+        yield container
     finally:
-        remove_container(client, container)
+        container.remove()
         client.close()
 
 
-def _commit(client: Any, container: str, workdir: str, image: str) -> None:
-    _run(client, container, _ONE_COMMIT, workdir, "make the repository")
+def _commit(container: Container, workdir: str, image: str) -> None:
+    _run(container, _ONE_COMMIT, workdir, "make the repository")
     repository, tag = _name_and_tag(image)
     with engine_call(f"write the image {image}"):
-        client.api.commit(container, repository=repository, tag=tag, changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"])
+        container.client.api.commit(container.id, repository=repository, tag=tag, changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"])
 
 
-def _run(client: Any, container: str, script: str, workdir: str, purpose: str) -> None:
-    done = execute(client, container, ["bash", "-c", script, "bash", workdir])
+def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
+    try:
+        done = container.execute(["bash", "-c", script, "bash", workdir], timeout=_BUILD_S)
+    except BrokenContainerError as error:
+        raise SandboxError(f"Could not {purpose}: {error}") from None
     if done.exit_code:
         raise SandboxError(f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}")
 
