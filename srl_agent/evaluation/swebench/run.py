@@ -76,8 +76,9 @@ def _ask_and_judge(
                 judging.submit(instance, records.predictions[instance.instance_id], name)
         if missing:
             generator = open_generator(model)
+            repositories = Repositories(config.repository_cache, config.repository_source)
+            writer = PatchWriter(config, generator, token_counter(model), repositories, records, name)
             try:
-                writer = PatchWriter(config, generator, token_counter(model), Repositories(config.repository_cache, config.repository_source), records, name)
                 for start in range(0, len(missing), config.instances_at_once):
                     for instance in writer.write(missing[start : start + config.instances_at_once]):
                         progress.update()
