@@ -19,7 +19,7 @@ from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 
-METHODS = ("srl",)
+METHODS = ("srl", "rlvr")
 STEPS = ("each", "one")
 
 
@@ -58,7 +58,7 @@ class DataConfig:
         default=None,
         metadata={
             "help": "System message of every prompt, whatever its domain; empty sends none. None: the domain's own, which in software engineering "
-            "describes the tools and how the trajectory's grammar writes a command."
+            "describes the tools and how the trajectory's grammar writes a command; where whole problems are asked, that of the evaluation."
         },
     )
     history_turns: int = field(
@@ -149,7 +149,13 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     )
 
     # ours
-    method: str = field(default="srl", metadata={"help": "srl: step-wise similarity reward.", "choices": list(METHODS)})
+    method: str = field(
+        default="srl",
+        metadata={
+            "help": "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the final answer of the whole solution is right, else 0.",
+            "choices": list(METHODS),
+        },
+    )
     prompts_per_step: int | None = field(
         default=None,
         metadata={"help": "B, groups per optimizer step. Sets gradient_accumulation_steps = B * G / (processes * per-device batch). None leaves it."},
@@ -209,6 +215,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         check_together(self)
         require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
         require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
+        require(
+            not (self.asks_whole_problems and self.think_prefilled), "think_prefilled", True, "left alone: whole problems are asked as evaluation asks them"
+        )
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
                 f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of gradient_accumulation_steps "
@@ -219,6 +228,11 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
                 f"An optimizer step has {self.rows_per_step} answers: it must be a multiple of num_generations ({self.num_generations}), so that "
                 "groups stay whole."
             )
+
+    @property
+    def asks_whole_problems(self) -> bool:
+        """Whether the model is asked for whole solutions, and validated by their final answers; else for single steps."""
+        return self.method == "rlvr"
 
     @property
     def rows_per_step(self) -> int:

@@ -156,6 +156,8 @@ def _cure(batch: FilledBatch) -> str:
         return message + " All rewards of a group are equal: raise --temperature or --num_generations, or lower --min_reward_std."
     if malformed["truncated"] > 0.5 * answers:
         return message + " Most answers hit the token limit: raise --max_completion_length, or teach the format with --format_warmup_steps 20."
+    if malformed["no_answer"] > 0.5 * answers:
+        return message + " Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps 20, or use a model that follows the prompt."
     return (
         message + " The model does not write <think>...</think> and a step on its own: teach it with --format_warmup_steps 20, "
         "or accept answers without the block with --require_think false."

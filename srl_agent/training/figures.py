@@ -129,7 +129,7 @@ def binned(steps: Sequence[int], values: Sequence[float]) -> tuple[list[float], 
     return [fmean(steps[start : start + size]) for start in starts], [fmean(values[start : start + size]) for start in starts]
 
 
-def step_axis(axes: Axes, label: str = "SRL step") -> None:
+def step_axis(axes: Axes, label: str = "training step") -> None:
     """Label the x axis and put its ticks on whole steps."""
     from matplotlib.ticker import MaxNLocator
 

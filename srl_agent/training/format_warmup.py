@@ -1,4 +1,4 @@
-"""A short supervised stage that teaches a small model the answer's format: one think block, then the step.
+"""A short supervised stage that teaches a small model the answer's format: one think block, then the step (SRL); a solution with its answer in a box (RLVR).
 
 Models under about 1B close no think block on their own; all their rewards would be -1 and no group would have any spread. A few steps of
 supervised learning on expert instances cure it. Models that know the format need none.
@@ -6,6 +6,7 @@ supervised learning on expert instances cure it. Models that know the format nee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from srl_agent.training.config import SRLConfig
+from srl_agent.training.examples import expert_example
 from srl_agent.training.instance_stream import InstanceStream
 from srl_agent.training.progress import short_progress
-from srl_agent.training.rollouts import encode_prompt
-from srl_envs.response import format_response
-from srl_envs.trajectory import StepInstance, StepInstances
+from srl_agent.training.tasks import Instance
 
 _CPU_TOKENS, _GPU_TOKENS = 1024, 16384
 """Tokens of a micro-batch. More at once is no faster on a CPU, where a model of 135M parameters needs some 3 MB a token."""
@@ -27,13 +27,13 @@ _STREAM = 0x5EED
 """Keeps the warm-up's order of instances apart from the order of SRL that has the same seed."""
 
 
-def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfig, output_dir: Path, callbacks: list[TrainerCallback]) -> None:
+def warm_up(model: Any, tokenizer: Any, instances: Sequence[Instance], args: SRLConfig, output_dir: Path, callbacks: list[TrainerCallback]) -> None:
     """Train ``model`` in place on ``args.format_warmup_steps * args.warmup_instances`` expert instances.
 
     Args:
         model: All of its weights are trained, at a learning rate that falls linearly to 0.
         tokenizer: Of the model.
-        instances: Where the expert's steps come from.
+        instances: Whose expert answers are learned.
         args: The run's settings.
         output_dir: For the trainer's own files; no checkpoint is written.
         callbacks: Told of every step.
@@ -68,17 +68,3 @@ def warm_up(model: Any, tokenizer: Any, instances: StepInstances, args: SRLConfi
 def rows_at_once(rows: int, longest: int, tokens: int) -> int:
     """The largest divisor of ``rows`` (a process's rows per step) with at most ``tokens`` tokens, but at least 1: activations take memory by tokens."""
     return max(size for size in range(1, rows + 1) if rows % size == 0 and (size == 1 or size * longest <= tokens))
-
-
-def expert_example(tokenizer: Any, instance: StepInstance, args: SRLConfig) -> dict[str, list[int]]:
-    """Prompt and expert answer as tokens, for supervised learning: ``input_ids``, and a ``completion_mask`` that is 1 where they are learned."""
-    step = instance.step
-    format = args.reward_settings.format
-    # A command is learned as the environment takes it, even where only a part of it is compared.
-    action = step.action if instance.trajectory.domain == "swe" else instance.expert_action
-    # Any thought will do to teach the format; the title says what the step is about where the source gives no thought.
-    thought = step.thought or step.title or "I continue with the next step of the solution."
-    prompt = encode_prompt(tokenizer, instance.messages, args.think_prefilled)
-    answer = tokenizer(format_response(thought, action, format), add_special_tokens=False)["input_ids"]
-    answer = [*answer, tokenizer.eos_token_id]
-    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}

@@ -38,10 +38,11 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]
     Args:
         file: Where to.
         kind: ``"train"`` or ``"warmup"``.
+        stage: Which stage validations belong to.
     """
 
-    def __init__(self, file: MetricsFile, kind: str) -> None:
-        self.file, self.kind = file, kind
+    def __init__(self, file: MetricsFile, kind: str, stage: str = "srl") -> None:
+        self.file, self.kind, self.stage = file, kind, stage
 
     def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
         """Called by transformers with the figures of a step."""
@@ -51,7 +52,7 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]
         if "loss" in logs:
             self.file.write(self.kind, state.global_step, values)
         elif "eval_reward" in logs:
-            self.file.write("eval", state.global_step, values, stage="srl")
+            self.file.write("eval", state.global_step, values, stage=self.stage)
 
 
 def _number(value: Any) -> Any:

@@ -27,7 +27,7 @@ from srl_agent.training.figures import (
     step_axis,
     themed_svg,
 )
-from srl_agent.training.run_records import RunRecords, Sample, Series
+from srl_agent.training.run_records import METHODS, RunRecords, Sample, Series
 from srl_envs.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def draw_plots(records: RunRecords) -> list[Plot]:
         raise MissingDependencyError('The plots of a report need matplotlib: run `pip install "srl-lm[train]"`.') from error
     plots = []
     for name, title, caption, draw in _PLOTS:
+        title, caption = _in_words_of(records, title), _in_words_of(records, caption)
         settings: Any = {**STYLE, "svg.hashsalt": name}
         with matplotlib.rc_context(settings):
             figure = draw(records)
@@ -78,10 +79,16 @@ def draw_plots(records: RunRecords) -> list[Plot]:
     return plots
 
 
+def _in_words_of(records: RunRecords, text: str) -> str:
+    measure = records.measure
+    rewarded = {"step reward": "Similarity to the expert's step, -1 where malformed.", "accuracy": "Share of right final answers."}[measure]
+    return text.format(method=METHODS[records.method], Measure=measure.capitalize(), rewarded=rewarded)
+
+
 def _reward(records: RunRecords) -> Figure | None:
     return _curves(
         records,
-        "step reward",
+        records.measure,
         {"training, kept": ("reward", ORANGE), "training, all": ("reward_all", GREY)},
         validation="eval_reward",
     )
@@ -96,7 +103,7 @@ def _mean_length(records: RunRecords) -> Figure | None:
 
 
 def _curves(records: RunRecords, label: str, training: Mapping[str, tuple[str, str]], validation: str) -> Figure | None:
-    """Curves of training and validation over the SRL steps, with the untrained model's level."""
+    """Curves of training and validation over the training steps, with the untrained model's level."""
     curves = [(name, records.train.series(key), colour) for name, (key, colour) in training.items()]
     held_out, base = _validation(records, validation), _level(records, "base", validation)
     if not (held_out or any(series for _, series, _ in curves)):
@@ -169,7 +176,8 @@ def _groups(records: RunRecords) -> Figure | None:
 
 def _length_distribution(records: RunRecords) -> Figure | None:
     before = "warmup" if records.final_samples("warmup") else "base"
-    stages = ((before, "before SRL", ORANGE), ("srl", "after SRL", BLUE))
+    name = METHODS[records.method]
+    stages = ((before, f"before {name}", ORANGE), (records.method, f"after {name}", BLUE))
     lengths = [(label, values, colour) for stage, label, colour in stages if (values := _lengths(records.final_samples(stage)))]
     if not lengths:
         return None
@@ -231,20 +239,25 @@ def _warmup_loss(records: RunRecords) -> Figure | None:
 _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] = (
     (
         "reward",
-        "Step reward",
-        "Similarity to the expert's step, -1 where malformed. In training: of the kept groups and of all that were drawn.",
+        "{Measure}",
+        "{rewarded} In training: of the kept groups and of all that were drawn.",
         _reward,
     ),
     ("similarity", "Similarity", "2M/T to the expert's action, mean of the well-formed answers alone.", _similarity),
-    ("format", "Format", "Share of well-formed answers; below, the malformed training answers by reason.", _format),
+    (
+        "format",
+        "Format",
+        "Share of well-formed answers (where whole problems are asked: those with a final answer); below, the malformed training answers by reason.",
+        _format,
+    ),
     ("groups", "Dynamic sampling", "Groups of answers that were trained on, dropped for lack of spread, or left over.", _groups),
-    ("lengths", "Answer length before and after SRL", "Held-out answers, the same bins for all.", _length_distribution),
-    ("mean_length", "Mean answer length", "In tokens; SRL should not owe its gains to longer answers.", _mean_length),
+    ("lengths", "Answer length before and after {method}", "Held-out answers, the same bins for all.", _length_distribution),
+    ("mean_length", "Mean answer length", "In tokens; a method should not owe its gains to longer answers.", _mean_length),
     ("seconds", "Time of a step", "Wall time by phase.", _seconds),
     (
         "optimization",
         "Optimization",
-        "Of the SRL stage. The level of a policy-gradient loss says little; the gradient norm should stay bounded.",
+        "Of the {method} stage. The level of a policy-gradient loss says little; the gradient norm should stay bounded.",
         _optimization,
     ),
     ("warmup_loss", "Warm-up loss", "Of the supervised format warm-up.", _warmup_loss),
@@ -252,8 +265,8 @@ _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] 
 
 
 def _validation(records: RunRecords, key: str) -> Series:
-    """Validation over the SRL steps; its point at step 0 is the model after the warm-up, where SRL begins."""
-    points = dict(zip(*_pair(records, "srl", key), strict=True))
+    """Validation over the training steps; its point at step 0 is the model after the warm-up, where training begins."""
+    points = dict(zip(*_pair(records, records.method, key), strict=True))
     start = _level(records, "warmup", key)
     if start is not None:
         points.setdefault(0, start)

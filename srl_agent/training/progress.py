@@ -61,7 +61,7 @@ def short_line(step: int, logs: dict[str, Any]) -> str:
     parts = [
         f"{'validation' if prefix else 'step':>10} {step:>4}",
         f"reward {float(logs[prefix + 'reward']):+.3f}",
-        f"similarity {'    -' if similarity is None else f'{float(similarity):.3f}'}",
+        *([] if similarity is None else [f"similarity {float(similarity):.3f}"]),
         f"well-formed {float(logs[prefix + 'format_rate']):4.0%}",
     ]
     if not prefix:

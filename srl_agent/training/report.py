@@ -18,13 +18,13 @@ from srl_agent.training.comparison import comparisons
 from srl_agent.training.figures import SMOOTHED_FROM
 from srl_agent.training.plots import draw_plots
 from srl_agent.training.run_folder import read_run
-from srl_agent.training.run_records import Difference, RunRecords
+from srl_agent.training.run_records import METHODS, Difference, RunRecords
 from srl_agent.training.statistics import Interval
 from srl_envs.errors import MissingDependencyError, SRLError
 
 SHOWN_INSTANCES = 8
-STAGE_LABELS = {"base": "Base model", "warmup": "After warm-up", "srl": "After SRL"}
-METRIC_LABELS = {"reward": "Step reward", "similarity": "Similarity of well-formed answers", "format_rate": "Format rate"}
+STAGE_LABELS = {"base": "Base model", "warmup": "After warm-up", **{stage: f"After {name}" for stage, name in METHODS.items()}}
+METRIC_LABELS = {"similarity": "Similarity of well-formed answers", "format_rate": "Format rate"}
 HIGHLIGHTS = {
     "method": "method",
     "model_name_or_path": "model",
@@ -67,7 +67,8 @@ def write_report(run_dir: Path) -> Path:
         headline=_headline(records),
         highlights=[(label, value) for label, value in _highlights(settings)],
         stage_labels=STAGE_LABELS,
-        metric_labels=METRIC_LABELS,
+        metric_labels={"reward": records.measure.capitalize(), **METRIC_LABELS},
+        method=METHODS[records.method],
         plots=[(plot, Markup(plot.svg)) for plot in plots],
         smoothed=len(records.train.steps) >= SMOOTHED_FROM,
         comparisons=comparisons(records, SHOWN_INSTANCES),
@@ -84,8 +85,8 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _headline(records: RunRecords) -> Difference | None:
-    """What SRL did to the reward: beyond the warm-up if there was one, else beyond the base model."""
-    found = {row.before: row for row in records.differences if (row.after, row.metric) == ("srl", "reward")}
+    """What the method did to the reward: beyond the warm-up if there was one, else beyond the base model."""
+    found = {row.before: row for row in records.differences if (row.after, row.metric) == (records.method, "reward")}
     return found.get("warmup") or found.get("base")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from srl_agent.inference.sampling import SamplingSettings, sample
+from srl_agent.training.tasks import Instance, Scorer
 from srl_envs.prompts import Message
-from srl_envs.reward import RewardSettings, StepReward, step_rewards
-from srl_envs.trajectory import StepInstance
+from srl_envs.reward import StepReward
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message], think_prefilled: bool) -> list[int]:
@@ -22,21 +22,23 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Message], think_prefilled: 
 
 def score(
     tokenizer: Any,
-    instances: Sequence[StepInstance],
+    instances: Sequence[Instance],
     completion_ids: Sequence[Sequence[int]],
     eos_token_ids: Sequence[int],
-    settings: RewardSettings,
+    scorer: Scorer,
 ) -> tuple[list[str], list[StepReward]]:
-    """Decode completions and score each against its instance's expert step, in one batch.
+    """Decode completions and score each against its instance, in one batch.
 
     Returns:
         The texts and their rewards.
     """
     texts: list[str] = tokenizer.batch_decode([list(ids) for ids in completion_ids], skip_special_tokens=True)
-    truncated = [not ids or ids[-1] not in eos_token_ids for ids in completion_ids]
-    scored = [instance.scored for instance in instances]
-    rewards = step_rewards(texts, [instance.expert_action for instance in instances], settings, truncated=truncated, scored=scored)
-    return texts, rewards
+    return texts, scorer.score(instances, texts, [is_truncated(ids, eos_token_ids) for ids in completion_ids])
+
+
+def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:
+    """Whether a completion hit the token limit before any end token."""
+    return not completion_ids or completion_ids[-1] not in eos_token_ids
 
 
 class RolloutModel:

@@ -1,4 +1,4 @@
-"""One training run, from top to bottom: base model, format warm-up, SRL, report; and how it goes on after a kill."""
+"""One training run, from top to bottom: base model, format warm-up, the method, report; and how it goes on after a kill."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -23,21 +24,19 @@ from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_
 from srl_agent.training.checks import check_model
 from srl_agent.training.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.training.config import DataConfig, SRLConfig
+from srl_agent.training.data import fitted, load_data
 from srl_agent.training.dynamic_sampling import NothingToLearnError
 from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
 from srl_agent.training.progress import short_progress
-from srl_agent.training.prompt_length import fitted_to
 from srl_agent.training.report import write_report
 from srl_agent.training.rollouts import RolloutModel, Sampler
 from srl_agent.training.summary import read_answers, summarize
+from srl_agent.training.tasks import AnswerScorer, Instance, Scorer, StepScorer
 from srl_agent.training.trainer import SRLTrainer
-from srl_agent.training.validation import halves_by_question, spread_evenly, validate
-from srl_envs.data import load_trajectories
-from srl_envs.data.splits import split_by_question
+from srl_agent.training.validation import validate
 from srl_envs.errors import ConfigError, DataError, SRLError
-from srl_envs.trajectory import StepInstance, StepInstances, Targets, TrajectorySet, as_one_step
 
 
 class Run:
@@ -69,28 +68,37 @@ class Run:
             claim_folder(self.folder, settings)
         self.process.wait_for_everyone()
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self.scorer: Scorer = AnswerScorer() if args.asks_whole_problems else StepScorer(args.reward_settings)
         self._started = time.monotonic()
 
     def train(self) -> None:
         """Everything, or what a killed run left to do."""
+        try:
+            self._train()
+        finally:
+            self.scorer.close()
+
+    def _train(self) -> None:
         self._say(f"run folder: {self.folder}")
         if is_trained(self.folder):  # killed, or out of space, while the report was written
             self._report()
             self._say(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
         self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
-        instances = self._instances()
+        parts = load_data(self.data, self.args)
+        self._say(f"data: {parts.summary}")
         model, tokenizer = self._load(self.model_config.model_name_or_path, self.model_config.model_revision)
         # From here on their bars tell of no download, only of sub-second work, in the middle of ours.
         disable_progress_bars()
         transformers_logging.disable_progress_bar()
-        train, validation, test = self._fitted(instances, tokenizer)
+        parts = fitted(parts, self.data, self.args, tokenizer)
+        test = parts.test
         self._test_untrained("base", model, tokenizer, test)
-        model = self._after_warm_up(model, tokenizer, train, test)
-        callbacks = [LogToFile(self.metrics, "train"), SealCheckpoints(), CheckpointOnInterrupt()]
+        model = self._after_warm_up(model, tokenizer, parts.train, test)
+        callbacks = [LogToFile(self.metrics, "train", self.args.method), SealCheckpoints(), CheckpointOnInterrupt()]
         peft_config = get_peft_config(self.model_config)
         try:
-            trainer = SRLTrainer(model, self.args, train, validation, tokenizer, peft_config, callbacks)
+            trainer = SRLTrainer(model, self.args, parts.train, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
         except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
         checkpoint = self._checkpoint()
@@ -107,51 +115,13 @@ class Run:
         step, complaints = trainer.load_best()
         self._warn(complaints)
         trainer.save_model(str(self.folder / "final"))
-        self._record("srl", step, *trainer.answer(test))
+        self._record(self.args.method, step, *trainer.answer(test))
         if self.process.is_main_process:
             (self.folder / "report.html").unlink(missing_ok=True)  # of an earlier stage: only a finished run has summary and report
-            summary = summarize(self.folder, step, time.monotonic() - self._started)
+            summary = summarize(self.folder, self.args.method, step, time.monotonic() - self._started)
             self._report()
             self._say(summary.table())
             self._say(f"model: {self.folder / 'final'}\nreport: {self.folder / 'report.html'}")
-
-    # ---------------------------------------------------------------- data
-
-    def _instances(self) -> tuple[StepInstances, StepInstances, StepInstances]:
-        """Training instances, and held-out ones: half of the held-out questions choose the checkpoint, the other half compares the stages."""
-        data = self.data
-        everything = load_trajectories(
-            data.source,
-            path=data.dataset_path,
-            seed=data.split_seed,
-            count=data.count,
-            hub_split=data.hub_split,
-            resolved_only=data.resolved_only,
-        )
-        targets = cast(Targets, data.targets)
-        if data.steps == "one":
-            if any(trajectory.domain == "swe" for trajectory in everything):
-                raise ConfigError("steps is 'one', which is for math: a run of commands is no single step. Leave --steps at each.")
-            everything = TrajectorySet(map(as_one_step, everything), data.source, everything.rejected)
-            targets = "all"
-        kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
-        learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
-        train, validation, test = (StepInstances(part, targets) for part in (learned, *halves_by_question(held_out)))
-        if not len(train):
-            raise DataError(f"{learned!r} has no step to learn from: use other data, or --targets all.")
-        if not (len(validation) and len(test)):
-            raise DataError(f"held_out is {data.held_out}: raise it, so that validation and test have some steps each.")
-        self._say(f"data: {learned!r}: {len(train)} step instances; {data.held_out} questions held out ({len(validation) + len(test)} step instances)")
-        return train, validation, test
-
-    def _fitted(self, parts: tuple[StepInstances, ...], tokenizer: Any) -> tuple[StepInstances, list[StepInstance], list[StepInstance]]:
-        """The instances with their prompts as this model is to read them; of the held-out ones as many as are asked for."""
-        prompt, longest = self.data.prompt_settings, self.args.max_prompt_length
-        grammars = {trajectory.grammar for part in parts for trajectory in part.trajectories if trajectory.domain == "swe"}
-        if grammars and longest is not None:
-            prompt = fitted_to(prompt, tokenizer, longest, self.args.think_prefilled, grammars)
-        train, validation, test = (StepInstances(part.trajectories, part.targets, prompt) for part in parts)
-        return train, spread_evenly(validation, self.data.eval_instances), spread_evenly(test, self.data.test_instances)
 
     # ---------------------------------------------------------------- stages
 
@@ -164,8 +134,8 @@ class Run:
             attn_implementation=self.model_config.attn_implementation,
         )
 
-    def _after_warm_up(self, model: Any, tokenizer: Any, train: StepInstances, test: list[StepInstance]) -> Any:
-        """The model that SRL starts from; the warm-up is done once and kept in the run folder."""
+    def _after_warm_up(self, model: Any, tokenizer: Any, train: Sequence[Instance], test: Sequence[Instance]) -> Any:
+        """The model that the method starts from; the warm-up is done once and kept in the run folder."""
         if not self.args.format_warmup_steps:
             return model
         done = self.folder / "warmup"
@@ -188,7 +158,7 @@ class Run:
         self._test_untrained("warmup", model, tokenizer, test)
         return model
 
-    def _test_untrained(self, stage: str, model: Any, tokenizer: Any, test: list[StepInstance]) -> None:
+    def _test_untrained(self, stage: str, model: Any, tokenizer: Any, test: Sequence[Instance]) -> None:
         """Let a model that no trainer holds yet answer the test instances."""
         if self._is_answered(stage, test):
             return
@@ -204,7 +174,7 @@ class Run:
             tokenizer,
             lambda prompts, seed: sampler(rollout_model, prompts, args.num_generations_eval or 1, seed),
             sampler.eos_token_ids,
-            args.reward_settings,
+            self.scorer,
             num_samples=args.num_generations_eval or 1,
             seed=(args.seed, rank),
             gather=gather_object if processes > 1 else None,
@@ -220,13 +190,13 @@ class Run:
         scratch = path.with_suffix(".part")
         scratch.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers), encoding="utf-8")
         scratch.replace(path)
-        similarity = metrics.get("similarity")
+        similarity = "" if (value := metrics.get("similarity")) is None else f", similarity of the well-formed {value:.3f}"
         self._say(
-            f"{stage:>7}: held-out step reward {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}, "
-            f"similarity of the well-formed {'-' if similarity is None else f'{similarity:.3f}'} ({len(answers)} answers)"
+            f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}{similarity} "
+            f"({len(answers)} answers)"
         )
 
-    def _is_answered(self, stage: str, test: list[StepInstance]) -> bool:
+    def _is_answered(self, stage: str, test: Sequence[Instance]) -> bool:
         """Whether the untrained model's answers lie there, whole; every process looks for itself."""
         path = self._samples(stage, 0)
         if not path.is_file():

@@ -8,8 +8,11 @@ from typing import Any
 
 from srl_agent.training.statistics import Interval
 
-STAGES = ("base", "warmup", "srl")
-"""The points at which a model is validated, in order: as it came, after the format warm-up, during and after SRL."""
+METHODS = {"srl": "SRL", "rlvr": "RLVR", "sft": "SFT"}
+"""What a run trains by, and how it is written."""
+
+STAGES = ("base", "warmup", *METHODS)
+"""The points at which a model is validated, in order: as it came, after the format warm-up, during and after the run's method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,18 @@ class RunRecords:
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     notes: Sequence[str]
+
+    @property
+    def method(self) -> str:
+        """What the run trains by: a key of :data:`METHODS`."""
+        method = self.config.get("method")
+        return method if method in METHODS else "srl"
+
+    @property
+    def measure(self) -> str:
+        """What its reward is: the similarity of steps, or the accuracy of final answers."""
+        whole_problems = self.method == "rlvr" or (self.method == "sft" and self.config.get("sft_on") != "steps")
+        return "accuracy" if whole_problems else "step reward"
 
     def final_samples(self, stage: str) -> Sequence[Sample]:
         """The answers at the step that the headline reports for ``stage``, or else at its last step; empty if there are none."""

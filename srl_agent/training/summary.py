@@ -1,4 +1,4 @@
-"""The three points of a run (base, after warm-up, after SRL) on the same held-out instances, and the paired differences between them."""
+"""The three points of a run (base, after warm-up, after training) on the same held-out instances, and the paired differences between them."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ class Summary:
         return "\n".join(lines)
 
 
-def summarize(folder: Path, step: int, seconds: float) -> Summary:
+def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
     """Compare the stages of a run and write ``summary.json``.
 
     Args:
         folder: The run's; its ``samples`` are read.
-        step: The step of the SRL stage's samples.
+        method: Names the trained stage.
+        step: The step of its samples.
         seconds: How long this process took.
     """
-    names = [("base", 0), ("warmup", 0), ("srl", step)]
+    names = [("base", 0), ("warmup", 0), (method, step)]
     answers = {stage: read_answers(path) for stage, at in names if (path := folder / "samples" / f"{stage}-{at}.jsonl").is_file()}
     stages = [
         {

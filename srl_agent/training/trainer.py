@@ -1,7 +1,7 @@
-"""GRPO on step instances with dynamic sampling: TRL's trainer, with batches that are filled before they are trained.
+"""GRPO with dynamic sampling: TRL's trainer, with batches that are filled before they are trained; the method (SRL, RLVR) is what scores them.
 
 What TRL does stays TRL's: loss, optimizer, precision, distribution, checkpoints, logging. What is here: which prompts are rolled out, which groups
-are kept, what is logged of them, validation on held-out instances, and a checkpoint that resumes to the same losses.
+are kept, what is logged of them, and a checkpoint that resumes to the same losses.
 """
 
 from __future__ import annotations
@@ -14,30 +14,27 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
-from srl_agent.training.checkpoints import best_whole
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
+from srl_agent.training.held_out import HeldOut
 from srl_agent.training.instance_stream import InstanceStream
 from srl_agent.training.micro_batches import Row, loss_weight
-from srl_agent.training.rollouts import RolloutModel, Sampler, encode_prompt, score
+from srl_agent.training.rollouts import RolloutModel, Sampler, encode_prompt, is_truncated, score
 from srl_agent.training.shared_prompt import completion_log_probs, has_shared_prompts
-from srl_agent.training.validation import validate
+from srl_agent.training.tasks import Instance, Scorer, StepScorer
 from srl_envs.errors import ConfigError, DataError
-from srl_envs.response import MALFORMATIONS
-from srl_envs.reward import step_reward
-from srl_envs.trajectory import StepInstance, StepInstances
 
 STATE_FILE = "srl_state-{rank}.pt"
 """What a checkpoint holds beyond transformers' own files, one file a process."""
 
 
-class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
-    """Trains a policy by Supervised Reinforcement Learning.
+class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
+    """Trains a policy by GRPO with dynamic sampling: on an expert's steps (SRL), or on final answers (RLVR).
 
     Args:
         model: The policy.
@@ -47,6 +44,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         processing_class: The model's tokenizer, with a chat template.
         peft_config: LoRA or another adapter; None trains all weights.
         callbacks: As in transformers.
+        scorer: How answers are scored; None: by their similarity to the expert's step.
     """
 
     args: SRLConfig
@@ -57,15 +55,18 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self,
         model: Any,
         args: SRLConfig,
-        train_instances: StepInstances,
-        eval_instances: Sequence[StepInstance],
+        train_instances: Sequence[Instance],
+        eval_instances: Sequence[Instance],
         processing_class: Any,
         peft_config: Any = None,
         callbacks: list[Any] | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         if not len(train_instances):
             raise DataError("No training instances: every trajectory has too few steps. Use --targets all, or other data.")
         self.train_instances, self.eval_instances = train_instances, eval_instances
+        self.settings = args
+        self.scorer = scorer or StepScorer(args.reward_settings)
         self._rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
         super().__init__(
             model=model,
@@ -119,7 +120,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         completions, logps = self._complete(prompts, self.num_generations, (self.args.seed, first, rank))
         generated = time.perf_counter()
         instances = [instance for instance, _ in mine for _ in range(self.num_generations)]
-        _, rewards = score(self._tokenizer, instances, completions, self.eos_token_ids, self.args.reward_settings)
+        _, rewards = score(self._tokenizer, instances, completions, self.eos_token_ids, self.scorer)
         self._seconds["generate"] += generated - started
         self._seconds["reward"] += time.perf_counter() - generated
         size = self.num_generations
@@ -138,14 +139,14 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         shares = [share for _, share in sorted(by_rank, key=lambda item: item[0])]
         return [group for same_place in zip(*shares, strict=True) for group in same_place]
 
-    def _draw(self, count: int) -> list[tuple[StepInstance, list[int]]]:
+    def _draw(self, count: int) -> list[tuple[Instance, list[int]]]:
         """The next instances of the stream whose prompt is short enough, with their prompts' tokens."""
-        drawn: list[tuple[StepInstance, list[int]]] = []
+        drawn: list[tuple[Instance, list[int]]] = []
         limit = self.args.max_prompt_length
         skipped = 0
         while len(drawn) < count:
             instance = self.train_instances[self.stream.take(1)[0]]
-            ids = encode_prompt(self._tokenizer, instance.messages, self.args.think_prefilled)
+            ids = encode_prompt(self._tokenizer, instance.messages, self.scorer.think_prefilled)
             if limit is None or len(ids) <= limit:
                 drawn.append((instance, ids))
                 skipped = 0
@@ -191,7 +192,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _is_learned(self, completion_ids: list[int]) -> bool:
         """Whether a completion carries loss: with ``mask_truncated_completions`` those that were cut off do not."""
-        return not self.args.mask_truncated_completions or completion_ids[-1] in self.eos_token_ids
+        return not self.args.mask_truncated_completions or not is_truncated(completion_ids, self.eos_token_ids)
 
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = super()._compute_loss(model, inputs)
@@ -256,9 +257,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
 
     def _score_for_trl(self, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        """TRL asks for a reward function; rollouts are scored in :meth:`_roll_out`, before TRL would."""
-        settings = self.args.reward_settings
-        return [step_reward(text, expert, settings).value for text, expert in zip(completions, columns["expert_action"], strict=True)]
+        """TRL asks for a reward function; rollouts are scored in :meth:`_roll_out`, so that TRL never calls it."""
+        raise NotImplementedError
 
     # ---------------------------------------------------------------- logs
 
@@ -301,10 +301,10 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             "rounds": batch.rounds,
             "completions/mean_length": fmean(lengths),
             "completions/max_length": max(lengths),
-            "completions/clipped_ratio": malformed["truncated"] / len(everything),
+            "completions/clipped_ratio": fmean(is_truncated(ids, self.eos_token_ids) for group in batch.groups for ids in group.completion_ids),
             "data_epoch": self.stream.epoch,
             "skipped_prompts": self._skipped_prompts,
-            **{f"malformed/{name}": malformed[name] / len(everything) for name in MALFORMATIONS},
+            **{f"malformed/{name}": malformed[name] / len(everything) for name in self.scorer.malformations},
         }
         if similarities:
             values["similarity"] = fmean(similarities)
@@ -312,85 +312,6 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             log[name].append(float(value))
         if not batch.is_full and self.accelerator.is_main_process:
             print(f"step {self.state.global_step + 1}: the batch is not full: {batch.explain()}", flush=True)
-
-    # ---------------------------------------------------------------- validation
-
-    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Answer the held-out instances, with the same seeds each time, and log reward, similarity and format rate.
-
-        Returns:
-            ``eval_reward``, ``eval_similarity`` (of the well-formed answers), ``eval_format_rate`` and more.
-        """
-        metrics, _ = self.answer(self.eval_instances)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        kept, self._metrics["train"] = self._metrics["train"], defaultdict(list)
-        self.log(dict(metrics))
-        self._metrics["train"] = kept
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def answer(self, instances: Sequence[StepInstance]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Let the present model answer these instances, shared among the processes, with the same seeds each time.
-
-        Returns:
-            The metrics and one record per answer, as :func:`~srl_agent.training.validation.validate` gives them.
-        """
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        self._rollout_model.outdate()  # the best checkpoint may just have been loaded
-        return validate(
-            list(instances)[rank::processes],
-            self._tokenizer,
-            lambda prompts, seed: self._complete(prompts, self.num_generations_eval, seed)[0],
-            self.eos_token_ids,
-            self.args.reward_settings,
-            num_samples=self.num_generations_eval,
-            seed=(self.args.seed, rank),
-            gather=gather_object if processes > 1 else None,
-        )
-
-    # ---------------------------------------------------------------- the end
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:  # killed after its last step: nothing is left to train
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(*args, **kwargs)
-
-    def _load_best_model(self) -> None:
-        """Left to :meth:`load_best`: transformers does not look whether the checkpoint is whole."""
-
-    def load_best(self) -> tuple[int, list[str]]:
-        """Load the whole checkpoint that did best in validation; the weights stay as they are if none is better.
-
-        Returns:
-            The step of the weights, and a line about each better checkpoint that is damaged.
-        """
-        metric = str(self.args.metric_for_best_model)
-        metrics = {int(row["step"]): float(row[metric]) for row in self.state.log_history if metric in row and row["step"] > 0}
-        step, complaints = int(self.state.global_step), []
-        if self.args.load_best_model_at_end:
-            found: list[Any] = [None]
-            if self.accelerator.is_main_process:
-                found = [best_whole(Path(str(self.args.output_dir)), metrics, step, bool(self.args.greater_is_better))]
-            broadcast_object_list(found)  # all processes load the same
-            best, complaints = found[0]
-            if self.state.best_model_checkpoint and not Path(self.state.best_model_checkpoint).is_dir():
-                complaints.append(f"{self.state.best_model_checkpoint} had the best validation but is missing.")
-            if best is not None:
-                self.state.best_model_checkpoint, step = str(best), int(best.name.rpartition("-")[2])
-                super()._load_best_model()
-        return step, complaints
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """As in transformers, but silent about weights that are tied to others and therefore not saved."""
-        tied = set(getattr(self.model, "all_tied_weights_keys", None) or ())
-        missing = [key for key in load_result.missing_keys if key not in tied]
-        load_result.missing_keys.clear()
-        load_result.missing_keys.extend(missing)
-        super()._issue_warnings_after_load(load_result)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None is written: TRL's would describe another training; ``config.yaml`` and ``report.html`` tell what this one was."""
 
     # ---------------------------------------------------------------- exact resume
 

@@ -8,13 +8,12 @@ from statistics import fmean
 from typing import Any
 
 from srl_agent.training.rollouts import encode_prompt, score
+from srl_agent.training.tasks import Instance, Scorer
 from srl_envs.data.splits import question_key
-from srl_envs.response import MALFORMATIONS
-from srl_envs.reward import RewardSettings
-from srl_envs.trajectory import StepInstance, StepInstances, Trajectory
+from srl_envs.trajectory import Trajectory
 
 
-def spread_evenly(instances: StepInstances, count: int) -> list[StepInstance]:
+def spread_evenly(instances: Sequence[Instance], count: int) -> list[Instance]:
     """At most ``count`` instances, evenly spaced over all of them; 0 takes all."""
     total = len(instances)
     if count == 0 or count >= total:
@@ -32,11 +31,11 @@ def halves_by_question(trajectories: Sequence[Trajectory]) -> tuple[list[Traject
 
 
 def validate(
-    instances: Sequence[StepInstance],
+    instances: Sequence[Instance],
     tokenizer: Any,
     complete: Callable[[list[list[int]], Sequence[int]], list[list[int]]],
     eos_token_ids: Sequence[int],
-    settings: RewardSettings,
+    scorer: Scorer,
     *,
     num_samples: int,
     seed: Sequence[int],
@@ -49,21 +48,20 @@ def validate(
         tokenizer: Of the model.
         complete: Prompts and a seed -> ``num_samples`` completions of each prompt.
         eos_token_ids: Any of these ends a completion.
-        settings: How answers are scored.
+        scorer: How answers are scored.
         num_samples: Answers per instance.
         seed: Given to ``complete``.
         gather: Joins the processes' lists; None if there is one process.
 
     Returns:
-        The metrics over all answers (reward, format_rate, mean_length, malformed/<reason>, and similarity if any is well-formed), and one
-        record per answer.
+        The metrics over all answers (reward, format_rate, mean_length, malformed/<reason>, and similarity of those that have one), and one record per answer.
     """
     messages = [instance.messages for instance in instances]
-    prompts = [encode_prompt(tokenizer, prompt, settings.format.think_prefilled) for prompt in messages]
+    prompts = [encode_prompt(tokenizer, prompt, scorer.think_prefilled) for prompt in messages]
     completions = complete(prompts, seed) if prompts else []
     asked = [instance for instance in instances for _ in range(num_samples)]
     shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
-    texts, rewards = score(tokenizer, asked, completions, eos_token_ids, settings)
+    texts, rewards = score(tokenizer, asked, completions, eos_token_ids, scorer)
     answers = [
         {
             "instance_id": instance.id,
@@ -83,10 +81,10 @@ def validate(
     ]
     if gather is not None:
         answers = gather(answers)
-    return _metrics(answers), answers
+    return _metrics(answers, scorer), answers
 
 
-def _metrics(answers: list[dict[str, Any]]) -> dict[str, float]:
+def _metrics(answers: list[dict[str, Any]], scorer: Scorer) -> dict[str, float]:
     errors = Counter(answer["error"] for answer in answers if answer["error"])
     similarities = [answer["similarity"] for answer in answers if answer["similarity"] is not None]
     metrics = {
@@ -94,7 +92,7 @@ def _metrics(answers: list[dict[str, Any]]) -> dict[str, float]:
         "format_rate": 1 - errors.total() / len(answers),
         "mean_length": fmean(answer["tokens"] for answer in answers),
         "answers": float(len(answers)),
-        **{f"malformed/{name}": errors[name] / len(answers) for name in MALFORMATIONS},
+        **{f"malformed/{name}": errors[name] / len(answers) for name in scorer.malformations},
     }
     if similarities:
         metrics["similarity"] = fmean(similarities)

@@ -12,9 +12,10 @@ from trl import ModelConfig
 from srl_agent.configuration import parse, read_config
 from srl_agent.train import main
 from srl_agent.training.config import DataConfig, SRLConfig
-from srl_agent.training.format_warmup import expert_example
+from srl_agent.training.examples import expert_example
 from srl_agent.training.prompt_length import fitted_to
 from srl_agent.training.rollouts import encode_prompt
+from srl_agent.training.tasks import StepScorer
 from srl_agent.training.validation import halves_by_question, validate
 from srl_envs.commands import GRAMMARS
 from srl_envs.data import load_trajectories
@@ -121,8 +122,8 @@ def test_answers_are_recorded_as_they_are_compared(tiny_tokenizer, tmp_path: Pat
     instance = StepInstance(trajectory, 0, DataConfig(scored="arguments").prompt_settings)
     texts = [f"<think>Hm.</think>\nI look around.\n{action}", "<think>Hm.</think>\nNo command.", "Hm."]
     completions = [[*tiny_tokenizer(text)["input_ids"], tiny_tokenizer.eos_token_id] for text in texts]
-    settings = SRLConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True).reward_settings
-    _, answers = validate([instance], tiny_tokenizer, lambda prompts, seed: completions, [tiny_tokenizer.eos_token_id], settings, num_samples=3, seed=(0,))
+    scorer = StepScorer(SRLConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True).reward_settings)
+    _, answers = validate([instance], tiny_tokenizer, lambda prompts, seed: completions, [tiny_tokenizer.eos_token_id], scorer, num_samples=3, seed=(0,))
     assert [answer["action"] for answer in answers] == ["bash\nls\npwd", "No command.", ""]
     assert answers[0]["expert"] == "bash\nls\npwd" and answers[0]["reward"] == 1.0 and answers[2]["reward"] == -1.0
     assert all(answer["prompt"] == instance.messages[-1]["content"] for answer in answers)
@@ -155,6 +156,7 @@ def arguments(model: Path, output: Path, **over: object) -> list[str]:
         "model_name_or_path": model,
         "output_dir": output,
         "require_think": "false",
+        "think_prefilled": "false",
         "bf16": "false",
         "max_prompt_length": 900,
         "max_completion_length": 16,
