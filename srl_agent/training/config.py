@@ -19,7 +19,8 @@ from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 
-METHODS = ("srl", "rlvr")
+METHODS = ("srl", "rlvr", "sft")
+SFT_ON = ("solutions", "traces", "steps")
 STEPS = ("each", "one")
 
 
@@ -152,13 +153,25 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     method: str = field(
         default="srl",
         metadata={
-            "help": "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the final answer of the whole solution is right, else 0.",
+            "help": "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the final answer of the whole solution is right, else 0; "
+            "sft: supervised fine-tuning on expert answers.",
             "choices": list(METHODS),
+        },
+    )
+    sft_on: str = field(
+        default="solutions",
+        metadata={
+            "help": "sft: what is learned: the experts' whole solutions; reasoning traces, in a think block, and then the solution (s1K has them); or single "
+            "steps, in SRL's format. Other methods ignore it.",
+            "choices": list(SFT_ON),
         },
     )
     prompts_per_step: int | None = field(
         default=None,
-        metadata={"help": "B, groups per optimizer step. Sets gradient_accumulation_steps = B * G / (processes * per-device batch). None leaves it."},
+        metadata={
+            "help": "B, groups per optimizer step (sft: expert answers). Sets gradient_accumulation_steps = B * G / (processes * per-device batch), where "
+            "G is 1 for sft. None leaves it."
+        },
     )
     dynamic_sampling: bool = field(default=True, metadata={"help": "Replace groups without spread by fresh prompts. False: the ablation."})
     min_reward_std: float = field(
@@ -200,11 +213,16 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.prompts_per_step is not None and self.num_generations:
-            rows = self.prompts_per_step * self.num_generations
+            rows = self.prompts_per_step * (1 if self.method == "sft" else self.num_generations)
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
             if rows % at_once:
-                raise ConfigError(f"prompts_per_step * num_generations is {rows}, which is no multiple of processes * per_device_train_batch_size ({at_once}).")
+                raise ConfigError(
+                    f"An optimizer step has {rows} rows (prompts_per_step, times num_generations unless sft), which is no multiple of processes * "
+                    f"per_device_train_batch_size ({at_once})."
+                )
             self.gradient_accumulation_steps = rows // at_once
+        if self.method == "sft" and self.generation_batch_size is None:
+            self.steps_per_generation = self.num_generations  # supervised learning generates nothing: any whole number of groups passes TRL's check
         if not torch.accelerator.is_available():
             self.use_cpu = True  # transformers refuses bf16 without a GPU unless it is told so
         if self.eval_strategy == "no":
@@ -218,6 +236,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         require(
             not (self.asks_whole_problems and self.think_prefilled), "think_prefilled", True, "left alone: whole problems are asked as evaluation asks them"
         )
+        if self.method == "sft":
+            require(self.format_warmup_steps == 0, "format_warmup_steps", self.format_warmup_steps, "0 for sft, which is supervised itself")
+            return
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
                 f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of gradient_accumulation_steps "
@@ -232,7 +253,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     @property
     def asks_whole_problems(self) -> bool:
         """Whether the model is asked for whole solutions, and validated by their final answers; else for single steps."""
-        return self.method == "rlvr"
+        return self.method == "rlvr" or (self.method == "sft" and self.sft_on != "steps")
 
     @property
     def rows_per_step(self) -> int:

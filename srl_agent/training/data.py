@@ -9,9 +9,10 @@ from typing import Any, cast
 from srl_agent.evaluation.prompts import EVALUATION_SYSTEM_PROMPT
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.prompt_length import fitted_to
-from srl_agent.training.tasks import Instance, verifiable
+from srl_agent.training.tasks import AnswerInstance, Instance, verifiable
 from srl_agent.training.validation import halves_by_question, spread_evenly
 from srl_envs.data import load_trajectories
+from srl_envs.data.s1k import TRACE
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.trajectory import StepInstances, Targets, Trajectory, TrajectorySet, as_one_step
@@ -54,7 +55,7 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
     kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
     learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
     if args.asks_whole_problems:
-        return _problems(data, learned, *halves_by_question(held_out))
+        return _problems(data, args, learned, *halves_by_question(held_out))
     return _steps(data, learned, *halves_by_question(held_out))
 
 
@@ -92,16 +93,28 @@ def _steps(data: DataConfig, learned: TrajectorySet, validation: Sequence[Trajec
     return LearningData(train, checked, tested, summary)
 
 
-def _problems(data: DataConfig, learned: TrajectorySet, validation: Sequence[Trajectory], test: Sequence[Trajectory]) -> LearningData:
+def _problems(data: DataConfig, args: SRLConfig, learned: TrajectorySet, validation: Sequence[Trajectory], test: Sequence[Trajectory]) -> LearningData:
     system_prompt = EVALUATION_SYSTEM_PROMPT if data.system_prompt is None else data.system_prompt
-    train, unknown = verifiable(learned, system_prompt)
+    train, left_out = _learned(args, learned, system_prompt)
     (checked, unknown_checked), (tested, unknown_tested) = verifiable(validation, system_prompt), verifiable(test, system_prompt)
-    if not train:
-        raise DataError(f"{learned!r}: no question has a reference answer, so that no answer can be verified: use other data, or --method srl.")
     if not (checked and tested):
         raise DataError(f"held_out is {data.held_out}: raise it, so that validation and test have some questions with a reference answer each.")
     summary = (
-        f"{learned!r}: {len(train)} questions; {len(checked) + len(tested)} questions held out; left out without a reference answer: {unknown}, "
-        f"and {unknown_checked + unknown_tested} of those held out"
+        f"{learned!r}: {len(train)} problems{left_out}; {len(checked) + len(tested)} questions held out, without "
+        f"{unknown_checked + unknown_tested} that have no reference answer"
     )
     return LearningData(train, checked, tested, summary)
+
+
+def _learned(args: SRLConfig, trajectories: TrajectorySet, system_prompt: str) -> tuple[list[AnswerInstance], str]:
+    """The problems that the method can learn from, and in words how many it cannot."""
+    if args.method == "rlvr":
+        train, unknown = verifiable(trajectories, system_prompt)
+        if not train:
+            raise DataError(f"{trajectories!r}: no question has a reference answer, so that no answer can be verified: use other data, or --method srl.")
+        return train, f", without {unknown} that have no reference answer"
+    usable = [trajectory for trajectory in trajectories if args.sft_on != "traces" or TRACE in trajectory.metadata]
+    if not usable:
+        raise DataError(f"{trajectories!r}: no trajectory has a reasoning trace (metadata {TRACE!r}): use s1k, or --sft_on solutions.")
+    left_out = f", without {len(trajectories) - len(usable)} that have no reasoning trace" if args.sft_on == "traces" else ""
+    return [AnswerInstance(trajectory, system_prompt) for trajectory in usable], left_out

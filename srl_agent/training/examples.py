@@ -8,6 +8,7 @@ from srl_agent.evaluation.grading import extract_answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.rollouts import encode_prompt
 from srl_agent.training.tasks import AnswerInstance, Instance
+from srl_envs.data.s1k import TRACE
 from srl_envs.response import format_response
 from srl_envs.trajectory import StepInstance, Trajectory
 
@@ -23,7 +24,7 @@ def expert_example(tokenizer: Any, instance: Instance, args: SRLConfig) -> dict[
     if isinstance(instance, StepInstance):
         prefilled, answer = args.think_prefilled, step_answer(instance, args)
     elif isinstance(instance, AnswerInstance):
-        prefilled, answer = False, solution_answer(instance.trajectory)
+        prefilled, answer = False, solution_answer(instance.trajectory, with_trace=args.method == "sft" and args.sft_on == "traces")
     else:
         raise TypeError(f"no expert answers {type(instance).__name__}")
     prompt = encode_prompt(tokenizer, instance.messages, prefilled)
@@ -41,9 +42,14 @@ def step_answer(instance: StepInstance, args: SRLConfig) -> str:
     return format_response(thought, action, args.reward_settings.format)
 
 
-def solution_answer(trajectory: Trajectory) -> str:
-    """The expert's whole solution; its reference answer follows in a box where an evaluation would find no answer in the solution itself."""
+def solution_answer(trajectory: Trajectory, with_trace: bool = False) -> str:
+    """The expert's whole solution; its reference answer follows in a box where an evaluation would find no answer in the solution itself.
+
+    Args:
+        trajectory: The expert's.
+        with_trace: Put its reasoning trace before it, in a think block.
+    """
     solution = trajectory.solution.strip()
     if trajectory.answer and extract_answer(solution) is None:
         solution += f"\n\n\\boxed{{{trajectory.answer}}}"
-    return solution
+    return format_response(trajectory.metadata[TRACE], solution) if with_trace else solution

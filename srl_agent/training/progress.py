@@ -51,9 +51,9 @@ def short_progress(trainer: Any, bar: bool) -> Iterator[None]:
 
 
 def short_line(step: int, logs: dict[str, Any]) -> str:
-    """One line about a training step, a validation or a step of the format warm-up; empty for other logs."""
+    """One line about a training step, a validation or a supervised step; empty for other logs."""
     if "mean_token_accuracy" in logs and "loss" in logs:
-        return f"{'warm-up':>10} {step:>4}  loss {float(logs['loss']):.3f}"
+        return f"{'supervised':>10} {step:>4}  loss {float(logs['loss']):.3f}"
     prefix = "eval_" if "eval_reward" in logs else ""
     if prefix + "reward" not in logs:
         return ""

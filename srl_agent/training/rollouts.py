@@ -36,6 +36,12 @@ def score(
     return texts, scorer.score(instances, texts, [is_truncated(ids, eos_token_ids) for ids in completion_ids])
 
 
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the tokenizer's, and those of the model's generation config."""
+    eos = model.generation_config.eos_token_id
+    return sorted({tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])})
+
+
 def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:
     """Whether a completion hit the token limit before any end token."""
     return not completion_ids or completion_ids[-1] not in eos_token_ids

@@ -24,14 +24,15 @@ from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_
 from srl_agent.training.checks import check_model
 from srl_agent.training.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.training.config import DataConfig, SRLConfig
-from srl_agent.training.data import fitted, load_data
+from srl_agent.training.data import LearningData, fitted, load_data
 from srl_agent.training.dynamic_sampling import NothingToLearnError
 from srl_agent.training.format_warmup import warm_up
 from srl_agent.training.interrupt import CheckpointOnInterrupt
 from srl_agent.training.metrics import LogToFile, MetricsFile
 from srl_agent.training.progress import short_progress
 from srl_agent.training.report import write_report
-from srl_agent.training.rollouts import RolloutModel, Sampler
+from srl_agent.training.rollouts import RolloutModel, Sampler, end_token_ids
+from srl_agent.training.sft import SupervisedTrainer, examples_of
 from srl_agent.training.summary import read_answers, summarize
 from srl_agent.training.tasks import AnswerScorer, Instance, Scorer, StepScorer
 from srl_agent.training.trainer import SRLTrainer
@@ -95,12 +96,7 @@ class Run:
         test = parts.test
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, parts.train, test)
-        callbacks = [LogToFile(self.metrics, "train", self.args.method), SealCheckpoints(), CheckpointOnInterrupt()]
-        peft_config = get_peft_config(self.model_config)
-        try:
-            trainer = SRLTrainer(model, self.args, parts.train, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
-        except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
-            raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
+        trainer = self._trainer(model, tokenizer, parts)
         checkpoint = self._checkpoint()
         if checkpoint is None and self.args.eval_strategy != "no":
             trainer.evaluate()
@@ -124,6 +120,18 @@ class Run:
             self._say(f"model: {self.folder / 'final'}\nreport: {self.folder / 'report.html'}")
 
     # ---------------------------------------------------------------- stages
+
+    def _trainer(self, model: Any, tokenizer: Any, parts: LearningData) -> SRLTrainer | SupervisedTrainer:
+        args, peft_config = self.args, get_peft_config(self.model_config)
+        callbacks = [LogToFile(self.metrics, "train", args.method), SealCheckpoints(), CheckpointOnInterrupt()]
+        try:
+            if args.method != "sft":
+                return SRLTrainer(model, args, parts.train, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
+            rows, too_long = examples_of(tokenizer, parts.train, args)
+            self._say(f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out, longer than max_completion_length or max_prompt_length")
+            return SupervisedTrainer(model, args, rows, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
+        except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
+            raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
 
     def _load(self, name_or_path: str, revision: str | None) -> tuple[Any, Any]:
         return load_model_and_tokenizer(
@@ -165,9 +173,7 @@ class Run:
         args, rank, processes = self.args, self.process.process_index, self.process.num_processes
         model.to(self.args.device)
         sampling = args.sampling_settings
-        eos = model.generation_config.eos_token_id
-        eos_token_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
-        sampler = Sampler(tokenizer, sorted(eos_token_ids), sampling)
+        sampler = Sampler(tokenizer, end_token_ids(model, tokenizer), sampling)
         rollout_model = RolloutModel(model, bool(args.bf16)).at(0, model)
         metrics, answers = validate(
             test[rank::processes],

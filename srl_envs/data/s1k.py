@@ -37,6 +37,9 @@ STYLES = (
 """How a step may begin: ``Step 1``, then ``1.`` with a mark of a title, then a plain ``1.``. The first style that gives every step a title counts; else the
 first whose steps all have a title or a mark (the word, a heading, bold), such as a last step that is nothing but a bold line."""
 
+TRACE = "reasoning_trace"
+"""Where a trajectory's metadata holds the expert's reasoning before the solution: the column ``deepseek_thinking_trajectory``."""
+
 _MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
 _SHORT, _FEW_WORDS = 100, 3
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")  # not a LaTeX command
@@ -63,6 +66,9 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         preamble, steps, tail = titled[0]
         id = unique_id("s1k", question_key(question), seen)
         metadata = {name: row[name] for name in ("source_type", "deepseek_grade") if isinstance(row.get(name), str)}
+        trace = row.get("deepseek_thinking_trajectory")
+        if isinstance(trace, str) and trace.strip():
+            metadata[TRACE] = trace.strip()
         yield Trajectory(id, question, steps, reference_answer(row), preamble, tail, metadata=metadata)
 
 

@@ -61,7 +61,7 @@ def test_a_run_ends_with_accuracies(tiny_model_dir: Path, tmp_path: Path, capfd:
     run = tmp_path / "run"
     assert main(rlvr(tiny_model_dir, run)) == 0
     output = capfd.readouterr().out
-    assert "base: held-out accuracy +0.000" in output and "150 questions; 20 questions held out; left out without a reference answer: 0" in output
+    assert "base: held-out accuracy +0.000" in output and "150 problems, without 0 that have no reference answer; 20 questions held out" in output
     assert all({"reward", "malformed/no_answer", "groups_kept"} <= row.keys() and "similarity" not in row for row in lines(run, "train").values())
     assert [stage["stage"] for stage in json.loads((run / "summary.json").read_text())["stages"]] == ["base", "rlvr"]
     page = (run / "report.html").read_text()
