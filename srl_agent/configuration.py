@@ -103,6 +103,39 @@ def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[s
     return chosen, tuple(instances)
 
 
+def parse_stages(
+    dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None
+) -> tuple[str, list[tuple[str, tuple[Any, ...]]]]:
+    """:func:`parse`, also for a curriculum: a config whose ``stages`` lists other configs. Its other settings, and the flags, hold for every stage.
+
+    Returns:
+        The config's name or path; and of each stage its own name or path, with one instance per type. A plain config is its own only stage.
+
+    Raises:
+        ConfigError: As :func:`parse`; or ``stages`` is no list of configs.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = _config_of(arguments, default_config)
+    settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
+    if "stages" not in settings:
+        return chosen, [parse(dataclass_types, default_config, argv, prog)]
+    stages = settings.pop("stages")
+    if not (isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)):
+        raise ConfigError(f"{chosen}: stages is {stages!r}: it must be a list of configs, each a name or the path of a YAML file.")
+    common = [part for name, value in settings.items() for part in _as_flag(str(name), value)]
+    flags = _without_config(arguments)
+    return chosen, [parse(dataclass_types, default_config, ["--config", stage, *common, *flags], prog) for stage in stages]
+
+
+def _without_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments but for ``--config`` and its value."""
+    return [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if argument != "--config" and before != "--config" and not argument.startswith("--config=")
+    ]
+
+
 def _config_of(arguments: Sequence[str], default: str) -> str:
     for i, argument in enumerate(arguments):
         if argument.startswith("--config="):

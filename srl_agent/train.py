@@ -1,11 +1,12 @@
-"""Train a language model by Supervised Reinforcement Learning.
+"""Train a language model by Supervised Reinforcement Learning (SRL), or by the methods that it is compared with (RLVR, SFT), or by several in turn.
 
     python -m srl_agent.train                                  the quick start: a small model, built-in problems, 2 CPU cores
     python -m srl_agent.train --config srl_math_7b             the paper's math settings
+    python -m srl_agent.train --config srl_then_rlvr_math_7b   a curriculum: stages one after another, each from the best checkpoint before
     python -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
 
-A run: answer the held-out steps with the base model, teach the format if asked to, answer them again, train with SRL, write the report. A run
-whose ``--output_dir`` holds checkpoints goes on from the latest whole one.
+A run: answer what is held out with the base model, teach the format if asked to, answer it again, train with the method, write the report. A run
+whose ``--output_dir`` holds checkpoints goes on from the latest whole one; a curriculum passes over the stages that are finished.
 """
 
 from __future__ import annotations
@@ -27,17 +28,22 @@ def main(argv: list[str] | None = None) -> int:
         try:
             from trl import ModelConfig
 
-            from srl_agent.configuration import parse
+            from srl_agent.configuration import parse_stages
             from srl_agent.machine_errors import told
             from srl_agent.training.config import DataConfig, SRLConfig
+            from srl_agent.training.curriculum import Curriculum
             from srl_agent.training.run import Run
         except ImportError as error:
             print(f'error: {error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
             return 2
     try:
-        config, (data, args, model) = parse([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
+        config, stages = parse_stages([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
+        data, args, model = stages[0][1]
         with told(lambda: Path(args.output_dir)):
-            Run(config, data, args, model).train()
+            if [name for name, _ in stages] == [config]:
+                Run(config, data, args, model).train()
+            else:
+                Curriculum(config, stages).train()
     except SRLError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -64,6 +64,15 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"{folder} is not empty and holds no run: choose another --output_dir.")
 
 
+def check_finished(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Check that the finished run in a folder had these settings.
+
+    Raises:
+        ConfigError: It had others.
+    """
+    _check_same(folder, _plain(_read(folder / "config.yaml")), _plain(settings))
+
+
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make a run's folder, and write down its settings and what it runs on."""
     folder.mkdir(parents=True, exist_ok=True)

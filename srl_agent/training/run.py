@@ -40,6 +40,11 @@ from srl_agent.training.validation import validate
 from srl_envs.errors import ConfigError, DataError, SRLError
 
 
+def run_settings(config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> dict[str, Any]:
+    """All settings of a run, as its folder records them."""
+    return {"config": config, **asdict(data), **asdict(model), **args.to_dict()}
+
+
 class Run:
     """A training run in its folder.
 
@@ -62,7 +67,7 @@ class Run:
         if args.output_dir in (None, "trainer_output"):
             args.output_dir = str(free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)
-        settings = {"config": config, **asdict(data), **asdict(model), **args.to_dict()}
+        settings = run_settings(config, data, args, model)
         check_folder(self.folder, settings)
         self.process.wait_for_everyone()  # every process has looked before one of them writes
         if self.process.is_main_process:
