@@ -68,6 +68,13 @@ def test_a_run_ends_with_accuracies(tiny_model_dir: Path, tmp_path: Path, capfd:
     assert "RLVR changed the accuracy by" in page and "After RLVR" in page and "After SRL" not in page
 
 
+def test_the_format_warm_up_teaches_solutions(tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(rlvr(tiny_model_dir, run, format_warmup_steps=1, warmup_instances=2, max_steps=1)) == 0
+    assert sorted(lines(run, "warmup")) == [1]
+    assert [stage["stage"] for stage in json.loads((run / "summary.json").read_text())["stages"]] == ["base", "warmup", "rlvr"]
+
+
 def test_groups_that_are_all_wrong_are_dropped(tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(rlvr(tiny_model_dir, tmp_path / "run", dynamic_sampling="true", max_sampling_rounds=2)) == 1
     assert "0 of 2 groups kept after 2 rounds" in capfd.readouterr().err

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 from transformers import Trainer
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTTrainer
 from trl.trainer.utils import pad
 
 
@@ -31,6 +31,12 @@ def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
 def test_log_probabilities_start_with_these_parameters() -> None:
     parameters = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
     assert parameters[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+
+
+def test_attributes_that_the_supervised_trainer_reads() -> None:
+    source = inspect.getsource(SFTTrainer)
+    for name in ("self._metrics = {", "self._tokenizer = ", '"completion_mask"'):
+        assert name in source, name
 
 
 def test_attributes_that_the_trainer_reads() -> None:
