@@ -19,6 +19,7 @@ from srl_envs.sandbox.owner import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 _MAX_OUTPUT = 256 * 1024 * 1024
+_CANNOT_FORK = ("Cannot fork", "fork: retry", "fork: Resource temporarily unavailable", "unable to create threads")
 _CANNOT_RUN = ("OCI runtime", "executable file not found", "no such file or directory", "is not running")
 
 
@@ -156,7 +157,8 @@ class Container:
                 (err if piece.is_error else out).append(piece.data)
         exit_code = self.exit_code(exec_id)
         text = b"".join((*out, *err)).decode("utf-8", "surrogateescape")
-        if exit_code in (126, 127) and "OCI runtime exec failed" in text:
+        no_process_left = exit_code != 0 and any(sign in text[-4096:] for sign in _CANNOT_FORK)
+        if no_process_left or (exit_code in (126, 127) and "OCI runtime exec failed" in text):
             raise _CannotStartError(f"no program can be started in the container: {text.strip()[:200]}")
         return Executed(text, exit_code)
 
