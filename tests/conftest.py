@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ import pytest
 from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
 from srl_envs.sandbox.images import image_of_tree
+
+
+# Whoever started the tests in the background may have these ignored, and the processes that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

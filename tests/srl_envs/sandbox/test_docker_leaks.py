@@ -25,8 +25,6 @@ pytestmark = pytest.mark.docker
 OPEN = """
 import os, signal, sys, time
 from srl_envs.sandbox import DockerSandbox, SandboxLimits
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests in the background had these ignored
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sandbox = DockerSandbox("{image}", workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256))
 print("open", flush=True)
 """
