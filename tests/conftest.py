@@ -16,7 +16,6 @@ from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
 from srl_envs.sandbox.images import image_of_tree
 
-
 # Whoever started the tests in the background may have these ignored, and the processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
