@@ -9,12 +9,13 @@ from pathlib import Path
 from statistics import fmean
 
 from srl_agent.evaluation.benchmarks import BENCHMARKS, Problem
-from srl_agent.evaluation.folder import RESULTS, SAMPLES, read_problems, read_settings, replace_file
+from srl_agent.evaluation.folder import RESULTS, SAMPLES, read_problems, read_settings
 from srl_agent.evaluation.lengths import length_histogram
 from srl_agent.evaluation.metrics import Estimate, paired_bootstrap
 from srl_agent.evaluation.page import rendered, write_plots
 from srl_agent.evaluation.samples import Mode, Sample, read_samples
 from srl_agent.evaluation.table import aligned, percent
+from srl_agent.files import replace_file
 from srl_agent.training.plots import Plot
 from srl_envs.errors import ConfigError, DataError
 

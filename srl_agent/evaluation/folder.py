@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from srl_agent.evaluation.benchmarks import Problem
 from srl_agent.evaluation.config import MathConfig
+from srl_agent.files import replace_file
 from srl_agent.inference.backends import GeneratorConfig
 from srl_envs.errors import ConfigError, DataError
 
@@ -42,22 +42,16 @@ def model_label(model: GeneratorConfig) -> str:
 
 
 @contextmanager
-def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: Sequence[Problem]) -> Iterator[None]:
-    """Hold a run's folder for this process, made if need be, with ``config.yaml`` and ``problems.jsonl`` written.
+def held(folder: Path) -> Iterator[None]:
+    """Hold an evaluation's folder for this process, made if need be.
 
     Raises:
-        ConfigError: The folder is a file, holds something else, or answers that were asked for otherwise; or another process holds it.
-        DataError: A problem that is already in it has another text or answer now.
+        ConfigError: The folder is a file, holds something else, or another process holds it.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: choose another --output_dir.")
     if folder.is_dir() and not (folder / CONFIG).is_file() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no evaluation: choose another --output_dir.")
-    settings = {"evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
-    answered = (folder / SAMPLES).is_file() and (folder / SAMPLES).stat().st_size > 0  # a start that failed at once binds nobody
-    if answered:
-        _check_same(folder, settings["identity"])
-    merged = _merged(folder, read_problems(folder) if answered else [], problems)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -65,6 +59,23 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
     except Timeout:
         raise ConfigError(f"{folder} is in use by another process: wait for it, or choose another --output_dir.") from None
     with lock:
+        yield
+
+
+@contextmanager
+def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: Sequence[Problem]) -> Iterator[None]:
+    """Hold a run's folder for this process, made if need be, with ``config.yaml`` and ``problems.jsonl`` written.
+
+    Raises:
+        ConfigError: The folder is a file, holds something else, or answers that were asked for otherwise; or another process holds it.
+        DataError: A problem that is already in it has another text or answer now.
+    """
+    with held(folder):
+        settings = {"evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
+        answered = (folder / SAMPLES).is_file() and (folder / SAMPLES).stat().st_size > 0  # a start that failed at once binds nobody
+        if answered:
+            _check_same(folder, settings["identity"])
+        merged = _merged(folder, read_problems(folder) if answered else [], problems)
         replace_file(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
         replace_file(folder / PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in merged).encode())
         yield
@@ -115,13 +126,6 @@ def read_problems(folder: Path) -> list[Problem]:
         return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is missing or damaged: {error}") from None
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole, so that a kill never leaves half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _check_same(folder: Path, now: dict[str, Any]) -> None:

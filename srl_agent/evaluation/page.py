@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from srl_agent.evaluation.benchmarks import BENCHMARKS, Problem
-from srl_agent.evaluation.folder import replace_file
 from srl_agent.evaluation.lengths import length_histogram
 from srl_agent.evaluation.results import Results
 from srl_agent.evaluation.samples import Sample
 from srl_agent.evaluation.table import benchmark_cells, malformed_lines, table_1_cells
+from srl_agent.files import replace_file
 from srl_agent.training.plots import Plot
 from srl_envs.errors import MissingDependencyError
 

@@ -10,9 +10,9 @@ from statistics import fmean, median
 from typing import Any
 
 from srl_agent.evaluation.benchmarks import BENCHMARKS, TABLE_1, Problem
-from srl_agent.evaluation.folder import replace_file
 from srl_agent.evaluation.metrics import Estimate, bootstrap, majority_at_k, pass_at_k, powers_of_two_up_to
 from srl_agent.evaluation.samples import Mode, Sample
+from srl_agent.files import replace_file
 
 
 @dataclass(frozen=True, slots=True)

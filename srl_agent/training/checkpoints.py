@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from srl_agent.files import replace_file
 from srl_envs.errors import ConfigError
 
 MANIFEST = "manifest.json"
@@ -23,9 +24,7 @@ def seal(folder: Path) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    scratch = folder / (MANIFEST + ".part")
-    scratch.write_text(json.dumps(files, indent=1))
-    scratch.replace(folder / MANIFEST)
+    replace_file(folder / MANIFEST, json.dumps(files, indent=1).encode())
 
 
 def damage(folder: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from srl_agent.files import partial_name, replace_file
 from srl_agent.models import QUICKSTART_NAMES
 from srl_agent.training.environment import environment
 from srl_envs.errors import ConfigError
@@ -60,7 +60,7 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{folder} holds a finished run: choose another --output_dir.")
         if path.is_file():
             _check_same(folder, _plain(_read(path)), _plain(settings))
-    elif not path.is_file() and folder.is_dir() and any(entry.name != f"{path.name}.part" for entry in folder.iterdir()):
+    elif not path.is_file() and folder.is_dir() and any(entry.name != partial_name(path) for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no run: choose another --output_dir.")
 
 
@@ -77,8 +77,8 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make a run's folder, and write down its settings and what it runs on."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "warmup.part", ignore_errors=True)
-    _replace(folder / "config.yaml", yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
-    _replace(folder / "environment.json", json.dumps(environment(), indent=1))
+    replace_file(folder / "config.yaml", yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True).encode())
+    replace_file(folder / "environment.json", json.dumps(environment(), indent=1).encode())
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -112,10 +112,3 @@ def _is_path(name: str, value: str) -> bool:
     if name == "source" and not value.endswith(".jsonl"):
         return False
     return value not in QUICKSTART_NAMES and Path(value).expanduser().exists()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, so that a kill never leaves half of it."""
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)

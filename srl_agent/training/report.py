@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from srl_agent.files import replace_file
 from srl_agent.training.comparison import comparisons
 from srl_agent.training.figures import SMOOTHED_FROM
 from srl_agent.training.plots import draw_plots
@@ -79,8 +79,8 @@ def write_report(run_dir: Path) -> Path:
     folder = run_dir / "plots"
     folder.mkdir(exist_ok=True)
     for plot in plots:
-        _write(folder / f"{plot.name}.png", plot.png)
-    _write(run_dir / "report.html", page.encode("utf-8", errors="replace"))  # a model may have written lone surrogates
+        replace_file(folder / f"{plot.name}.png", plot.png)
+    replace_file(run_dir / "report.html", page.encode("utf-8", errors="replace"))  # a model may have written lone surrogates
     return run_dir / "report.html"
 
 
@@ -130,13 +130,6 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file whole, so that a reader or a kill never meets half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
+from srl_agent.files import replace_file
 from srl_agent.memory import keep_freed_memory
 from srl_agent.models import load_model_and_tokenizer
 from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, damage, latest_whole, seal
@@ -198,9 +199,7 @@ class Run:
         self.metrics.write("test", step, metrics, stage=stage)
         path = self._samples(stage, step)
         path.parent.mkdir(exist_ok=True)
-        scratch = path.with_suffix(".part")
-        scratch.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers), encoding="utf-8")
-        scratch.replace(path)
+        replace_file(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers).encode())
         similarity = "" if (value := metrics.get("similarity")) is None else f", similarity of the well-formed {value:.3f}"
         self._say(
             f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}{similarity} "

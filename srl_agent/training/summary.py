@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from srl_agent.files import replace_file
 from srl_agent.training.statistics import paired_difference
 from srl_envs.errors import DataError
 
@@ -75,9 +76,7 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
         if (interval := _difference(answers[before], answers[after], metric)) is not None
     ]
     summary = Summary(stages, differences, {"total": round(seconds, 1)})
-    scratch = folder / "summary.json.part"
-    scratch.write_text(json.dumps(asdict(summary), indent=1))
-    scratch.replace(folder / "summary.json")
+    replace_file(folder / "summary.json", json.dumps(asdict(summary), indent=1).encode())
     return summary
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from srl_agent.memory import give_back_freed_memory
 from srl_agent.training.rollouts import encode_prompt, score
 from srl_agent.training.tasks import Instance, Scorer
 from srl_envs.data.splits import question_key
@@ -56,6 +57,7 @@ def validate(
     Returns:
         The metrics over all answers (reward, format_rate, mean_length, malformed/<reason>, and similarity of those that have one), and one record per answer.
     """
+    give_back_freed_memory()
     messages = [instance.messages for instance in instances]
     prompts = [encode_prompt(tokenizer, prompt, scorer.think_prefilled) for prompt in messages]
     completions = complete(prompts, seed) if prompts else []
@@ -81,6 +83,7 @@ def validate(
     ]
     if gather is not None:
         answers = gather(answers)
+    give_back_freed_memory()
     return _metrics(answers, scorer), answers
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.folder import replace_file
 from srl_agent.evaluation.page import rendered
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.results import VERDICTS, InstanceResult, SweBenchResults, group_cells, rate_cells, verdict_cells
+from srl_agent.files import replace_file
 from srl_envs.prompts import cut_middle
 
 _SHOWN_CHARACTERS = 12_000

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from srl_agent.evaluation.folder import CONFIG, read_settings, replace_file
+from srl_agent.evaluation.folder import CONFIG, held, read_settings
 from srl_agent.evaluation.swebench.harness import Judgement
+from srl_agent.files import replace_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
@@ -122,17 +122,7 @@ def claimed(folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any]
     Raises:
         ConfigError: The folder is a file, holds something else or records made otherwise, or another process holds it.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file: choose another --output_dir.")
-    if folder.is_dir() and not (folder / CONFIG).is_file() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no evaluation: choose another --output_dir.")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(f"{folder} is in use by another process: wait for it, or choose another --output_dir.") from None
-    with lock:
+    with held(folder):
         # what decides verdicts is kept as it was until there is one, so that patches can be made first and judged otherwise later
         answered = _is_filled(folder / PREDICTIONS) or any((folder / ANSWERS).glob("*.json"))
         before = read_settings(folder)["identity"] if answered or _is_filled(folder / JUDGEMENTS) else {}

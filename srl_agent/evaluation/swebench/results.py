@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.folder import replace_file
 from srl_agent.evaluation.swebench.answers import patch_problems
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.table import aligned
+from srl_agent.files import replace_file
 
 PAPER_ROWS: dict[str, tuple[float, float]] = {
     "Base (Qwen2.5-Coder-7B-Instruct)": (5.8, 3.2),

@@ -1,0 +1,18 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def partial_name(path: Path) -> str:
+    """The name, in the same folder, under which :func:`replace_file` writes; a kill may leave it behind."""
+    return f".{path.name}.partial"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole, so that neither a reader nor a kill ever meets half of it."""
+    partial = path.with_name(partial_name(path))
+    partial.write_bytes(content)
+    os.replace(partial, path)
