@@ -15,7 +15,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from srl_envs.errors import SRLError
+from srl_envs.command_line import exit_status
+from srl_envs.errors import MissingDependencyError
 
 TASKS = ("math", "swebench")
 
@@ -29,34 +30,25 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         print(f"error: name what to evaluate: {', '.join(TASKS)}. See --help.", file=sys.stderr)
         return 2
+    evaluate = {"math": _math, "swebench": _swebench}[arguments[0]]
+    return exit_status(lambda: evaluate(arguments[1:]), interrupted="interrupted: what was answered is kept; the same command goes on with it")
+
+
+def _math(arguments: list[str]) -> int:
     try:
-        if arguments[0] == "swebench":
-            return _swebench(arguments[1:])
-        try:
-            from srl_agent.configuration import parse
-            from srl_agent.evaluation.compare import compare_runs
-            from srl_agent.evaluation.config import MathConfig
-            from srl_agent.evaluation.math import evaluate_math
-            from srl_agent.inference.backends import GeneratorConfig
-        except ImportError as error:
-            print(f'error: {error.name} is missing. Evaluation needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
-            return 2
-        _, (config, model) = parse([MathConfig, GeneratorConfig], "evaluate_math", arguments[1:], prog="python -m srl_agent.evaluate math")
-        if config.compare is not None:
-            before, after = map(Path, config.compare)
-            compare_runs(before, after, Path(config.output_dir) if config.output_dir else None)
-        else:
-            evaluate_math(config, model)
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: what was answered is kept; the same command goes on with it", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f" ({Path(error.filename)})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        return 1
+        from srl_agent.configuration import parse
+        from srl_agent.evaluation.compare import compare_runs
+        from srl_agent.evaluation.config import MathConfig
+        from srl_agent.evaluation.math import evaluate_math
+        from srl_agent.inference.backends import GeneratorConfig
+    except ImportError as error:
+        raise MissingDependencyError(f'{error.name} is missing. Evaluation needs the extra "train": pip install "srl-lm[train]"') from None
+    _, (config, model) = parse([MathConfig, GeneratorConfig], "evaluate_math", arguments, prog="python -m srl_agent.evaluate math")
+    if config.compare is not None:
+        before, after = map(Path, config.compare)
+        compare_runs(before, after, Path(config.output_dir) if config.output_dir else None)
+    else:
+        evaluate_math(config, model)
     return 0
 
 
@@ -68,8 +60,7 @@ def _swebench(arguments: list[str]) -> int:
         from srl_agent.evaluation.swebench.run import evaluate_swebench
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
-        print(f'error: {error.name} is missing. This needs the extras "train" and "swebench": pip install "srl-lm[train,swebench]"', file=sys.stderr)
-        return 2
+        raise MissingDependencyError(f'{error.name} is missing. This needs the extras "train" and "swebench": pip install "srl-lm[train,swebench]"') from None
     _, (config, model) = parse([SweBenchConfig, GeneratorConfig], "evaluate_swebench", arguments, prog="python -m srl_agent.evaluate swebench")
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)

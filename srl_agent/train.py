@@ -19,12 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from srl_envs.command_line import exit_status
+from srl_envs.errors import MissingDependencyError
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    with _interrupted_imports():
-        from srl_envs.errors import SRLError
+    return exit_status(lambda: _train(argv))
 
+
+def _train(argv: list[str] | None) -> int:
+    with _interrupted_imports():
         try:
             from trl import ModelConfig
 
@@ -34,26 +39,14 @@ def main(argv: list[str] | None = None) -> int:
             from srl_agent.training.curriculum import Curriculum
             from srl_agent.training.run import Run
         except ImportError as error:
-            print(f'error: {error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"', file=sys.stderr)
-            return 2
-    try:
-        config, stages = parse_stages([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
-        data, args, model = stages[0][1]
-        with told(lambda: Path(args.output_dir)):
-            if [name for name, _ in stages] == [config]:
-                Run(config, data, args, model).train()
-            else:
-                Curriculum(config, stages).train()
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""
-        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        return 1
+            raise MissingDependencyError(f'{error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"') from None
+    config, stages = parse_stages([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
+    data, args, model = stages[0][1]
+    with told(lambda: Path(args.output_dir)):
+        if [name for name, _ in stages] == [config]:
+            Run(config, data, args, model).train()
+        else:
+            Curriculum(config, stages).train()
     return 0
 
 

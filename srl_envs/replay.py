@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from srl_envs.command_line import exit_status
 from srl_envs.data import load_trajectories
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.errors import ConfigError, DataError, InfrastructureError, SRLError
+from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, SandboxLimits
 from srl_envs.sandbox.agent_session import AgentSession, drift, expert_commands
 from srl_envs.swe_tasks.images import image_of, workdir_of
@@ -96,11 +97,7 @@ def replay_all(trajectories: Iterable[Trajectory], jobs: int, *, image: str | No
 def main(arguments: list[str] | None = None) -> int:
     """Replay a source; 0 if every trajectory could be replayed, whatever came of it."""
     chosen = _parser().parse_args(arguments)
-    try:
-        return _run(chosen)
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _run(chosen), failed=2)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -20,7 +20,8 @@ from srl_agent.training.plots import draw_plots
 from srl_agent.training.run_folder import read_run
 from srl_agent.training.run_records import METHODS, Difference, RunRecords
 from srl_agent.training.statistics import Interval
-from srl_envs.errors import MissingDependencyError, SRLError
+from srl_envs.command_line import exit_status
+from srl_envs.errors import MissingDependencyError
 
 SHOWN_INSTANCES = 8
 STAGE_LABELS = {"base": "Base model", "warmup": "After warm-up", **{stage: f"After {name}" for stage, name in METHODS.items()}}
@@ -136,12 +137,13 @@ def main() -> int:
     """Write the report of the run folder that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m srl_agent.training.report", description="Write report.html and plots of a run.")
     parser.add_argument("run_dir", type=Path, help="folder of a run: finished, still going or killed")
-    try:
-        print(write_report(parser.parse_args().run_dir))
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    run_dir = parser.parse_args().run_dir
+
+    def write() -> int:
+        print(write_report(run_dir))
+        return 0
+
+    return exit_status(write)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srl_envs.errors import SRLError
+from srl_envs.command_line import exit_status
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 
 
@@ -20,22 +20,20 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument("--force", action="store_true", help="make it again if it is there")
     commands.add_parser("prune", help="remove containers whose owner is dead, and no others")
     chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "prune":
-            from srl_envs.sandbox.owner import prune
+    return exit_status(lambda: _run(chosen))
 
-            removed = prune()
-            print(f"{len(removed)} container{'' if len(removed) == 1 else 's'} removed" + (": " + ", ".join(removed) if removed else "."))
-        else:
-            from srl_envs.sandbox.images import build_base
 
-            print(
-                f"{chosen.image} is "
-                + ("made." if build_base(chosen.image, suite=chosen.suite, mirror=chosen.mirror, force=chosen.force) else "there already.")
-            )
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.command == "prune":
+        from srl_envs.sandbox.owner import prune
+
+        removed = prune()
+        print(f"{len(removed)} container{'' if len(removed) == 1 else 's'} removed" + (": " + ", ".join(removed) if removed else "."))
+    else:
+        from srl_envs.sandbox.images import build_base
+
+        made = build_base(chosen.image, suite=chosen.suite, mirror=chosen.mirror, force=chosen.force)
+        print(f"{chosen.image} is {'made' if made else 'there already'}.")
     return 0
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
+from srl_envs.command_line import exit_status
 from srl_envs.commands import Command, grammar_named
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.errors import DataError, SRLError
+from srl_envs.errors import DataError
 from srl_envs.sandbox import DockerSandbox, Sandbox
 from srl_envs.sandbox.agent_session import AgentSession
 from srl_envs.swe_tasks import SweTask, load_task
@@ -63,12 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m srl_envs.swe_tasks.record", description="Record the built-in trajectories.")
     parser.add_argument("--output", type=Path, default=_HERE / "trajectories.jsonl", help="file to write (default: the built-in one)")
     chosen = parser.parse_args(arguments)
-    try:
+
+    def write() -> int:
         save_trajectories([_solved(task_id, steps) for task_id, steps in read_experts().items()], chosen.output)
-    except SRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return 0
+
+    return exit_status(write)
 
 
 def _solved(task_id: str, steps: list[tuple[str, Command]]) -> Trajectory:

@@ -1,0 +1,37 @@
+"""How every command of this project ends: a user's mistake is one line and a status, never a stack trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from srl_envs.errors import SRLError
+
+INTERRUPTED = 130
+"""What a shell reports of a command that Ctrl-C ended."""
+
+
+def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted") -> int:
+    """Run a command and tell on stderr what ended it.
+
+    Args:
+        command: Does the work and returns its exit status.
+        failed: The status if the input was wrong or the machinery failed.
+        interrupted: What to say on Ctrl-C.
+
+    Returns:
+        The command's status, ``failed``, or 130 on Ctrl-C. Any other exception is a fault of the program and is let through.
+    """
+    try:
+        return command()
+    except SRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return failed
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return failed
