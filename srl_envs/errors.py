@@ -25,3 +25,13 @@ class MissingDependencyError(SRLError, ImportError):
 
 class InfrastructureError(SRLError, RuntimeError):
     """The machinery failed, not the model: never a reward."""
+
+
+def require(holds: bool, name: str, value: object, range: str) -> None:
+    """Check a setting.
+
+    Raises:
+        ConfigError: ``holds`` is false; the message names the setting, its value, and the range that it must be in.
+    """
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}: it must be {range}.")

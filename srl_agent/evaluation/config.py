@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from srl_agent.evaluation.benchmarks import BENCHMARKS, TABLE_1
 from srl_agent.inference.generator import GenerationSettings
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, require
 
 
 @dataclass
@@ -71,13 +71,13 @@ class MathConfig:
                     raise ConfigError(f"{option}: unknown benchmark {name!r}: use one of {', '.join(BENCHMARKS)}.")
             if len(set(names)) != len(names):
                 raise ConfigError(f"{option} names a benchmark twice: {', '.join(names)}.")
-        _require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
-        _require(self.num_samples >= 0, "num_samples", self.num_samples, "0 or more")
-        _require(self.temperature > 0, "temperature", self.temperature, "above 0; greedy answers are always given too")
-        _require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
-        _require(self.answer_timeout > 0, "answer_timeout", self.answer_timeout, "above 0")
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+        require(self.num_samples >= 0, "num_samples", self.num_samples, "0 or more")
+        require(self.temperature > 0, "temperature", self.temperature, "above 0; greedy answers are always given too")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
+        require(self.answer_timeout > 0, "answer_timeout", self.answer_timeout, "above 0")
         for name in ("max_new_tokens", "max_steps", "episodes_at_once", "grading_processes", "page_answers"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         if self.compare is not None and len(self.compare) != 2:
             raise ConfigError(f"compare takes two run folders: --compare RUN_A RUN_B, not {len(self.compare)}.")
 
@@ -91,8 +91,3 @@ class MathConfig:
         if greedy:
             return GenerationSettings(max_new_tokens=self.max_new_tokens, seed=self.seed)
         return GenerationSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed)
-
-
-def _require(holds: bool, name: str, value: object, range: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {value!r}: it must be {range}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from trl import get_peft_config
 
-from srl_envs.errors import ConfigError, MissingDependencyError
+from srl_envs.errors import ConfigError, MissingDependencyError, require
 
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo", "luspo")
 
@@ -48,12 +48,6 @@ _PACKAGES = {
     "use_liger_kernel": ("liger_kernel", "pip install liger-kernel"),
     "deepspeed": ("deepspeed", "pip install deepspeed"),
 }
-
-
-def require(holds: bool, name: str, value: object, range: str) -> None:
-    """Raise a ConfigError that names the setting unless ``holds``."""
-    if not holds:
-        raise ConfigError(f"{name} is {value!r}: it must be {range}.")
 
 
 def check_ranges(args: Any) -> None:

@@ -11,10 +11,10 @@ import torch
 from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
-from srl_agent.training.checks import check_ranges, check_together, require
+from srl_agent.training.checks import check_ranges, check_together
 from srl_envs.commands import Scored
 from srl_envs.data.swe_smith import HUB_SPLITS
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, require
 from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from srl_agent.evaluation.swebench.harness import HarnessSettings
 from srl_agent.evaluation.swebench.instances import HUB_NAME
 from srl_agent.inference.generator import GenerationSettings
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, require
 
 MODES = ("oracle", "end-to-end")
 BUILTIN = "builtin"
@@ -74,11 +74,9 @@ class SweBenchConfig:
             raise ConfigError(f"mode is {self.mode!r}: use one of {', '.join(MODES)}.")
         least = {"num_samples": 1, "max_prompt_tokens": 1, "instances_at_once": 1, "jobs": 1, "test_timeout": 1, "judge_attempts": 1}
         for name, bound in (least | {"container_memory_mib": 64, "container_processes": 16}).items():
-            if getattr(self, name) < bound:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least {bound}.")
+            require(getattr(self, name) >= bound, name, getattr(self, name), f"at least {bound}")
         for name in ("container_cpus", "max_image_disk_gb"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be above 0.")
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         if self.num_samples > 1 and self.temperature == 0:
             raise ConfigError("num_samples is above 1, but temperature is 0: greedy samples are all the same. Set --temperature, such as 0.8.")
         if self.gold and self.predictions is not None:
