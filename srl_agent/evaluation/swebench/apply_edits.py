@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from srl_agent.evaluation.swebench.edits import Edit, Reading
+from srl_agent.evaluation.swebench.parse_edits import Edit, Reading
 from srl_agent.evaluation.swebench.repositories import why_not_text
 from srl_envs.sandbox.file_text import FileText
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from srl_agent.evaluation.swebench.context import LeftOut, PromptBudget, is_test_path
-from srl_agent.evaluation.swebench.edits import outside_thoughts
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.parse_edits import outside_thoughts
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, is_test_path
 from srl_agent.evaluation.swebench.prompts import localize_messages
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message, cut_middle
@@ -52,7 +52,7 @@ def localize_prompt(instance: SweBenchInstance, tree: Iterable[str], budget: Pro
 
     What does not fit is shortened by the first of these that does: all files; Python files, with a count of the others; the same with everything below a
     level of folders counted only, from the deepest level up to the first; that text, cut in its middle. The issue gives way before that, see
-    :meth:`~srl_agent.evaluation.swebench.context.PromptBudget.fitted_issue`.
+    :meth:`~srl_agent.evaluation.swebench.prompt_budget.PromptBudget.fitted_issue`.
 
     Raises:
         ConfigError: The budget is too small for a prompt without content, or ``max_files`` is below 1.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from srl_agent.evaluation.swebench.context import LeftOut, is_test_path
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, is_test_path
 from srl_agent.evaluation.swebench.read_patch import patched_files
 
 

@@ -1,7 +1,7 @@
 """The two prompts, as data: find the files (localize), edit them (repair).
 
 The paper gives neither; it says that whole files go into the prompt and that edits are search/replace blocks (arXiv 2510.25992). The words here are this
-project's own. An answer's grammar is that of :mod:`srl_agent.evaluation.swebench.edits`.
+project's own. An answer's grammar is that of :mod:`srl_agent.evaluation.swebench.parse_edits`.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from srl_agent.evaluation.swebench.apply_edits import EditReport, apply_edits, shown_text
-from srl_agent.evaluation.swebench.context import LeftOut, PromptBudget
-from srl_agent.evaluation.swebench.edits import parse_edits
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
-from srl_agent.evaluation.swebench.patches import FileChange, PatchProblem, make_patch, normalized_patch, python_problems
+from srl_agent.evaluation.swebench.make_patch import FileChange, PatchProblem, make_patch, normalized_patch, python_problems
+from srl_agent.evaluation.swebench.parse_edits import parse_edits
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
 from srl_agent.evaluation.swebench.prompts import repair_messages
 from srl_agent.evaluation.swebench.repositories import CommitFiles, why_not_text
 from srl_envs.prompts import Message

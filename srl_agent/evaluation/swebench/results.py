@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.swebench.answers import patch_problems
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.patch_writer import patch_problems
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.table import aligned
 from srl_agent.files import replace_file

@@ -15,11 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
-from srl_agent.evaluation.swebench.answers import PatchWriter, token_counter
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_instances
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
+from srl_agent.evaluation.swebench.patch_writer import PatchWriter, token_counter
 from srl_agent.evaluation.swebench.records import Records, claimed
 from srl_agent.evaluation.swebench.repositories import Repositories
 from srl_agent.evaluation.swebench.results import SweBenchResults, summarize, terminal_text, write_results

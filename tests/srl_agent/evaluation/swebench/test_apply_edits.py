@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srl_agent.evaluation.swebench.apply_edits import AppliedEdits, apply_edits, shown_text
-from srl_agent.evaluation.swebench.edits import parse_edits
+from srl_agent.evaluation.swebench.parse_edits import parse_edits
 
 
 def block(path: str, search: str, replacement: str) -> str:

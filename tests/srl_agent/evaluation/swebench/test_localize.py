@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from swebench_clones import instance_at
 
-from srl_agent.evaluation.swebench.context import LeftOut, PromptBudget, estimated_tokens, is_test_path
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, load_instances
 from srl_agent.evaluation.swebench.localize import localize_prompt, parse_localization, tree_text
 from srl_agent.evaluation.swebench.oracle import oracle_paths
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens, is_test_path
 from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_envs.errors import ConfigError
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srl_agent.evaluation.swebench.edits import Edit, outside_thoughts, parse_edits
+from srl_agent.evaluation.swebench.parse_edits import Edit, outside_thoughts, parse_edits
 
 BLOCK = "<<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE\n"
 READINGS = ((("old",), ("new",)),)

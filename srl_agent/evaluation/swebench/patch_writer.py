@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from srl_agent.evaluation.swebench.config import SweBenchConfig
-from srl_agent.evaluation.swebench.context import LeftOut, PromptBudget, estimated_tokens
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.localize import localize_prompt, parse_localization
 from srl_agent.evaluation.swebench.oracle import oracle_paths
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.repair import RepairPrompt, repair_outcome, repair_prompt, select_by_majority
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swebench_clones import run_git
 
-from srl_agent.evaluation.swebench.patches import FileChange, make_patch, normalized_patch, python_problems
+from srl_agent.evaluation.swebench.make_patch import FileChange, make_patch, normalized_patch, python_problems
 from srl_agent.evaluation.swebench.read_patch import patched_files
 
 NUMBERED = b"".join(b"line %d\n" % number for number in range(30))
