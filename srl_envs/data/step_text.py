@@ -17,7 +17,7 @@ _SENTENCE = r"(?![^\n]*[=$\\][^\n]*[.,;][ \t]*\n)"  # "We see that x = 3." says 
 _WHOLE_LINE_TITLE = re.compile(_SENTENCE + r"[ \t]*(?P<title>[^\n]{1,120}?):?(?:\*\*)?:?[ \t]*(?=\n)")
 _BEHIND_TITLE = re.compile(r":?[ \t]*")
 _BEHIND_NUMBER = re.compile(r"[ \t]*(?::|[-\u2013\u2014](?=[ \t]))?[ \t]*")
-_NO_TEXT = " \t\r\n\f\v*#:"
+_MARKS = "*#:"
 
 
 def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tuple[str, tuple[ExpertStep, ...], str] | None:
@@ -43,7 +43,7 @@ def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tup
         return None
     end = _end_of_last_step(solution, starts[-1])
     stops = [match.start() for match in starts[1:]] + [end]
-    with_text = [match for match, stop in zip(starts, stops, strict=True) if solution[match.start("rest") : stop].strip(_NO_TEXT)]
+    with_text = [match for match, stop in zip(starts, stops, strict=True) if _has_text(solution[match.start("rest") : stop])]
     if len(with_text) < at_least:
         return None
     if with_text[-1] is not starts[-1]:
@@ -51,6 +51,11 @@ def split_steps(solution: str, style: re.Pattern[str], at_least: int = 2) -> tup
     bounds = [match.start() for match in with_text] + [end]
     steps = [_step(solution[match.start() : stop], match.start("rest") - match.start()) for match, stop in zip(with_text, bounds[1:], strict=True)]
     return solution[: bounds[0]], tuple(steps), solution[end:]
+
+
+def _has_text(block: str) -> bool:
+    """Whether a block holds more than white space (of any kind that Unicode knows) and marks."""
+    return any(word.strip(_MARKS) for word in block.split())
 
 
 def _columns(indent: str) -> int:
@@ -113,7 +118,7 @@ def _title(rest: str, marker: str) -> tuple[int, str]:
     if "**" in marker:  # "**1. Title** text", "**1.** text": the bold began before the number
         head, close, _ = rest.partition("**")
         if close and "\n" not in head:
-            title, begin = head.strip(" \t:"), len(head) + 2
+            title, begin = head.strip().strip(":").strip(), len(head) + 2
             if title:
                 return _BEHIND_TITLE.match(rest, begin).end(), title  # type: ignore[union-attr]
             begin = _BEHIND_NUMBER.match(rest, begin).end()  # type: ignore[union-attr]

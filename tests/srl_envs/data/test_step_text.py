@@ -128,6 +128,7 @@ def test_marked_steps_may_lack_a_title(steps: tuple[str, str], expected: list[tu
         ("1. a\n\n2. b\n\n3. \n\n**Final Answer**\n5", ("", ["a", "b"], "3. \n\n**Final Answer**\n5")),
         ("1. a\n\n2. \n\n3. c", ("", ["a\n\n2.", "c"], "")),
         ("1. \n\n2. b\n\n3. c", ("1. \n\n", ["b", "c"], "")),
+        ("1. a\n\n2. b\n\n3. \u00a0\u2003\x85", ("", ["a", "b"], "3. \u00a0\u2003\x85")),
     ],
 )
 def test_a_number_without_text_is_no_step_and_not_lost(solution: str, expected: tuple[str, list[str], str]) -> None:
@@ -190,6 +191,11 @@ def test_no_text_is_ever_lost(solution: str) -> None:
             assert preamble + "".join(step.text + step.gap for step in steps) + tail == solution
             assert all(step.action and step.action == step.action.strip() for step in steps)
             assert not any(step.gap.strip() for step in steps)
+
+
+def test_no_white_space_of_any_kind_stands_around_a_title() -> None:
+    [(_, steps, _)] = [parts for parts in [split_steps("**1. A\u00a0** x\n**2. \x0bB** y", s1k.STYLES[1])] if parts]
+    assert [(step.title, step.action) for step in steps] == [("A", "x"), ("B", "y")]
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(0, "0"), ("0", "0"), (2.5, "2.5"), (None, ""), (["3"], ""), ("", "")])
