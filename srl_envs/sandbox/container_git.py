@@ -30,8 +30,8 @@ ours() {
 # are folders like others.
 take() {
     ours add -A --ignore-errors . 2>/dev/null || true
-    (theirs ls-files -z || true) 2>/dev/null | ours update-index --add --remove -z --stdin 2>/dev/null || true
-    find . -mindepth 2 -name .git -print0 2>/dev/null | while IFS= read -r -d '' nested; do
+    (theirs ls-files --cached --ignored --exclude-standard -z || true) 2>/dev/null | ours update-index --add --remove -z --stdin 2>/dev/null || true
+    (find . -path ./.git -prune -o -name .git -print0 -prune || true) 2>/dev/null | while IFS= read -r -d '' nested; do
         folder=${nested%/.git} folder=${folder#./}
         ours rm -r -f -q --cached --ignore-unmatch -- "$folder" 2>/dev/null || true
         find "./$folder" -name .git -prune -o \\( -type f -o -type l \\) -print0 | sed -z 's|^\\./||' | ours update-index --add -z --stdin 2>/dev/null || true
@@ -96,5 +96,5 @@ def diff(container: Container, workdir: str) -> str:
     if len(made.text) > _MAX_DIFF:
         raise DamagedRepositoryError(f"The changes in {workdir} are larger than {_MAX_DIFF} bytes.")
     if made.exit_code:
-        raise DamagedRepositoryError(f"git cannot tell the changes in {workdir}: {made.text.strip()[-500:]}")
+        raise DamagedRepositoryError(f"git cannot tell the changes in {workdir}: {made.text.strip()[-500:] or f'exit code {made.exit_code}'}")
     return made.text

@@ -166,9 +166,17 @@ def test_settings_left_in_the_repository_do_not_decide(sandbox: Sandbox, trick: 
     assert "new.txt" in patch and "+changed\r\n" in patch
 
 
-def test_what_cannot_be_read_does_not_take_the_rest_with_it(sandbox: Sandbox) -> None:
-    sandbox.run("chmod 000 crlf.txt; echo changed > README.md")
-    assert "+changed" in sandbox.diff()
+@pytest.mark.parametrize("path", ["crlf.txt", "src", "new.txt", "new"])
+def test_what_cannot_be_read_does_not_take_the_rest_with_it(sandbox: Sandbox, path: str) -> None:
+    sandbox.run(f"echo new > new.txt; mkdir new; echo new > new/file; chmod 000 {path}; echo changed > README.md; echo also > other.txt")
+    patch = sandbox.diff()
+    assert "+changed" in patch and "+also" in patch
+    assert "deleted file" not in patch
+
+
+def test_a_folder_that_became_a_link_does_not_hide_a_forced_file(sandbox: Sandbox) -> None:
+    sandbox.run("mv src other; ln -s other src; echo kept > z_forced.log; git add -f z_forced.log")
+    assert "z_forced.log" in sandbox.diff()
 
 
 def test_repositories_inside_are_folders_like_others(sandbox: Sandbox) -> None:
