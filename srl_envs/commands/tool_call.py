@@ -19,6 +19,7 @@ from typing import Any, Literal
 from srl_envs.commands.command import TOOLS, Command, CommandError, Grammar
 
 _START = re.compile(r'\{\s*"(?:name|arguments|type|function|id)"\s*:')
+_MAX_INCOMPLETE = 50  # a bound on the work that thousands of starts of objects in a text can cause: each may be read to the text's end
 _NOT_TEXT = ("insert_line", "view_range")
 _DECODER = json.JSONDecoder()
 
@@ -36,17 +37,19 @@ class ToolCalls(Grammar):
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""
         found: list[tuple[int, str, dict[str, str]]] = []
-        position, unclosed = 0, False
+        position, incomplete = 0, 0
         while (start := _START.search(text, position)) is not None:
             try:
                 value, position = _DECODER.raw_decode(text, start.start())
             except (ValueError, RecursionError):
-                position, unclosed = start.end(), True
+                position, incomplete = start.end(), incomplete + 1
+                if incomplete > _MAX_INCOMPLETE:
+                    raise CommandError("malformed", f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.") from None
                 continue
             found.append((start.start(), *_name_and_arguments(value)))
         if len(found) > 1:
             raise CommandError("several commands", f"There are {len(found)} tool calls: write exactly one.")
-        if not found and unclosed:
+        if not found and incomplete:
             raise CommandError("unclosed", "A tool call is no complete JSON object.")
         if not found:
             raise CommandError("no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.')

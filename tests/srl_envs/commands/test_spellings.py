@@ -181,6 +181,20 @@ def test_thousands_of_xml_calls_that_are_none_are_read_in_linear_time(text: str)
     assert reason("xml", text) in ("unclosed", "malformed")  # a second or less; minutes if each start searched the rest of the text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"name":' * 100_000, '{"name":[' * 100_000, '{"name":' * 100_000 + "1" + "}" * 99_999, '{"id": "' + 'x{"name": "' * 100_000],
+    ids=["starts", "lists", "closed but one", "strings"],
+)
+def test_thousands_of_tool_calls_that_are_none_are_given_up(text: str) -> None:
+    assert reason("tool", text) == "malformed"  # at once; minutes if each start were read to the end of the text
+
+
+def test_a_tool_call_after_a_few_that_are_none_counts() -> None:
+    call = '{"name": "bash", "arguments": {"command": "ls"}}'
+    assert GRAMMARS["tool"].parse('Not {"name": ... or {"id": x but ' * 20 + call).text == call
+
+
 def test_an_xml_call_has_no_more_parameters_than_any_tool_could_take() -> None:
     parameters = [f"<parameter=a{number}>x</parameter>" for number in range(21)]
     assert reason("xml", f"<function=bash>{''.join(parameters[:20])}</function>") == "unknown argument"
