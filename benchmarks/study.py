@@ -1,0 +1,236 @@
+r"""The paper's methods side by side on one small model: base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step.
+
+    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, some 45 minutes; GSM8K from the hub
+    python benchmarks/study.py --gsm8k FOLDER/gsm8k     GSM8K from FOLDER/gsm8k/test.jsonl
+    python benchmarks/study.py --size gpu               Qwen2.5-1.5B-Instruct on one GPU (not run yet)
+    python benchmarks/study.py --record NAME            copies the results to benchmarks/results/study_NAME as well
+
+A study that was killed goes on with the same command: what is finished is not done again, and a training goes on from its latest checkpoint.
+
+**What is held equal.** All trained arms of a seed start from the same weights: a supervised warm-up that teaches both formats (whole solutions with
+the answer in a box, then single steps after a think block), since a model of 135M parameters has neither. Then each arm takes the same number of
+optimizer steps and learns from the same number of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
+rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL one-step). SRL -> RLVR splits this budget in halves, as else it
+would have twice as much as the arms that it is compared with. Methods that drop groups without spread draw others in their place, as the paper
+has it; so they draw more than they learn from, at most ``max_sampling_rounds`` times as much, and the table tells how much. The last weights count; no
+validation chooses a checkpoint. Not equal: tokens (a solution is longer than a step) and, for SFT, sampling (it needs none).
+
+**What is not told apart from failure.** An arm that finds nothing to learn from (all rewards of its groups equal) stops; it is scored as it stood at
+its latest checkpoint, or at its start, and the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from study_plan import TRAINED, Size, read_size, stage_folders, write_config
+
+from srl_agent.evaluation.benchmarks import load_benchmark
+from srl_agent.files import replace_file
+from srl_envs.command_line import exit_status
+from srl_envs.errors import ConfigError, InfrastructureError
+
+RESULTS = Path(__file__).parent / "results"
+RECORDED = ("results.json", "table.md", "plot.png", "findings.md")
+
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="cpu", help="cpu, gpu, or the path of a YAML file like those in benchmarks/study/")
+    parser.add_argument("--model_name_or_path", help="another model than the size's")
+    parser.add_argument("--seeds", type=int, help="another number of seeds than the size's")
+    parser.add_argument("--gsm8k", help="GSM8K's test set, as a file or a folder; without it the hub is asked")
+    parser.add_argument("--output_dir", type=Path, help="default: runs/study-<size>")
+    parser.add_argument("--record", metavar="NAME", help="copy the results to benchmarks/results/study_NAME")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    return exit_status(lambda: _study(options), interrupted="interrupted: the same command goes on with what is finished")
+
+
+def _study(options: argparse.Namespace) -> int:
+    size = read_size(options.size, {"model_name_or_path": options.model_name_or_path, "seeds": options.seeds})
+    folder = options.output_dir or Path("runs") / f"study-{Path(options.size).stem}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder) as lock:
+        gsm8k = _claimed(folder, size, options.gsm8k)
+        study = Study(folder, size, gsm8k, lock)
+        study.run()
+        from study_results import write_all  # needs numpy and matplotlib: not before they are needed
+
+        print("\n" + write_all(folder, size))
+    if options.record:
+        target = RESULTS / f"study_{options.record}"
+        target.mkdir(parents=True, exist_ok=True)
+        for name in RECORDED:
+            shutil.copy(folder / name, target / name)
+        print(f"recorded in {target}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """The study's folder and how it is filled.
+
+    Attributes:
+        folder: Holds ``base``, and for each seed ``seed-<n>/<arm>`` (the run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
+        size: The settings.
+        gsm8k: ``"hub"``, a path, or None if GSM8K is left out.
+        lock: Open file that children inherit: while one of them lives, no other study takes the folder.
+    """
+
+    folder: Path
+    size: Size
+    gsm8k: str | None
+    lock: TextIO
+
+    def run(self) -> None:
+        """Everything, or what a killed study left to do."""
+        replace_file(self.folder / "size.yaml", json.dumps(self.size.plain(), indent=1).encode())  # JSON is YAML
+        self.score("base", self.folder / "base.scores.json", self.size.model_name_or_path)
+        for seed in range(self.size.seeds):
+            place = self.folder / f"seed-{seed}"
+            place.mkdir(exist_ok=True)
+            start = self.train("warmup", seed, self.size.model_name_or_path)
+            self.score(f"seed {seed}, warmup", place / "warmup.scores.json", start)
+            for arm in TRAINED:
+                model = self.train(arm, seed, start)
+                self.score(f"seed {seed}, {arm}", place / f"{arm}.scores.json", model)
+
+    def train(self, arm: str, seed: int, start: str) -> str:
+        """Train an arm from a model, or go on with it.
+
+        Returns:
+            The folder of the model that counts.
+        """
+        place = self.folder / f"seed-{seed}"
+        record = place / f"{arm}.json"
+        if record.is_file():
+            return str(json.loads(record.read_text())["model"])
+        run = place / arm
+        stages = stage_folders(run, self.size, arm)
+        stopped = False
+        if not _finished(stages[-1]):
+            config = write_config(self.folder / "configs", self.size, arm)
+            command = ["-m", "srl_agent.train", "--config", str(config), "--model_name_or_path", start, "--output_dir", str(run)]
+            command += ["--seed", str(seed), "--disable_tqdm", "true"]
+            log = place / f"{arm}.log"
+            if self._child(f"seed {seed}, {arm}: training", command, log):
+                stopped = "Nothing can be learned" in (log.read_text(errors="replace").splitlines() or [""])[-1]
+                if not stopped:
+                    raise InfrastructureError(f"The training of {arm} with seed {seed} failed; {log} ends with: {_tail(log)}")
+        model = _model_of(stages, start)
+        for stage in stages:  # they served to go on; the weights that count are in final/
+            for checkpoint in stage.glob("checkpoint-*"):
+                if str(checkpoint) != model:
+                    shutil.rmtree(checkpoint)
+        replace_file(record, json.dumps({"model": model, "start": start, "stopped": stopped}, indent=1).encode())
+        return model
+
+    def score(self, label: str, output: Path, model: str) -> None:
+        """Score a model, unless it was."""
+        if output.is_file():
+            return
+        script = Path(__file__).with_name("study_scores.py")
+        command = [str(script), "--model", model, "--size", str(self.folder / "size.yaml"), "--output", str(output)]
+        log = output.with_name(output.name.replace(".scores.json", ".scores.log"))
+        if self._child(f"{label}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log):
+            raise InfrastructureError(f"Scoring {model} failed; {log} ends with: {_tail(log)}")
+
+    def _child(self, label: str, arguments: list[str], log: Path) -> int:
+        """Run a Python program to its end, its output in a log; an interrupt waits until it has written its checkpoint."""
+        print(f"{label} ...", end=" ", flush=True)
+        started = time.monotonic()
+        with log.open("a") as output:
+            # In a session of its own, so that Ctrl-C comes to it once, as SIGTERM: then it writes a checkpoint; a second signal would end it at once.
+            child = subprocess.Popen(
+                [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[self.lock.fileno()]
+            )
+            try:
+                status = child.wait()
+            except KeyboardInterrupt:
+                child.terminate()
+                child.wait()
+                raise
+            finally:
+                seconds = round(time.monotonic() - started, 1)
+                with (self.folder / "children.jsonl").open("a") as file:
+                    file.write(json.dumps({"child": label, "seconds": seconds, "status": child.returncode}) + "\n")
+        print(f"{seconds:.0f} s", flush=True)
+        return status
+
+
+def _model_of(stages: list[Path], start: str) -> str:
+    """The model that an arm ended with: of the last stage that was finished, or of a later stage's latest checkpoint."""
+    model = start
+    for stage in stages:
+        whole = [path for path in stage.glob("checkpoint-*") if (path / "manifest.json").is_file()]
+        if _finished(stage):
+            model = str(stage / "final")
+        elif whole:
+            model = str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
+    return model
+
+
+def _finished(run: Path) -> bool:
+    return (run / "summary.json").is_file() and (run / "report.html").is_file()
+
+
+def _tail(log: Path) -> str:
+    return (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+
+
+def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
+    """Write the study's settings down, or check that they are those of the study that the folder holds.
+
+    Returns:
+        Where GSM8K is; None if it is left out.
+    """
+    path = folder / "study.json"
+    if path.is_file():
+        before: dict[str, Any] = json.loads(path.read_text())
+        if before["size"] != size.plain() or (gsm8k and before["gsm8k"] != str(Path(gsm8k).resolve())):
+            raise ConfigError(f"{folder} holds a study with other settings: choose another --output_dir, or the same settings to go on.")
+        found: str | None = before["gsm8k"]
+        return found
+    place = str(Path(gsm8k).resolve()) if gsm8k else "hub"
+    try:
+        load_benchmark("gsm8k", [Path(place)] if gsm8k else [])
+    except InfrastructureError as error:
+        print(f"GSM8K is left out: {error}", flush=True)
+        place = ""
+    replace_file(path, json.dumps({"size": size.plain(), "gsm8k": place or None}, indent=1).encode())
+    return place or None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[TextIO]:
+    """Hold the folder; waits for a training that a killed study left behind, which inherited the lock."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder} is in use by a study, or by a training that outlived one: waiting for its end", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
