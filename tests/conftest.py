@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
@@ -20,6 +21,10 @@ from srl_envs.sandbox.images import image_of_tree
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# What a busy machine makes slow is not wrong.
+hypothesis.settings.register_profile("timeless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("timeless")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -28,6 +33,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not there: {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_core() -> Iterator[None]:
+    """Torch on one core: for a tiny model, sharing a product out among cores takes longer than the product."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

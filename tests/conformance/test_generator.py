@@ -25,6 +25,8 @@ from srl_agent.inference.generator import Completion, GenerationSettings, Genera
 from srl_envs.data.procedural import generate as word_problems  # noqa: E402
 from srl_envs.errors import ConfigError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 CONTEXT = 256
 WITH_ROLE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 WITHOUT_ROLE = (
@@ -71,15 +73,6 @@ def make_model(folder: Path, template: str) -> Path:
     model.generation_config.eos_token_id = ENDS
     model.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core() -> Iterator[None]:
-    """For a model this small, sharing a product out among cores takes longer than the product."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

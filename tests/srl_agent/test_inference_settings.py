@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from srl_agent.configuration import ConfigParser
@@ -46,7 +46,6 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
         GenerationSettings(**wrong)
 
 
-@settings(deadline=None)
 @given(SYSTEM, MESSAGES, st.integers(0, 99), st.integers())
 def test_a_seed_is_a_number_that_every_server_takes(system: str | None, messages: list[Message], number: int, seed: int) -> None:
     request = Request(tuple(conversation(system, messages)), number)
@@ -62,7 +61,6 @@ def test_seeds_of_different_requests_are_different() -> None:
     assert len({request_seed(request, seed) for request in requests for seed in range(5)}) == len(requests) * 5
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abc", max_size=12), st.lists(st.text(alphabet="abc", min_size=1, max_size=3), max_size=3))
 def test_the_text_before_the_first_stop_string(text: str, stop: list[str]) -> None:
     before = before_stop(text, stop)
@@ -74,7 +72,6 @@ def test_the_text_before_the_first_stop_string(text: str, stop: list[str]) -> No
         assert not any(string in text[: len(before) + len(string) - 1] for string in stop)
 
 
-@settings(deadline=None)
 @given(SYSTEM, MESSAGES)
 def test_without_a_system_role_nothing_is_lost(system: str | None, messages: list[Message]) -> None:
     merged = without_system_role(conversation(system, messages))

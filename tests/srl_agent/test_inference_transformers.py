@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer
@@ -19,17 +18,10 @@ from srl_agent.inference.generator import Completion, GenerationSettings, Reques
 from srl_agent.inference.transformers_generator import TransformersGenerator
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 GREEDY = GenerationSettings(max_new_tokens=8)
 HOT = GenerationSettings(max_new_tokens=8, temperature=1.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core() -> Iterator[None]:
-    """For a model this small, sharing a product out among cores takes longer than the product."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +117,6 @@ def test_a_stop_string_that_is_a_special_token(opened: TransformersGenerator) ->
         assert before.text.startswith(after.text.rstrip("\ufffd"))
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=60), st.data())
 def test_a_stop_string_is_found_at_the_token_that_completes_it(tokenizer: Any, text: str, data: st.DataObject) -> None:
     """Written byte by byte, the longest way; only the last tokens are decoded, but the whole text would say the same."""

@@ -102,7 +102,7 @@ CONTENT = st.builds(lambda lines, end: b"".join(lines) + end, st.lists(LINE, max
 
 
 @given(st.lists(st.tuples(CONTENT | st.none(), CONTENT | st.none()), min_size=8, max_size=12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_git_applies_whatever_changes(contents: list[tuple[bytes | None, bytes | None]]) -> None:
     changes = [FileChange(f"f{number}", old, new) for number, (old, new) in enumerate(contents)]
     with tempfile.TemporaryDirectory() as scratch:
