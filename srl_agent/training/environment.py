@@ -39,8 +39,10 @@ def _git_state() -> dict[str, Any] | None:
     """Commit and whether files were changed; None outside a checkout."""
     try:
         import git
-
+    except ImportError:  # also where the program git is missing
+        return None
+    try:
         repository = git.Repo(Path(__file__).parent, search_parent_directories=True)
         return {"commit": repository.head.commit.hexsha, "changed": repository.is_dirty()}
-    except (ImportError, ValueError, OSError, git.exc.GitError):
+    except (ValueError, OSError, git.exc.GitError):
         return None

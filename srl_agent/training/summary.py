@@ -81,7 +81,9 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
 
 
 def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]], metric: str) -> Any:
-    pairs = [(one[metric], other[metric]) for one, other in zip(before, after, strict=True) if None not in (one[metric], other[metric])]
+    # Several processes answer in another order than one: a run may have been resumed with more of them.
+    matched = zip(*(sorted(answers, key=lambda answer: str(answer["instance_id"])) for answers in (before, after)), strict=True)
+    pairs = [(one[metric], other[metric]) for one, other in matched if None not in (one[metric], other[metric])]
     return paired_difference([one for one, _ in pairs], [other for _, other in pairs]) if len(pairs) > 1 else None
 
 
@@ -96,7 +98,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
         DataError: It is cut short or damaged.
     """
     try:
-        answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        answers = [json.loads(line) for line in path.read_bytes().splitlines()]  # as text, a model's U+2028 would end a line too
     except ValueError:
         answers = []
     if not answers or not all(isinstance(answer, dict) and answer.keys() >= _KEYS for answer in answers):
