@@ -15,7 +15,7 @@ would have twice as much as the arms that it is compared with. Methods that drop
 has it; so they draw more than they learn from, at most ``max_sampling_rounds`` times as much, and the table tells how much. The last weights count; no
 validation chooses a checkpoint. Not equal: tokens (a solution is longer than a step) and, for SFT, sampling (it needs none).
 
-**What is not told apart from failure.** An arm that finds nothing to learn from (all rewards of its groups equal) stops; it is scored as it stood at
+**An arm that stops is a result.** An arm that finds nothing to learn from (all rewards of its groups equal) stops; it is scored as it stood at
 its latest checkpoint, or at its start, and the table says so.
 """
 
@@ -36,6 +36,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+import yaml
 from study_plan import TRAINED, Size, read_size, stage_folders, write_config
 
 from srl_agent.evaluation.benchmarks import load_benchmark
@@ -99,7 +100,7 @@ class Study:
 
     def run(self) -> None:
         """Everything, or what a killed study left to do."""
-        replace_file(self.folder / "size.yaml", json.dumps(self.size.plain(), indent=1).encode())  # JSON is YAML
+        replace_file(self.folder / "size.yaml", yaml.safe_dump(self.size.plain(), sort_keys=False).encode())
         self.score("base", self.folder / "base.scores.json", self.size.model_name_or_path)
         for seed in range(self.size.seeds):
             place = self.folder / f"seed-{seed}"
@@ -129,7 +130,7 @@ class Study:
             command += ["--seed", str(seed), "--disable_tqdm", "true"]
             log = place / f"{arm}.log"
             if self._child(f"seed {seed}, {arm}: training", command, log):
-                stopped = "Nothing can be learned" in (log.read_text(errors="replace").splitlines() or [""])[-1]
+                stopped = any(line.startswith("error: Nothing can be learned") for line in log.read_text(errors="replace").splitlines()[-5:])
                 if not stopped:
                     raise InfrastructureError(f"The training of {arm} with seed {seed} failed; {log} ends with: {_tail(log)}")
         model = _model_of(stages, start)

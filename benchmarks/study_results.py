@@ -19,6 +19,7 @@ from study_plot import draw
 from study_report import findings, table
 
 from srl_agent.files import replace_file
+from srl_agent.models import QUICKSTART_FOLDER, QUICKSTART_NAMES
 
 RESAMPLES, _AT_ONCE = 10_000, 500
 
@@ -103,7 +104,7 @@ def write_all(folder: Path, size: Size) -> str:
     base = json.loads((folder / "base.scores.json").read_text())
     settings = json.loads((folder / "study.json").read_text())
     results = {
-        "model": size.model_name_or_path if "/" not in size.model_name_or_path.strip("/") else Path(size.model_name_or_path).name,
+        "model": QUICKSTART_FOLDER if size.model_name_or_path in QUICKSTART_NAMES else Path(size.model_name_or_path).name,
         "questions": {measure.name: int(matrices["base"][measure.name].shape[1]) for measure in measures},
         "budget": {"steps": size.steps, "prompts_per_step": size.training["prompts_per_step"], "seeds": size.seeds},
         "scores": scores,
