@@ -129,6 +129,7 @@ def write_all(folder: Path, size: Size) -> str:
 def consumed(folder: Path, size: Size, arm: str, seed: int) -> dict[str, Any]:
     """What a training took: optimizer steps, prompts learned from, prompts drawn, groups dropped, and whether it stopped for want of anything to learn."""
     place = folder / f"seed-{seed}"
+    stopped = bool(json.loads((place / f"{arm}.json").read_text())["stopped"])
     steps = kept = drawn = dropped = 0
     for run, settings in zip(stage_folders(place / arm, size, arm), stages(size, arm), strict=True):
         if not (run / "metrics.jsonl").is_file():
@@ -140,10 +141,9 @@ def consumed(folder: Path, size: Size, arm: str, seed: int) -> dict[str, Any]:
             batch = row.get("groups_kept", settings["prompts_per_step"])
             lost = row.get("groups_dropped", 0)
             kept, dropped, drawn = kept + int(batch), dropped + int(lost), drawn + int(batch + lost + row.get("groups_surplus", 0))
-        if (place / f"{arm}.log").is_file() and not (run / "summary.json").is_file():  # its last batch was never learned from, nor logged
+        if stopped and not (run / "summary.json").is_file():  # its last batch was never learned from, nor logged
             rejected = settings["prompts_per_step"] * settings["max_sampling_rounds"]
             dropped, drawn = dropped + rejected, drawn + rejected
-    stopped = bool(json.loads((place / f"{arm}.json").read_text())["stopped"])
     return {"seed": seed, "steps": steps, "learned_from": kept, "drawn": drawn, "dropped": dropped, "stopped": stopped}
 
 
