@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -28,3 +30,9 @@ def test_named_settings_configs_and_files_exist() -> None:
     assert set(re.findall(r"--config (\w+)", README)) <= set(named_configs())
     for path in re.findall(r"`((?:srl_envs|srl_agent)/[\w/]+\.py)`", README):
         assert (ROOT / path).is_file(), path
+
+
+def test_the_quick_start_has_the_recorded_figures() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "quickstart.py"), "--run", str(ROOT / "benchmarks" / "results" / "quickstart_2cores")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert [line for line in printed.splitlines() if line not in README.splitlines()] == []
