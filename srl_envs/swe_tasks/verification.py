@@ -3,6 +3,11 @@
 The patch is applied without its changes to tests and to whatever else steers the test run (:mod:`srl_envs.swe_tasks.steering` has the rule), then the
 hidden tests are written over whatever stands there. The patched code and its tests share a process, as in SWE-bench: code that sets out to forge the
 test report could.
+
+This is the outcome reward of training, and not the swebench harness, by which :mod:`srl_agent.evaluation.swebench.harness` judges: a policy in training
+looks for whatever raises its reward, so what steers the tests is left out here, where SWE-bench applies a patch whole; a verdict is wanted in seconds, from
+a sandbox of the pool; and this package installs without the harness. Both take image, hidden tests, test command and the tests that must pass from the
+same :class:`~srl_envs.swe_tasks.tasks.SweTask`, and a test of the project holds their verdicts side by side.
 """
 
 from __future__ import annotations
