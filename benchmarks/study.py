@@ -87,7 +87,7 @@ class Study:
     """The study's folder and how it is filled.
 
     Attributes:
-        folder: Holds ``base``, and for each seed ``seed-<n>/<arm>`` (the run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
+        folder: Holds ``base.scores.json``, and for each seed ``seed-<n>/<arm>`` (the run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
         size: The settings.
         gsm8k: ``"hub"``, a path, or None if GSM8K is left out.
         lock: Open file that children inherit: while one of them lives, no other study takes the folder.
@@ -101,15 +101,14 @@ class Study:
     def run(self) -> None:
         """Everything, or what a killed study left to do."""
         replace_file(self.folder / "size.yaml", yaml.safe_dump(self.size.plain(), sort_keys=False).encode())
-        self.score("base", self.folder / "base.scores.json", self.size.model_name_or_path)
         for seed in range(self.size.seeds):
             place = self.folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
             start = self.train("warmup", seed, self.size.model_name_or_path)
-            self.score(f"seed {seed}, warmup", place / "warmup.scores.json", start)
-            for arm in TRAINED:
-                model = self.train(arm, seed, start)
-                self.score(f"seed {seed}, {arm}", place / f"{arm}.scores.json", model)
+            models = {place / "warmup.scores.json": start} | {place / f"{arm}.scores.json": self.train(arm, seed, start) for arm in TRAINED}
+            if seed == 0:  # the base model's greedy answers depend on no seed
+                models = {self.folder / "base.scores.json": self.size.model_name_or_path} | models
+            self.score(seed, models)
 
     def train(self, arm: str, seed: int, start: str) -> str:
         """Train an arm from a model, or go on with it.
@@ -141,15 +140,15 @@ class Study:
         replace_file(record, json.dumps({"model": model, "start": start, "stopped": stopped}, indent=1).encode())
         return model
 
-    def score(self, label: str, output: Path, model: str) -> None:
-        """Score a model, unless it was."""
-        if output.is_file():
+    def score(self, seed: int, models: dict[Path, str]) -> None:
+        """Score the models of a seed, each into its file, unless it is there; one process for all, as it takes longer to start than to score."""
+        missing = [part for output, model in models.items() if not output.is_file() for part in ("--score", model, str(output))]
+        if not missing:
             return
-        script = Path(__file__).with_name("study_scores.py")
-        command = [str(script), "--model", model, "--size", str(self.folder / "size.yaml"), "--output", str(output)]
-        log = output.with_name(output.name.replace(".scores.json", ".scores.log"))
-        if self._child(f"{label}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log):
-            raise InfrastructureError(f"Scoring {model} failed; {log} ends with: {_tail(log)}")
+        command = [str(Path(__file__).with_name("study_scores.py")), "--size", str(self.folder / "size.yaml"), *missing]
+        log = self.folder / f"seed-{seed}" / "scores.log"
+        if self._child(f"seed {seed}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log):
+            raise InfrastructureError(f"Scoring the models of seed {seed} failed; {log} ends with: {_tail(log)}")
 
     def _child(self, label: str, arguments: list[str], log: Path) -> int:
         """Run a Python program to its end, its output in a log; an interrupt waits until it has written its checkpoint."""

@@ -1,6 +1,6 @@
-"""Scores one model for the study, in a process of its own: single steps by their reward, whole problems by their final answer; all greedy.
+"""Scores models for the study, in a process of its own: single steps by their reward, whole problems by their final answer; all greedy.
 
-    python benchmarks/study_scores.py --model runs/study-cpu/seed-0/srl/final --size cpu --output scores.json
+    python benchmarks/study_scores.py --size cpu --score quickstart base.json --score runs/study-cpu/seed-0/srl/final srl.json
 
 What a model is asked: of every held-out question of the training's source one step, as SRL asks for it; held-out questions of the built-in
 source, and problems of GSM8K's test set, as ``srl_agent.evaluate math`` asks for them. No seed's training has seen any of them.
@@ -40,29 +40,34 @@ Row = dict[str, Any]
 def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder or name of the model")
     parser.add_argument("--size", required=True, help="cpu, gpu, or a YAML file: whose settings of data and scores hold")
     parser.add_argument("--gsm8k", help="GSM8K's test set: hub, or a file gsm8k.jsonl or gsm8k/test.jsonl; without it GSM8K is left out")
-    parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument(
+        "--score", nargs=2, action="append", required=True, metavar=("MODEL", "FILE"), help="a model by name or folder, and the JSON file for its scores"
+    )
     options = parser.parse_args()
     return exit_status(lambda: _score(options))
 
 
 def _score(options: argparse.Namespace) -> int:
-    started = time.monotonic()
     keep_freed_memory()
     size = read_size(options.size, {})
-    generator = open_generator(GeneratorConfig(model=options.model, dtype=size.scores["dtype"]))
-    try:
-        scores: dict[str, Any] = {"steps": score_steps(generator, size)}
-        with Grader() as grader:
-            scores["builtin"] = score_problems(generator, grader, builtin_problems(size), size)
-            if options.gsm8k:
-                scores["gsm8k"] = score_problems(generator, grader, gsm8k_problems(options.gsm8k, size.scores["gsm8k"]), size)
-    finally:
-        generator.close()
-    scores |= {"model": options.model, "seconds": round(time.monotonic() - started, 1), "environment": environment()}
-    replace_file(options.output, (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
+    builtin, gsm8k = builtin_problems(size), gsm8k_problems(options.gsm8k, size.scores["gsm8k"]) if options.gsm8k else []
+    with Grader() as grader:
+        for model, output in options.score:
+            started = time.monotonic()
+            generator = open_generator(GeneratorConfig(model=model, dtype=size.scores["dtype"]))
+            try:
+                scores: dict[str, Any] = {"model": model, "steps": score_steps(generator, size)}
+                rows = score_problems(generator, grader, [*builtin, *gsm8k], size)
+            finally:
+                generator.close()
+            scores["builtin"] = rows[: len(builtin)]
+            if gsm8k:
+                scores["gsm8k"] = rows[len(builtin) :]
+            scores |= {"seconds": round(time.monotonic() - started, 1), "environment": environment()}
+            replace_file(Path(output), (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
+            print(f"{model}: {scores['seconds']} s", flush=True)
     return 0
 
 
