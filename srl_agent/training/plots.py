@@ -195,10 +195,10 @@ def _length_distribution(records: RunRecords) -> Figure | None:
 
 
 def _seconds(records: RunRecords) -> Figure | None:
-    names = records.train.names("seconds/")[: len(LAYERS)]
+    names = records.train.names("time/")[: len(LAYERS)]
     if not names:
         return None
-    layers = [(name, _filled(records, f"seconds/{name}")) for name in names]
+    layers = [(name, _filled(records, f"time/{name}")) for name in names]
     figure, (axes,) = figure_of(1)
     stack(axes, records.train.steps, [(f"{name}, mean {np.mean(values):.3g} s", values) for name, values in layers])
     axes.set_ylabel("seconds a step")
@@ -253,7 +253,7 @@ _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] 
     ("groups", "Dynamic sampling", "Groups of answers that were trained on, dropped for lack of spread, or left over.", _groups),
     ("lengths", "Answer length before and after {method}", "Held-out answers, the same bins for all.", _length_distribution),
     ("mean_length", "Mean answer length", "In tokens; a method should not owe its gains to longer answers.", _mean_length),
-    ("seconds", "Time of a step", "Wall time by phase.", _seconds),
+    ("seconds", "Time of a step", "Wall time of the main process by phase; other is tensors, optimizer, and waiting for other processes.", _seconds),
     (
         "optimization",
         "Optimization",

@@ -1,13 +1,12 @@
 """GRPO with dynamic sampling: TRL's trainer, with batches that are filled before they are trained; the method (SRL, RLVR) is what scores them.
 
 What TRL does stays TRL's: loss, optimizer, precision, distribution, checkpoints, logging. What is here: which prompts are rolled out, which groups
-are kept, what is logged of them, and a checkpoint that resumes to the same losses.
+are kept, what is logged of them, and a checkpoint that resumes to the same losses. How the kept groups are learned from is :mod:`policy_loss`'s, how
+time is measured :mod:`step_times`'s, and what is done with held-out instances :mod:`held_out`'s (all in this package).
 """
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -16,16 +15,14 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
-from trl import GRPOTrainer
-from trl.trainer.utils import pad
 
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.training.held_out import HeldOut
 from srl_agent.training.instance_stream import InstanceStream
-from srl_agent.training.micro_batches import Row, loss_weight
+from srl_agent.training.policy_loss import PolicyLoss
 from srl_agent.training.rollouts import RolloutModel, Sampler, encode_prompt, is_truncated, score
-from srl_agent.training.shared_prompt import completion_log_probs, has_shared_prompts
+from srl_agent.training.step_times import StepClock, TimedSteps, TimeSteps
 from srl_agent.training.tasks import Instance, Scorer, StepScorer
 from srl_envs.errors import ConfigError, DataError
 
@@ -33,7 +30,7 @@ STATE_FILE = "srl_state-{rank}.pt"
 """What a checkpoint holds beyond transformers' own files, one file a process."""
 
 
-class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
+class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
     """Trains a policy by GRPO with dynamic sampling: on an expert's steps (SRL), or on final answers (RLVR).
 
     Args:
@@ -47,7 +44,6 @@ class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
         scorer: How answers are scored; None: by their similarity to the expert's step.
     """
 
-    args: SRLConfig
     control: Any
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
 
@@ -87,7 +83,8 @@ class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
         )
         self._samples_itself = not (self.use_vllm or self.use_transformers_continuous_batching or self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self._skipped_prompts = 0
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self.clock = StepClock(self.accelerator.device)
+        self.add_callback(TimeSteps(self.clock))
 
     # ---------------------------------------------------------------- batches
 
@@ -115,14 +112,13 @@ class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
         first = self.stream.position
         drawn = self._draw(count)
         mine = drawn[rank::processes]
-        started = time.perf_counter()
         prompts = [ids for _, ids in mine]
+        self.clock.switch("generation")
         completions, logps = self._complete(prompts, self.num_generations, (self.args.seed, first, rank))
-        generated = time.perf_counter()
+        self.clock.switch("reward")
         instances = [instance for instance, _ in mine for _ in range(self.num_generations)]
         _, rewards = score(self._tokenizer, instances, completions, self.eos_token_ids, self.scorer)
-        self._seconds["generate"] += generated - started
-        self._seconds["reward"] += time.perf_counter() - generated
+        self.clock.switch("other")
         size = self.num_generations
         groups = [
             RolloutGroup(
@@ -167,121 +163,11 @@ class SRLTrainer(HeldOut, GRPOTrainer):  # type: ignore[misc]
         completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
         return completions, logps
 
-    def _micro_batches(self, groups: list[RolloutGroup]) -> list[dict[str, torch.Tensor]]:
-        """This process's micro-batches of one generation; rows of missing groups are empty and carry no loss."""
-        args, processes = self.args, self.accelerator.num_processes
-        windows = args.windows
-        slots = args.rows_per_step // self.num_generations
-        micro_batches = []
-        for window in range(windows):
-            kept = groups[window::windows][:slots]
-            rows = [
-                Row(group.prompt_ids, ids, advantage, self._is_learned(ids), None if group.sampling_logps is None else group.sampling_logps[i])
-                for group in kept
-                for i, (ids, advantage) in enumerate(zip(group.completion_ids, group.advantages(args.scale_rewards == "group"), strict=True))
-            ]
-            rows += [Row([self._tokenizer.pad_token_id] * 2, [], 0.0, False, None)] * (args.rows_per_step - len(rows))
-            size = args.per_device_train_batch_size
-            chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-            tokens = sum(len(row.completion_ids) for row in rows if row.is_learned)
-            weight = loss_weight(args.loss_type, len(kept) * self.num_generations, len(rows), size)
-            mine = chunks[self.accelerator.process_index :: processes]
-            micro_batches += [self._tensors(chunk, tokens * windows) | {"loss_weight": torch.tensor(weight)} for chunk in mine]
-        self._add_old_log_probs(micro_batches)
-        return micro_batches
-
-    def _is_learned(self, completion_ids: list[int]) -> bool:
-        """Whether a completion carries loss: with ``mask_truncated_completions`` those that were cut off do not."""
-        return not self.args.mask_truncated_completions or not is_truncated(completion_ids, self.eos_token_ids)
-
-    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        return loss * inputs["loss_weight"].to(loss.device)
-
-    def _tensors(self, rows: list[Row], tokens: int) -> dict[str, torch.Tensor]:
-        device, pad_id = self.accelerator.device, self._tokenizer.pad_token_id
-        prompts = [torch.tensor(row.prompt_ids) for row in rows]
-        answers = [torch.tensor(row.completion_ids or [pad_id]) for row in rows]
-        written = [torch.full((max(1, len(row.completion_ids)),), int(row.is_learned)) for row in rows]
-        tensors = {
-            "prompt_ids": pad(prompts, padding_value=pad_id, padding_side="left"),
-            "prompt_mask": pad([torch.ones_like(ids) for ids in prompts], padding_value=0, padding_side="left"),
-            "completion_ids": pad(answers, padding_value=pad_id, padding_side="right"),
-            "completion_mask": pad(written, padding_value=0, padding_side="right"),
-            "advantages": torch.tensor([row.advantage for row in rows]),
-            "num_items_in_batch": torch.tensor(tokens),
-        }
-        if any(row.sampling_logps is not None for row in rows):
-            tensors["sampling_per_token_logps"] = pad(
-                [torch.tensor(row.sampling_logps or [0.0] * len(answer)) for row, answer in zip(rows, answers, strict=True)],
-                padding_value=0.0,
-                padding_side="right",
-            )
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-    def _add_old_log_probs(self, micro_batches: list[dict[str, torch.Tensor]]) -> None:
-        """Log-probabilities under the policy that sampled, where the policy will have moved on; and the reference's, with a KL term."""
-        off_policy = self.args.windows * self.num_iterations > 1
-        corrects_vllm = self.use_vllm and self.vllm_importance_sampling_correction
-        if not (off_policy or corrects_vllm or self.beta):
-            return
-        for batch in micro_batches:
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            length = batch["completion_ids"].shape[1]
-            with torch.no_grad():
-                if off_policy or corrects_vllm:
-                    batch["old_per_token_logps"] = self._get_per_token_logps_and_entropies(self.model, ids, mask, length)[0]
-                if self.beta:
-                    batch["ref_per_token_logps"] = self._reference_log_probs(ids, mask, length)
-            if corrects_vllm:
-                ratio = torch.exp(batch["old_per_token_logps"] - batch["sampling_per_token_logps"]).nan_to_num(1.0)
-                batch["importance_sampling_ratio"] = ratio.clamp(max=self.vllm_importance_sampling_clip_max)
-
-    def _reference_log_probs(self, ids: torch.Tensor, mask: torch.Tensor, length: int) -> torch.Tensor:
-        if self.ref_model is not None:
-            logps: torch.Tensor = self._get_per_token_logps_and_entropies(self.ref_model, ids, mask, length)[0]
-            return logps
-        with self.accelerator.unwrap_model(self.model).disable_adapter():
-            logps = self._get_per_token_logps_and_entropies(self.model, ids, mask, length)[0]
-        return logps
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> Any:
-        shares = self.args.shared_prompt and self._samples_itself and not self.args.gradient_checkpointing
-        if shares and model is not self.ref_model and has_shared_prompts(input_ids, logits_to_keep):
-            with self.accelerator.autocast():
-                logps, entropies = completion_log_probs(model, input_ids, attention_mask, logits_to_keep)
-            return logps, entropies, None
-        return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-
     def _score_for_trl(self, prompts: Any, completions: Any, **columns: Any) -> list[float]:
         """TRL asks for a reward function; rollouts are scored in :meth:`_roll_out`, so that TRL never calls it."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- logs
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As in TRL, timed."""
-        started = time.perf_counter()
-        loss = super().compute_loss(*args, **kwargs)
-        self._seconds["forward"] += time.perf_counter() - started
-        return loss
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in TRL, timed: what is neither sampling nor scoring nor forward is backward."""
-        started, spent = time.perf_counter(), sum(self._seconds.values())
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        self._seconds["backward"] += time.perf_counter() - started - (sum(self._seconds.values()) - spent)
-        return loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As in TRL, with the seconds of each phase since the last step that was logged."""
-        if "loss" in logs:
-            logs |= {f"seconds/{phase}": round(seconds, 4) for phase, seconds in self._seconds.items()}
-            self._seconds.clear()
-        super().log(logs, start_time)
 
     def _log_batch(self, batch: FilledBatch) -> None:
         """What dynamic sampling did, in TRL's metrics: the same on every process."""

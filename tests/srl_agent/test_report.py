@@ -54,7 +54,7 @@ def make_run(folder: Path, steps: int = 24, held_out: int = 64, finished: bool =
             | {"format_rate": closed, "groups_kept": 4, "groups_dropped": dropped, "groups_surplus": dropped % 2}
             | {"rounds": 1 + (dropped > 2), "completions/mean_length": 52 + 4 * done + random.normal(0, 3), "data_epoch": step / 100}
             | {f"malformed/{reason}": float(share) for reason, share in zip(REASONS, shares, strict=True)}
-            | {"seconds/generate": random.normal(15, 2), "seconds/reward": 0.02, "seconds/train": random.normal(13, 1)}
+            | {"time/generation": random.normal(15, 2), "time/reward": 0.02, "time/forward": random.normal(4, 1), "time/backward": 9.0, "time/other": 0.3}
         )
         if step % max(steps // 5, 1) == 0 and step < steps:
             log.append(evaluation("srl", step, make_samples(random, held_out, 0.36 + 0.14 * done, 0.86 + 0.12 * done)))
@@ -345,7 +345,7 @@ def test_hostile_text_is_shown_not_run(run: Path) -> None:
     rows[0] |= {"error": attack, "instance_id": attack, "reward": -1}
     write_lines(run / "samples" / "srl-24.jsonl", rows)
     with (run / "metrics.jsonl").open("a") as log:
-        log.write(json.dumps({"kind": "train", "step": 3, "format_rate": 0.5, "malformed/<script>$x_{$": 9, "seconds/<b>$\\alpha$": 2}) + "\n")
+        log.write(json.dumps({"kind": "train", "step": 3, "format_rate": 0.5, "malformed/<script>$x_{$": 9, "time/<b>$\\alpha$": 2}) + "\n")
     (run / "config.yaml").write_text("'<script>': '<script>alert(3)</script>'\nmethod: '<b>'\n")
     page = Page(write_report(run))
     assert not {"script", "img", "b>"} & set(page.tags)

@@ -83,9 +83,9 @@ def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
             "groups_dropped",
             "format_rate",
             "malformed/truncated",
-            "seconds/generate",
-            "seconds/forward",
-            "seconds/backward",
+            "time/generation",
+            "time/forward",
+            "time/backward",
             "similarity",
         } <= set(row)
     assert sorted(lines(undisturbed, "eval")) == list(range(STEPS + 1))
