@@ -1,20 +1,61 @@
-"""Seconds per instance of an evaluation on SWE-bench beside the harness alone on the same patches, one run.
+"""Seconds per instance of an evaluation on SWE-bench beside the harness alone on the same patches, in one run on the built-in instances.
 
-python benchmarks/swebench.py        (the built-in instances' gold patches, then a model that writes its own; needs a Docker engine; some minutes)
+python benchmarks/swebench.py        (needs a Docker engine; some minutes)
+
+Judging: the gold patches by both. What a program takes to start is measured with empty patches, for which no container runs, and taken off.
+Generation: a server on this machine that answers every prompt after a set time, one at a time, with an edit that adds a comment to the first file it is
+shown. So patches are real, and how long they take to write is known: what is measured is how much of it the judging hides.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from srl_agent.evaluation.swebench.builtin import builtin_row
 from srl_envs.swe_tasks import load_tasks
+
+_FILE = re.compile(r"^`(?P<path>[^`\n]+\.py)`\n(?P<fence>`{3,})\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
+
+
+class Writer(BaseHTTPRequestHandler):
+    """A model as far as time and form go."""
+
+    seconds = 0.0
+    one_at_a_time = threading.Lock()
+
+    def do_POST(self) -> None:
+        """Answer a chat completion."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.one_at_a_time:
+            time.sleep(self.seconds)
+        choice = {"index": 0, "message": {"role": "assistant", "content": comment_edit(asked["messages"][-1]["content"])}, "finish_reason": "stop"}
+        body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def comment_edit(prompt: str) -> str:
+    """An edit that puts a comment in front of the first line that stands once in the first file of a prompt."""
+    file = _FILE.search(prompt)
+    if not file:
+        return "No file is shown."
+    lines = file["text"].split("\n")
+    line = next(line for line in lines if line.strip() and lines.count(line) == 1)
+    return f"`{file['path']}`\n<<<<<<< SEARCH\n{line}\n=======\n# a comment\n{line}\n>>>>>>> REPLACE\n"
 
 
 def seconds_of(folder: Path, *command: str) -> float:
@@ -26,39 +67,83 @@ def seconds_of(folder: Path, *command: str) -> float:
     return time.perf_counter() - start
 
 
+class Benchmark:
+    """The commands that are timed, in a folder of their own.
+
+    Args:
+        folder: An empty folder.
+        rows: The instances.
+        jobs: How many are judged side by side, by both.
+    """
+
+    def __init__(self, folder: Path, rows: list[dict[str, str]], jobs: int) -> None:
+        self.folder, self.rows, self.jobs = folder, rows, jobs
+        self.dataset = folder / "dataset.jsonl"
+        self.dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._runs = 0
+
+    def predictions(self, name: str, patches: list[str]) -> Path:
+        """A file of patches, one for each instance."""
+        path = self.folder / f"{name}.jsonl"
+        rows = [{"instance_id": row["instance_id"], "model_name_or_path": name, "model_patch": patch} for row, patch in zip(self.rows, patches, strict=True)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def alone(self, predictions: Path) -> float:
+        """The harness alone."""
+        self._runs += 1
+        arguments = ["--dataset_name", str(self.dataset), "--predictions_path", str(predictions), "--max_workers", str(self.jobs)]
+        return seconds_of(self.folder, "-m", "swebench.harness.run_evaluation", *arguments, "--run_id", f"alone-{self._runs}")
+
+    def ours(self, *arguments: str) -> tuple[float, Path]:
+        """This project's run; its folder."""
+        self._runs += 1
+        output = self.folder / f"run-{self._runs}"
+        places = ["--dataset", str(self.dataset), "--repositories", "image", "--repository_cache", str(self.folder / "cache"), "--output_dir", str(output)]
+        return seconds_of(self.folder, "-m", "srl_agent.evaluate", "swebench", *places, "--jobs", str(self.jobs), *arguments), output
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="quickstart", help="Hub name or folder. Default: the built-in SmolLM2-135M-Instruct.")
-    parser.add_argument("--instances", type=int, default=4, help="Built-in instances. Default: 4.")
-    parser.add_argument("--jobs", type=int, default=1, help="Judged side by side, in both. Default: 1.")
-    parser.add_argument("--max_new_tokens", type=int, default=48, help="Default: 48.")
-    parser.add_argument("--max_prompt_tokens", type=int, default=1500, help="Default: 1500.")
+    parser.add_argument("--instances", type=int, default=10, help="Built-in instances. Default: 10, all.")
+    parser.add_argument("--jobs", type=int, default=1, help="Judged side by side, by both. Default: 1.")
+    parser.add_argument("--rounds", type=int, default=2, help="Each command is run so often, in turn; the fastest counts. Default: 2.")
+    parser.add_argument("--answer_seconds", type=float, default=2.0, help="How long the server writes at an answer. Default: 2.")
     options = parser.parse_args()
 
     rows = [builtin_row(task) for task in load_tasks()[: options.instances]]
+    count = len(rows)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        dataset = folder / "dataset.jsonl"
-        dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        gold = [{"instance_id": row["instance_id"], "model_name_or_path": "gold", "model_patch": row["patch"]} for row in rows]
-        (folder / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in gold))
-        ours = ["-m", "srl_agent.evaluate", "swebench", "--dataset", str(dataset), "--jobs", str(options.jobs), "--repositories", "image"]
-        ours += ["--repository_cache", str(folder / "cache")]
-        model = ["--model", options.model, "--max_new_tokens", str(options.max_new_tokens), "--max_prompt_tokens", str(options.max_prompt_tokens)]
-        harness = ["-m", "swebench.harness.run_evaluation", "--dataset_name", str(dataset), "--max_workers", str(options.jobs)]
+        benchmark = Benchmark(Path(name), rows, options.jobs)
+        gold = benchmark.predictions("gold", [str(row["patch"]) for row in rows])
+        empty = benchmark.predictions("empty", [""] * count)
+        rounds = range(options.rounds)
+        times = [
+            (benchmark.alone(empty), benchmark.ours("--predictions", str(empty))[0], benchmark.alone(gold), benchmark.ours("--predictions", str(gold))[0])
+            for _ in rounds
+        ]
+        alone_start, our_start, alone, ours = (min(column) for column in zip(*times, strict=True))
+        own, added = (alone - alone_start) / count, (ours - our_start) / count
+        print(f"{count} built-in instances, {options.jobs} judged side by side, the fastest of {options.rounds} rounds")
+        print(f"{'seconds':44s} {'to start':>9s} {'per instance':>13s}")
+        print(f"{'gold patches, the harness alone':44s} {alone_start:9.1f} {own:13.2f}")
+        print(f"{'gold patches, this project (goal < +5%)':44s} {our_start:9.1f} {added:13.2f}  {100 * (added / own - 1):+.1f}%", flush=True)
 
-        print(f"{len(rows)} built-in instances, {options.jobs} judged side by side, seconds per instance (process starts included)")
-        for label, command in (
-            ("gold patches, the harness alone", [*harness, "--predictions_path", str(folder / "gold.jsonl"), "--run_id", "alone"]),
-            ("gold patches, this project's run", [*ours, "--predictions", str(folder / "gold.jsonl"), "--output_dir", str(folder / "gold")]),
-            (f"{options.model}: patches written only", [*ours, *model, "--judge", "false", "--output_dir", str(folder / "written")]),
-            (f"{options.model}: written and judged", [*ours, *model, "--output_dir", str(folder / "judged")]),
-            (
-                f"{options.model}: its patches, the harness alone",
-                [*harness, "--predictions_path", str(folder / "judged" / "predictions.jsonl"), "--run_id", "model"],
-            ),
-        ):
-            print(f"{label:50s} {seconds_of(folder, *command) / len(rows):8.2f}", flush=True)
+        Writer.seconds = options.answer_seconds
+        with ThreadingHTTPServer(("127.0.0.1", 0), Writer) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            model = ["--model", "writer", "--base_url", f"http://127.0.0.1:{server.server_address[1]}/v1", "--concurrency", "1"]
+            written = min(benchmark.ours(*model, "--judge", "false")[0] for _ in rounds)
+            both, output = min(benchmark.ours(*model) for _ in rounds)
+            patches = output / "predictions.jsonl"
+            judged = min(benchmark.ours("--predictions", str(patches))[0] for _ in rounds)
+            server.shutdown()
+        real = sum(bool(json.loads(line)["model_patch"]) for line in patches.read_text().splitlines())
+        print(f"\n{count} answers of {options.answer_seconds:g} s each, {real} of them with a patch; whole commands, in seconds")
+        for label, seconds in (("written only", written), ("judged only", judged), ("written and judged", both)):
+            print(f"{label:44s} {seconds:9.1f}")
+        shorter = min(written, judged) - our_start
+        print(f"of the shorter part, {100 * (written + judged - our_start - both) / shorter:.0f}% is hidden behind the longer one")
 
 
 if __name__ == "__main__":
