@@ -1,7 +1,8 @@
 """Final answers: finding one in a text, and verifying it against the reference without ever hanging.
 
 math-verify's own time limits work by signals, hence in a main thread only, and an expression like ``9**9**9`` cannot be interrupted by one. So it
-runs in a process of its own that is ended when it takes too long.
+runs in a process of its own, without those limits, that the system ends when an answer has used up its processor time. That is counted, not the time on
+the wall, so that a verdict does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 import re
 import selectors
+import signal
 import subprocess
 import sys
 from typing import IO, NamedTuple
@@ -22,7 +24,8 @@ MAX_ANSWER_CHARACTERS = 1_000
 
 _BRACES = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?:\\(?!boxed)|[^\\])|(?P<brace>[{}])", re.DOTALL)  # an escaped brace is neither
 _HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
-_START_SECONDS = 60.0
+_SILENT_SECONDS = 600.0
+"""Time on the wall after which a child that neither answers nor ends is given up: no answer's fault."""
 _MEMORY_BYTES = 4 * 2**30
 """Address space of the child: an expression like ``2^{10^{11}}`` fails there instead of taking the machine's memory."""
 
@@ -73,7 +76,7 @@ class AnswerVerifier:
     """Verifies math answers with math-verify in a child process, which starts with the first answer that needs it.
 
     Args:
-        timeout: Seconds that one answer may take; one that takes longer is wrong.
+        timeout: Seconds of processor time that one answer may take, above 0; one that takes longer is wrong.
     """
 
     def __init__(self, timeout: float = 10.0) -> None:
@@ -101,18 +104,15 @@ class AnswerVerifier:
     def _ask(self, answer: str, reference: str) -> bool:
         """math-verify's verdict."""
         child = self._started()
-        question = json.dumps([answer, reference])
+        question = json.dumps([self.timeout, answer, reference])
         try:
             _stream(child.stdin).write(question + "\n")
             _stream(child.stdin).flush()
         except OSError as error:
             self.close()
             raise InfrastructureError(f"The process that verifies answers has ended: {error}.") from error
-        verdict = self._line(self.timeout)
-        if verdict is None:
-            self.timed_out = True
-            self.close()
-            return False
+        verdict = self._line()
+        self.timed_out = verdict is None
         return verdict == "true"
 
     def close(self) -> None:
@@ -129,26 +129,26 @@ class AnswerVerifier:
         if self._child is None:
             command = [sys.executable, "-c", "from srl_envs.answers import _serve; _serve()"]
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            ready = self._line(_START_SECONDS)
-            if ready != "ready":
+            if self._line() == "missing":
                 self.close()
-                if ready == "missing":
-                    raise MissingDependencyError('Verifying math answers needs math-verify: pip install "math-verify>=0.9,<0.10".')
-                raise InfrastructureError(f"The process that verifies answers did not start within {_START_SECONDS:g} s.")
+                raise MissingDependencyError('Verifying math answers needs math-verify: pip install "math-verify>=0.9,<0.10".')
         return self._child
 
-    def _line(self, timeout: float) -> str | None:
-        """The child's next line; None if it says nothing in time."""
+    def _line(self) -> str | None:
+        """The child's next line; None if it was ended because its time was used up."""
         assert self._child is not None
         stdout = _stream(self._child.stdout)
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                return None
+            if not selector.select(_SILENT_SECONDS):
+                self.close()
+                raise InfrastructureError(f"The process that verifies answers said nothing for {_SILENT_SECONDS:g} s. Is the machine overloaded?")
         line = stdout.readline()
         if not line:
             code = self._child.wait()
             self.close()
+            if code == -signal.SIGPROF:
+                return None
             raise InfrastructureError(f"The process that verifies answers ended with code {code}.")
         return line.strip()
 
@@ -159,18 +159,24 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _serve() -> None:
-    """The child's loop: one JSON pair (answer, reference) a line in, ``true`` or ``false`` out, until the input ends."""
+    """The child's loop: one JSON list (seconds, answer, reference) a line in, ``true`` or ``false`` out, until the input ends."""
     try:
         from math_verify import parse, verify
     except ImportError:
         print("missing", flush=True)
         return
     _limit_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever it is in the midst of
     verify(parse(r"\boxed{\frac{2}{2}}"), parse(r"\boxed{1}"))  # the first time takes a second longer, which is no answer's fault
     print("ready", flush=True)
     for line in sys.stdin:
-        answer, reference = (f"\\boxed{{{text}}}" for text in json.loads(line))
-        print("true" if verify(parse(reference), parse(answer)) else "false", flush=True)
+        seconds, *texts = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        answer, reference = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in texts)
+        same = verify(reference, answer, timeout_seconds=None)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print("true" if same else "false", flush=True)
 
 
 def _limit_memory() -> None:
