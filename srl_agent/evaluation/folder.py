@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 
 from srl_agent.evaluation.benchmarks import Problem
 from srl_agent.evaluation.config import MathConfig
+from srl_agent.evaluation.prompts import EVALUATION_SYSTEM_PROMPT
 from srl_agent.files import replace_file
-from srl_agent.inference.backends import GeneratorConfig
+from srl_agent.inference.backends import GeneratorConfig, resolved
 from srl_envs.errors import ConfigError, DataError
 
 CONFIG, PROBLEMS, SAMPLES, RESULTS = "config.yaml", "problems.jsonl", "samples.jsonl", "results.json"
@@ -42,15 +43,23 @@ def model_label(model: GeneratorConfig) -> str:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, task: str) -> Iterator[None]:
     """Hold an evaluation's folder for this process, made if need be.
 
+    Args:
+        folder: The folder; new, empty, or that of an evaluation whose ``config.yaml`` names the same task.
+        task: What is evaluated: ``"math"`` or ``"swebench"``.
+
     Raises:
-        ConfigError: The folder is a file, holds something else, or another process holds it.
+        ConfigError: The folder is a file, holds something else (a training run, for example), or another process holds it.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: choose another --output_dir.")
-    if folder.is_dir() and not (folder / CONFIG).is_file() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+    if (folder / CONFIG).is_file():
+        if (found := _yaml(folder / CONFIG).get("task")) != task:
+            what = f"a {found} evaluation" if found else "something else, or its config.yaml is damaged"
+            raise ConfigError(f"{folder} holds {what}: choose another --output_dir.")
+    elif folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no evaluation: choose another --output_dir.")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
@@ -70,8 +79,8 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
         ConfigError: The folder is a file, holds something else, or answers that were asked for otherwise; or another process holds it.
         DataError: A problem that is already in it has another text or answer now.
     """
-    with held(folder):
-        settings = {"evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
+    with held(folder, "math"):
+        settings = {"task": "math", "evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
         answered = (folder / SAMPLES).is_file() and (folder / SAMPLES).stat().st_size > 0  # a start that failed at once binds nobody
         if answered:
             _check_same(folder, settings["identity"])
@@ -84,12 +93,15 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
 def identity(config: MathConfig, model: GeneratorConfig) -> dict[str, Any]:
     """What must stay the same for as long as answers are added to a folder."""
     names = (*_ALWAYS_FIXED, *(_STEPWISE_FIXED if config.stepwise else ()))
-    return {name: getattr(config, name) for name in names} | model_identity(model)
+    fixed = {name: getattr(config, name) for name in names} | model_identity(model)
+    if config.system_prompt is None and not config.stepwise:
+        fixed["system_prompt"] = EVALUATION_SYSTEM_PROMPT
+    return fixed
 
 
 def model_identity(model: GeneratorConfig) -> dict[str, Any]:
-    """The settings that tell which model answers, and when the weights in a local folder were written."""
-    fixed = {name: getattr(model, name) for name in _MODEL_FIXED}
+    """The settings that tell which model answers, what auto means here, and when the weights in a local folder were written."""
+    fixed = {name: getattr(resolved(model), name) for name in _MODEL_FIXED}
     local = Path(model.model).expanduser()
     if local.is_dir():  # a checkpoint that was trained on has the same name and other weights
         newest = max((file.stat().st_mtime for pattern in _WEIGHTS for file in local.glob(pattern)), default=0.0)
@@ -104,13 +116,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: The folder is no evaluation's.
     """
-    try:
-        settings = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except OSError:
-        raise DataError(f"{folder} holds no evaluation: it has no {CONFIG}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        settings = None
-    if not isinstance(settings, dict) or not all(isinstance(settings.get(part), dict) for part in ("evaluation", "model", "identity")):
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder} holds no evaluation: it has no {CONFIG}.")
+    settings = _yaml(folder / CONFIG)
+    if not all(isinstance(settings.get(part), dict) for part in ("evaluation", "model", "identity")):
         raise DataError(f"{folder / CONFIG} is damaged, or not of an evaluation.")
     return settings
 
@@ -126,6 +135,15 @@ def read_problems(folder: Path) -> list[Problem]:
         return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is missing or damaged: {error}") from None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a file; empty if it is damaged."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _check_same(folder: Path, now: dict[str, Any]) -> None:

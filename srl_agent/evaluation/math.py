@@ -21,7 +21,7 @@ from srl_agent.evaluation.results import Results, summarize, write_results
 from srl_agent.evaluation.samples import Sample, SampleKey, SampleStore
 from srl_agent.evaluation.stepwise import solve_stepwise
 from srl_agent.evaluation.table import terminal_text
-from srl_agent.inference.backends import GeneratorConfig, open_generator
+from srl_agent.inference.backends import GeneratorConfig, open_generator, resolved
 from srl_agent.inference.generator import Generator, Request
 from srl_agent.training.environment import environment
 
@@ -34,6 +34,7 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
     Raises:
         ConfigError, DataError, InfrastructureError: Each with one line that says what to do.
     """
+    model = resolved(model)
     problems = {name: load_benchmark(name, [Path(place) for place in config.data or ()], config.limit) for name in config.benchmarks}
     folder = Path(config.output_dir).expanduser() if config.output_dir else default_folder(config, model)
     every = [problem for of_benchmark in problems.values() for problem in of_benchmark]
@@ -102,8 +103,9 @@ def solve_whole(generator: Generator, asked: Asked, config: MathConfig) -> Itera
             key.number,
             text=completion.text,
             tokens=completion.tokens,
-            truncated=completion.finish == "length",
+            truncated=completion.finish != "stop",
             answer=extract_answer(completion.text),
+            context_full=completion.finish == "context" or None,
         )
 
 

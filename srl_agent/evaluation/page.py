@@ -11,7 +11,7 @@ from srl_agent.evaluation.benchmarks import BENCHMARKS, Problem
 from srl_agent.evaluation.lengths import length_histogram
 from srl_agent.evaluation.results import Results
 from srl_agent.evaluation.samples import Sample
-from srl_agent.evaluation.table import benchmark_cells, malformed_lines, table_1_cells
+from srl_agent.evaluation.table import benchmark_cells, note_lines, table_1_cells
 from srl_agent.files import replace_file
 from srl_agent.training.plots import Plot
 from srl_envs.errors import MissingDependencyError
@@ -58,7 +58,7 @@ def write_page(folder: Path, results: Results, problems: Sequence[Problem], samp
         results=results,
         benchmark_rows=benchmark_cells(results),
         table_1_rows=table_1_cells(results),
-        malformed=malformed_lines(results),
+        notes=note_lines(results),
         stepwise=bool(settings.get("stepwise")),
         plots=plots,
         labels={name: benchmark.label for name, benchmark in BENCHMARKS.items()},

@@ -21,7 +21,8 @@ class Answers:
 
     Attributes:
         count: How many.
-        truncated: Cut off at the token limit (step-wise: or out of steps).
+        truncated: Cut off at the token limit (step-wise: or out of steps), or without room in the model's context.
+        context_full: Those among them whose prompt (step-wise: with the steps before) left no room.
         without_answer: Without a final answer that could be found.
         mean_tokens: Mean length.
         median_tokens: Median length.
@@ -31,6 +32,7 @@ class Answers:
 
     count: int
     truncated: int
+    context_full: int
     without_answer: int
     mean_tokens: float
     median_tokens: float
@@ -184,12 +186,14 @@ def _sampled_scores(drawn: Sequence[Sequence[Sample]], k: int, same: Callable[[s
 def _answers(samples: Sequence[Sample]) -> Answers:
     lengths = [sample.tokens for sample in samples]
     steps = [sample.steps for sample in samples if sample.steps is not None]
+    asked = sum(steps)
     return Answers(
         count=len(samples),
         truncated=sum(sample.truncated for sample in samples),
+        context_full=sum(bool(sample.context_full) for sample in samples),
         without_answer=sum(sample.answer is None for sample in samples),
         mean_tokens=fmean(lengths),
         median_tokens=median(lengths),
         mean_steps=fmean(steps) if steps else None,
-        malformed_steps=sum(sample.malformed or 0 for sample in samples) / sum(steps) if steps else None,
+        malformed_steps=sum(sample.malformed or 0 for sample in samples) / asked if asked else None,
     )

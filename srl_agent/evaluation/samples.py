@@ -26,6 +26,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "correct": (bool, type(None)),
     "steps": (int, type(None)),
     "malformed": (int, type(None)),
+    "context_full": (bool, type(None)),
 }
 
 
@@ -57,11 +58,13 @@ class Sample:
         number: Of the sample.
         text: What the model wrote; step-wise: its answers to each step, an empty line between them.
         tokens: How many tokens that is.
-        truncated: The answer was cut off at the token limit; step-wise: the last step was, or the steps were used up without a final answer.
+        truncated: The answer was cut off at the token limit, or the context was full; step-wise: the last step was, or the steps were used up
+            without a final answer.
         answer: The final answer found in the text; None if it gives none.
         correct: The verdict; None until the answer is graded.
         steps: Step-wise only: how many steps were asked for.
         malformed: Step-wise only: how many of them did not follow the format.
+        context_full: True if the prompt (step-wise: with the steps before) left no room for an answer in the model's context; else None.
     """
 
     benchmark: str
@@ -75,6 +78,7 @@ class Sample:
     correct: bool | None = None
     steps: int | None = None
     malformed: int | None = None
+    context_full: bool | None = None
 
     @property
     def key(self) -> SampleKey:

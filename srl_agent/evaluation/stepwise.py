@@ -6,6 +6,9 @@ solutions.
 
 A step that does not follow the format changes nothing, so the next prompt is the same. Sampled, the model is asked again with other random numbers;
 greedily it would say the same again, and the solution ends there.
+
+Prompts grow with the steps. A solution whose next prompt leaves no room in the model's context ends there without an answer: it counts as truncated, and
+its sample says why (``context_full``).
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class _Solution:
     tokens: int = 0
     malformed: int = 0
     cut_off: bool = False
+    context_full: bool = False
     answer: str | None = None
     ended: bool = False
 
@@ -63,6 +67,9 @@ class _Solution:
 
     def take(self, completion: Completion, max_steps: int) -> None:
         """Add what the model wrote as the next step."""
+        if completion.finish == "context":
+            self.ended = self.context_full = True
+            return
         self.texts.append(completion.text)
         self.tokens += completion.tokens
         self.cut_off = completion.finish == "length"
@@ -86,10 +93,11 @@ class _Solution:
             key.number,
             text="\n\n".join(self.texts),
             tokens=self.tokens,
-            truncated=self.answer is None and (self.cut_off or len(self.texts) >= max_steps),
+            truncated=self.answer is None and (self.cut_off or self.context_full or len(self.texts) >= max_steps),
             answer=self.answer,
             steps=len(self.texts),
             malformed=self.malformed,
+            context_full=self.context_full or None,
         )
 
 

@@ -43,13 +43,15 @@ def benchmark_cells(results: Results) -> list[list[str]]:
     return rows
 
 
-def malformed_lines(results: Results) -> list[str]:
-    """Step-wise: a line for each benchmark on its steps and how many of them did not follow the format."""
+def note_lines(results: Results) -> list[str]:
+    """A line for each benchmark on its steps and how many of them did not follow the format (step-wise), and one on contexts that were too short."""
     lines = []
     for result in results.benchmarks:
         for label, answers in (("greedy", result.greedy_answers), ("sampled", result.sampled.answers if result.sampled else None)):
             if answers and answers.mean_steps is not None:
                 lines.append(f"{result.label}, {label}: {answers.mean_steps:.1f} steps a solution, {answers.malformed_steps or 0:.1%} of them malformed")
+            if answers and answers.context_full:
+                lines.append(f"{result.label}, {label}: {answers.context_full} of {answers.count} answers found no room in the model's context")
     return lines
 
 
@@ -62,7 +64,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def terminal_text(results: Results) -> str:
     """All tables of a run."""
-    tables = [aligned(benchmark_cells(results)), "\n".join(malformed_lines(results))]
+    tables = [aligned(benchmark_cells(results)), "\n".join(note_lines(results))]
     if rows := table_1_cells(results):
         tables.append(aligned(rows))
     return "\n\n".join(filter(None, tables))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from srl_agent.inference.chat import SYSTEM_ROLES, SystemRole
 from srl_agent.inference.generator import Generator
@@ -87,8 +87,8 @@ def open_generator(config: GeneratorConfig) -> Generator:
     Raises:
         ConfigError, DataError, MissingDependencyError, InfrastructureError: As the backend's constructor says.
     """
-    backend = _chosen(config)
-    if backend == "openai":
+    config = resolved(config)
+    if config.backend == "openai":
         from srl_agent.inference.openai_generator import OpenAIGenerator
 
         assert config.base_url is not None
@@ -101,7 +101,7 @@ def open_generator(config: GeneratorConfig) -> Generator:
             retries=config.retries,
             system_role=config.system_role,
         )
-    if backend == "vllm":
+    if config.backend == "vllm":
         from srl_agent.inference.vllm_generator import VLLMGenerator
 
         return VLLMGenerator(
@@ -127,14 +127,18 @@ def open_generator(config: GeneratorConfig) -> Generator:
     )
 
 
-def _chosen(config: GeneratorConfig) -> str:
-    if config.backend != "auto":
-        return config.backend
+def resolved(config: GeneratorConfig) -> GeneratorConfig:
+    """The same settings with ``auto`` replaced by what it means on this machine; vLLM takes the checkpoint's dtype, which stays ``auto``."""
     if config.base_url:
-        return "openai"
-    if config.device != "cpu" and importlib.util.find_spec("vllm") is not None:
-        import torch
+        return replace(config, backend="openai")
+    import torch
 
-        if torch.cuda.is_available():
-            return "vllm"
-    return "transformers"
+    has_gpu = torch.cuda.is_available()
+    backend, device, dtype = config.backend, config.device, config.dtype
+    if backend == "auto":
+        has_vllm = has_gpu and device != "cpu" and importlib.util.find_spec("vllm") is not None
+        backend = "vllm" if has_vllm else "transformers"
+    if backend == "transformers":
+        device = ("cuda" if has_gpu else "cpu") if device == "auto" else device
+        dtype = ("bfloat16" if device.startswith("cuda") else "float32") if dtype == "auto" else dtype
+    return replace(config, backend=backend, device=device, dtype=dtype)

@@ -7,6 +7,7 @@ import email.utils
 import http.client
 import json
 import random
+import re
 import socket
 import ssl
 import threading
@@ -25,6 +26,9 @@ LONGEST_PAUSE = 60.0
 LONGEST_RETRY_AFTER = 600.0
 
 Result = TypeVar("Result")
+
+_CONTEXT_FULL = re.compile(r"context[ _-]?(?:length|size|window)", re.IGNORECASE)
+"""What the refusals of vLLM, SGLang, llama.cpp and OpenAI have in common when a request takes more tokens than the context holds."""
 
 _PASSING = frozenset({408, 409, 425, 429})
 """Answers below 500 that another attempt may mend: time-out, conflict, too early, too many requests."""
@@ -58,6 +62,10 @@ class Endpoint:
             raise ConfigError(f"${self.key_variable} holds characters that no API key has: set it anew.")
         if self.timeout <= 0 or self.retries < 0:
             raise ConfigError(f"timeout is {self.timeout} and retries is {self.retries}: give more than 0 seconds, and 0 or more.")
+
+
+class ContextFullError(ConfigError):
+    """The server refuses a request because prompt and answer together do not fit the model's context."""
 
 
 class _Fault(Exception):
@@ -97,6 +105,7 @@ class PostSession:
             What ``usable`` returned.
 
         Raises:
+            ContextFullError: The server refuses the request because it takes more tokens than the model's context holds.
             ConfigError: The server refuses the request itself: sending it again would not help.
             InfrastructureError: Every attempt failed, or the session was aborted.
         """
@@ -174,6 +183,8 @@ class PostSession:
             return ConfigError(f"{url} does not know this address or this model ({what}). Does base_url end in /v1, and is the model's name the server's?")
         if 300 <= error.code < 400:
             return ConfigError(f"{url} is elsewhere ({what}): give {error.headers.get('Location')!r} as the address, without /chat/completions.")
+        if _CONTEXT_FULL.search(what):
+            return ContextFullError(f"{url} refuses the request ({what}).")
         return ConfigError(f"{url} refuses the request ({what}).")
 
 

@@ -11,8 +11,8 @@ from typing import Literal, Protocol, runtime_checkable
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message
 
-FinishReason = Literal["stop", "length"]
-"""The model ended by itself (or wrote a stop string), or it was cut off at the token limit."""
+FinishReason = Literal["stop", "length", "context"]
+"""The model ended by itself (or wrote a stop string); it was cut off at the token limit or where its context ends; or the prompt filled the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Completion:
     Attributes:
         text: Without special tokens and without the stop string.
         tokens: How many tokens were written, the end token included.
-        finish: Why it ended.
+        finish: Why it ended; with ``"context"`` nothing was written.
     """
 
     text: str
@@ -85,9 +85,11 @@ class Generator(Protocol):
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request, each as soon as it is finished: in any order, every index once.
 
+        A prompt that leaves no room for an answer in the model's context gets an empty completion that says so: the others are answered.
+
         Raises:
             InfrastructureError: The model cannot be reached or failed; what was given before stays valid.
-            ConfigError: The settings or a conversation do not fit the model (a prompt longer than its context, for example).
+            ConfigError: The settings or a conversation do not fit the model (roles that its chat template refuses, for example).
         """
         ...
 

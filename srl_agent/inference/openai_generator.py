@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from srl_agent.inference.chat import SystemRole, without_system_role
-from srl_agent.inference.chat_server import Endpoint, PostSession
+from srl_agent.inference.chat_server import ContextFullError, Endpoint, PostSession
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, before_stop, request_seed
 from srl_envs.errors import ConfigError, SRLError
 
@@ -120,4 +120,11 @@ class OpenAIGenerator:
             ended = before is not None or choice["finish_reason"] != "length"
             return Completion(text if before is None else before, int(answer["usage"]["completion_tokens"]), "stop" if ended else "length")
 
-        return session.post(payload, completion)
+        try:
+            return session.post(payload, completion)
+        except ContextFullError:  # some servers refuse a prompt that fits, if the most tokens that are asked for do not fit behind it
+            del payload["max_tokens"]
+        try:
+            return session.post(payload, completion)  # ends where the context does, which is before the limit
+        except ContextFullError:
+            return Completion("", 0, "context")

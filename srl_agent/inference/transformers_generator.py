@@ -18,7 +18,6 @@ from srl_agent.inference.generator import Completion, GenerationSettings, Reques
 from srl_agent.inference.sampling import SamplingSettings, write_rows
 from srl_agent.models import load_model_and_tokenizer
 from srl_envs.errors import ConfigError, InfrastructureError
-from srl_envs.prompts import Message
 
 _STOP_MARGIN = 8
 """Tokens that are decoded in front of the longest possible stop string, because some tokenizers drop a space at the beginning."""
@@ -80,11 +79,16 @@ class TransformersGenerator:
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
 
-        All prompts are encoded and checked before the first completion is written.
+        All prompts are encoded before the first completion is written.
         """
         if self._model is None:
             raise ConfigError("This generator is closed: open another one.")
-        for batch in self._batches(self._prompts(requests), settings):
+        prompts = self._prompts(requests)
+        fitting = [prompt for prompt in prompts if self._context is None or len(prompt.ids) < self._context]
+        for prompt in prompts[: len(prompts) - len(fitting)]:  # the longest stand first
+            for index in prompt.indices:
+                yield index, Completion("", 0, "context")
+        for batch in self._batches(fitting, settings):
             yield from self._write(batch, requests, settings)
 
     def close(self) -> None:
@@ -100,18 +104,9 @@ class TransformersGenerator:
         for index, request in enumerate(requests):
             key = tuple((message["role"], message["content"]) for message in request.messages)
             if key not in prompts:
-                prompts[key] = _Prompt(self._checked(request.messages), [])
+                prompts[key] = _Prompt(self._encode(request.messages), [])
             prompts[key].indices.append(index)
         return sorted(prompts.values(), key=lambda prompt: -len(prompt.ids))
-
-    def _checked(self, messages: Sequence[Message]) -> list[int]:
-        ids = self._encode(messages)
-        if self._context is not None and len(ids) >= self._context:
-            raise ConfigError(
-                f"A prompt takes {len(ids)} tokens, and the context of {self.name!r} holds {self._context} with the answer: shorten it, or take a "
-                f"model with a longer context. It starts: {messages[-1]['content'][:80]!r}"
-            )
-        return ids
 
     def _limit(self, prompt: _Prompt, settings: GenerationSettings) -> int:
         """How many tokens an answer to this prompt may take."""

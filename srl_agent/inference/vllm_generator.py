@@ -83,6 +83,9 @@ class VLLMGenerator:
         waiting: set[str] = set()
         try:
             for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+                if len(prompt) >= engine.model_config.max_model_len:
+                    yield index, Completion("", 0, "context")
+                    continue
                 self._add(engine, str(index), prompt, self._parameters(request, settings))
                 waiting.add(str(index))
             while waiting:

@@ -60,7 +60,7 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{folder} holds a finished run: choose another --output_dir.")
         if path.is_file():
             _check_same(folder, _plain(_read(path)), _plain(settings))
-    elif not path.is_file() and folder.is_dir() and any(entry.name != partial_name(path) for entry in folder.iterdir()):
+    elif "method" not in _read(path) and folder.is_dir() and any(entry.name != partial_name(path) for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no run: choose another --output_dir.")
 
 
@@ -94,7 +94,7 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 def _read(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
         settings = None
     return settings if isinstance(settings, dict) else {}
 

@@ -48,8 +48,10 @@ class ModelServer(ThreadingHTTPServer):
     def answer(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         inputs = self.tokenizer.apply_chat_template(asked["messages"], add_generation_prompt=True, return_dict=True, return_tensors="pt")
         length, context = inputs["input_ids"].shape[1], self.model.config.max_position_embeddings
-        if length >= context:
-            return 400, {"error": {"message": f"the prompt takes {length} tokens, the context holds {context}", "type": "invalid_request_error"}}
+        room = context - length
+        if asked.get("max_tokens", 1) > room:  # as vLLM: a prompt is refused too that leaves less room than the answer may take
+            message = f"the maximum context length is {context} tokens, the prompt takes {length} of them"
+            return 400, {"error": {"message": message, "type": "invalid_request_error"}}
         stop = asked.get("stop", [])
         sampling = (
             {"do_sample": True, "temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": 0} if asked["temperature"] else {"do_sample": False}
@@ -57,7 +59,7 @@ class ModelServer(ThreadingHTTPServer):
         set_seed(asked["seed"])
         written = self.model.generate(
             **inputs,
-            max_new_tokens=min(asked["max_tokens"], context - length),
+            max_new_tokens=asked.get("max_tokens", room),
             stopping_criteria=StoppingCriteriaList([StopStrings(self.tokenizer, length, stop)] if stop else []),
             pad_token_id=0,
             **sampling,

@@ -23,7 +23,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 from srl_agent.inference.backends import GeneratorConfig, open_generator  # noqa: E402
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request  # noqa: E402
 from srl_envs.data.procedural import generate as word_problems  # noqa: E402
-from srl_envs.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -271,9 +270,11 @@ def test_the_system_message_counts(generator: Generator) -> None:
     assert len({without.text, one.text, other.text}) == 3
 
 
-def test_a_prompt_longer_than_the_context(generator: Generator) -> None:
-    with pytest.raises(ConfigError, match=str(CONTEXT)):
-        list(generator.generate([user("word " * 400)], GREEDY))
+def test_a_prompt_that_fills_the_context_gets_nothing_and_the_others_are_answered(generator: Generator) -> None:
+    requests = [QUESTIONS[0], user("word " * 400), QUESTIONS[1], user("word " * 400, 1)]
+    first, full, second, again = answers(generator, requests, GREEDY)
+    assert full == again == Completion("", 0, "context")
+    assert [first, second] == answers(generator, QUESTIONS[:2], GREEDY)
 
 
 def test_the_context_ends_an_answer_before_the_limit(generator: Generator, server: ModelServer) -> None:

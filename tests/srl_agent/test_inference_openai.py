@@ -291,7 +291,7 @@ def test_a_useless_retry_after_is_ignored(server: Server, header: str) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (400, {"error": {"message": "maximum context length is 10"}}, "refuses the request (HTTP 400 Bad Request: maximum context length is 10)"),
+        (400, {"error": {"message": "top_p is 3"}}, "refuses the request (HTTP 400 Bad Request: top_p is 3)"),
         (422, {"detail": [{"msg": "top_p"}]}, "top_p"),
         (401, {"error": "bad key"}, "refuses the API key in $OPENAI_API_KEY, which is not set (HTTP 401 Unauthorized: bad key)"),
         (403, b"", "refuses the API key"),
@@ -304,6 +304,24 @@ def test_a_refused_request_is_not_sent_again(server: Server, status: int, body: 
     with pytest.raises(ConfigError, match=re.escape(message)):
         one(generator(server))
     assert len(server.asked) == 1
+
+
+CONTEXT_FULL = [
+    {"error": {"message": "This model's maximum context length is 10 tokens. However, you requested 14 tokens", "code": "context_length_exceeded"}},
+    {"object": "error", "message": "The input (14 tokens) is longer than the model's context length (10 tokens)."},
+    {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it", "type": "exceed_context_size_error"}},
+]
+"""How servers refuse what does not fit."""
+
+
+@pytest.mark.parametrize("body", CONTEXT_FULL)
+def test_what_does_not_fit_the_context_is_asked_for_without_a_limit_once(server: Server, body: Any) -> None:
+    """Many servers refuse a prompt that fits when the answer's limit does not fit behind it; the context is then the limit."""
+    server.behaviours = [says(400, body)]
+    assert one(generator(server)).text == "hello"
+    server.behaviours = [says(400, body), says(400, body)]
+    assert one(generator(server)) == Completion("", 0, "context")
+    assert ["max_tokens" in asked for asked in server.asked] == [True, False, True, False]
 
 
 def test_a_redirect_is_told_not_followed(server: Server) -> None:

@@ -98,10 +98,10 @@ def test_completions_come_while_others_are_still_written(opened: TransformersGen
     assert len(set(given)) > 3
 
 
-def test_all_prompts_are_checked_before_the_first_answer(opened: TransformersGenerator, batches: list[tuple[list[int], list[int]]]) -> None:
-    with pytest.raises(ConfigError, match=r"A prompt takes \d+ tokens, and the context of .*tiny' holds 2048 with the answer: .* It starts: 'long long"):
-        list(opened.generate([user("short"), user("long " * 3000)], GREEDY))
-    assert not batches
+def test_a_prompt_that_fills_the_context_is_in_no_batch(opened: TransformersGenerator, batches: list[tuple[list[int], list[int]]]) -> None:
+    given = list(opened.generate([user("short"), user("long " * 3000), user("long " * 3000, 1)], GREEDY))
+    assert given[:2] == [(1, Completion("", 0, "context")), (2, Completion("", 0, "context"))]
+    assert [index for index, _ in given[2:]] == [0] and len(batches) == 1
 
 
 def test_a_stop_string_that_is_a_special_token(opened: TransformersGenerator) -> None:

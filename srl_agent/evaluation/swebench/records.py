@@ -122,14 +122,14 @@ def claimed(folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any]
     Raises:
         ConfigError: The folder is a file, holds something else or records made otherwise, or another process holds it.
     """
-    with held(folder):
+    with held(folder, "swebench"):
         # what decides verdicts is kept as it was until there is one, so that patches can be made first and judged otherwise later
         answered = _is_filled(folder / PREDICTIONS) or any((folder / ANSWERS).glob("*.json"))
         before = read_settings(folder)["identity"] if answered or _is_filled(folder / JUDGEMENTS) else {}
         for part, now, binds in (("asking", asking, answered), ("judging", judging, _is_filled(folder / JUDGEMENTS))):
             _check_same(folder, before.get(part, {}) if binds else now, now)
         identity = {"asking": dict(asking), "judging": dict(judging)}
-        replace_file(folder / CONFIG, yaml.safe_dump({**settings, "identity": identity}, sort_keys=False, allow_unicode=True).encode())
+        replace_file(folder / CONFIG, yaml.safe_dump({"task": "swebench", **settings, "identity": identity}, sort_keys=False, allow_unicode=True).encode())
         yield
 
 

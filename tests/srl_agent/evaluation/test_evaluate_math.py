@@ -52,6 +52,7 @@ def test_a_run_leaves_all_answers_their_scores_and_a_page(finished: Path) -> Non
     right = [sample.correct for sample in samples if sample.benchmark == "amc23" and sample.mode == "sampled"]
     assert amc["sampled"]["average"]["value"] == sum(map(bool, right)) / 12
     assert amc["sampled"]["answers"]["truncated"] == sum(s.truncated for s in samples if (s.benchmark, s.mode) == ("amc23", "sampled"))
+    assert (results["config"]["backend"], results["config"]["dtype"]) == ("transformers", "float32"), "auto is written down as what it was"
     assert results["config"]["num_samples"] == 4 and results["config"]["batch_rows"] == 64 and results["environment"]["packages"]["math-verify"]
     assert results["average"] is None, "two of the four benchmarks are missing"
     page = (finished / "report.html").read_text()
@@ -121,6 +122,7 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(
         (["--model", "quickstart"], "model was .*, is 'quickstart'"),
         (["--max_new_tokens", "25"], "max_new_tokens was 24, is 25"),
         (["--stepwise"], "stepwise was False, is True"),
+        (["--base_url", "http://127.0.0.1:9/v1", "--retries", "0"], "backend was 'transformers', is 'openai'"),
     ],
 )
 def test_other_settings_need_another_folder(
@@ -187,6 +189,30 @@ def test_a_folder_of_something_else_is_left_alone(tiny_model_dir: Path, data: Pa
     assert main(command(tiny_model_dir, data, tmp_path)) == 1
     assert "is not empty and holds no evaluation" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_folders_of_other_tasks_are_left_alone(tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A training run's own folder is the place that is named by mistake."""
+    for name, settings, message in (
+        ("training", "method: srl\noutput_dir: runs/mine\n", "holds something else"),
+        ("swebench", "task: swebench\nidentity: {}\n", "holds a swebench evaluation"),
+        ("damaged", "[1, 2", "its config.yaml is damaged"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(settings)
+        assert main(command(tiny_model_dir, data, tmp_path / name)) == 1
+        error = capsys.readouterr().err.strip()
+        assert message in error and "choose another --output_dir" in error and "\n" not in error
+        assert (tmp_path / name / "config.yaml").read_text() == settings and not (tmp_path / name / "problems.jsonl").exists()
+
+
+def test_training_leaves_an_evaluation_alone(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from srl_agent.train import main as train
+
+    before = (finished / "config.yaml").read_bytes()
+    assert train(["--output_dir", str(finished)]) == 1
+    assert "is not empty and holds no run" in capsys.readouterr().err
+    assert (finished / "config.yaml").read_bytes() == before
 
 
 def test_stepwise(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:

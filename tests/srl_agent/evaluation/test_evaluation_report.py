@@ -15,7 +15,7 @@ from srl_agent.evaluation.folder import claimed, default_folder, model_label
 from srl_agent.evaluation.page import shown_samples, write_page
 from srl_agent.evaluation.results import Results, summarize
 from srl_agent.evaluation.samples import Sample, SampleStore
-from srl_agent.evaluation.table import aligned, benchmark_cells, malformed_lines, table_1_cells, terminal_text
+from srl_agent.evaluation.table import aligned, benchmark_cells, note_lines, table_1_cells, terminal_text
 from srl_agent.inference.backends import GeneratorConfig
 from srl_envs.errors import ConfigError
 
@@ -76,9 +76,17 @@ def test_tables_are_aligned() -> None:
 
 
 def test_malformed_steps_are_told() -> None:
-    assert malformed_lines(results()) == []
-    lines = malformed_lines(results(k=2, steps=4, malformed=1))
+    assert note_lines(results()) == []
+    lines = note_lines(results(k=2, steps=4, malformed=1))
     assert lines[0] == "AMC23, greedy: 4.0 steps a solution, 25.0% of them malformed" and len(lines) == 7
+
+
+def test_contexts_that_were_too_short_are_told(tmp_path: Path) -> None:
+    lines = note_lines(results(context_full=True, steps=0))
+    assert lines[:2] == ["AMC23, greedy: 0.0 steps a solution, 0.0% of them malformed", "AMC23, greedy: 4 of 4 answers found no room in the model's context"]
+    problems = [problem for name in NAMES for problem in PROBLEMS[name]]
+    page = write_page(tmp_path, results(k=0, context_full=True), problems, answers(1, context_full=True), {}, 20).read_text()
+    assert page.count('<span class="flaw">context full</span>') == 4 and "found no room in the model&#39;s context" in page
 
 
 def test_the_page_shows_greedy_answers_first_up_to_its_cap_and_escapes_them(tmp_path: Path) -> None:

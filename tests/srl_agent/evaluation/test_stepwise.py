@@ -15,6 +15,8 @@ from srl_agent.inference.generator import Completion, GenerationSettings, Genera
 Script = Callable[[str, int], str]
 CUT = "CUT"
 """A text that starts so was cut off at the token limit."""
+FULL = "FULL"
+"""Stands for a prompt that leaves no room in the model's context."""
 
 
 class ScriptedModel:
@@ -32,6 +34,9 @@ class ScriptedModel:
         self.settings.append(settings)
         for index in reversed(range(len(requests))):
             text = self.script(requests[index].messages[-1]["content"], requests[index].number)
+            if text == FULL:
+                yield index, Completion("", 0, "context")
+                continue
             yield index, Completion(text, len(text.split()), "length" if text.startswith(CUT) else "stop")
 
     def close(self) -> None:
@@ -102,6 +107,18 @@ def test_a_solution_without_end_is_truncated_after_max_steps(mode: Mode) -> None
     assert (sample.steps, sample.malformed, sample.answer, sample.truncated) == (4, 0, None, True)
     [cut], _ = solve(lambda prompt, number: CUT, mode="sampled", max_steps=4)
     assert (cut.steps, cut.malformed, cut.truncated) == (4, 4, True)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampled"])
+def test_a_solution_that_outgrows_the_context_ends_there_and_the_others_go_on(mode: Mode) -> None:
+    def short_context(prompt: str, number: int) -> str:
+        return FULL if ("number 1" in prompt and "Step 1" in prompt) or "number 2" in prompt else three_steps(prompt, number)
+
+    samples, model = solve(short_context, problems=3, mode=mode)
+    found = {sample.problem_id: (sample.answer, sample.steps, sample.truncated, sample.context_full) for sample in samples}
+    assert found == {"p0": ("42", 3, False, None), "p1": (None, 2, True, True), "p2": (None, 0, True, True)}
+    assert [len(requests) for requests in model.rounds] == [3, 2, 2]
+    assert {sample.problem_id: (sample.text == "", sample.tokens == 0) for sample in samples}["p2"] == (True, True)
 
 
 def test_without_think_blocks_where_they_are_not_required() -> None:
