@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from srl_envs.answers import final_answer, same_text
@@ -240,7 +241,7 @@ class ExpertStepEnv(gym.Env[str, str]):
         if "trajectory" not in options:
             return self._usable[int(self.np_random.integers(len(self._usable)))], 0
         index = options["trajectory"]
-        if index not in range(len(self.trajectories)) or not self._length(self.trajectories[index]):
+        if not isinstance(index, int | np.integer) or index not in range(len(self.trajectories)) or not self._length(self.trajectories[index]):
             raise ConfigError(f"trajectory is {index!r}: use 0 to {len(self.trajectories) - 1}, one that has a target step.")
         return index, 0
 
@@ -249,7 +250,7 @@ class ExpertStepEnv(gym.Env[str, str]):
             trajectory = self.trajectories[which]
             if trajectory.id == instance_id:
                 return which, 0
-            name, _, number = instance_id.rpartition("/")
+            name, _, number = str(instance_id).rpartition("/")
             if trajectory.id == name and number.isdecimal() and 1 <= int(number) <= self._length(trajectory):
                 return which, int(number) - 1
         raise ConfigError(f"instance_id is {instance_id!r}: {self.trajectories!r} has no such trajectory or target step.")

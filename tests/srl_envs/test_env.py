@@ -183,7 +183,7 @@ def test_wrong_settings_are_refused_with_the_valid_ones(settings, message):
         make(**settings)
 
 
-@pytest.mark.parametrize("options", [{"trajectory": 9}, {"instance_id": "t9"}, {"instance_id": "t0/3"}, {"other": 1}])
+@pytest.mark.parametrize("options", [{"trajectory": 9}, {"trajectory": 1.0}, {"instance_id": "t9"}, {"instance_id": "t0/3"}, {"instance_id": 5}, {"other": 1}])
 def test_wrong_options_are_refused(options):
     with pytest.raises(ConfigError):
         make().reset(options=options)
