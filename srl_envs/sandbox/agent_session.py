@@ -5,7 +5,7 @@ from __future__ import annotations
 from srl_envs.commands import Command, CommandError, grammar_named
 from srl_envs.errors import DataError
 from srl_envs.reward import sequence_similarity
-from srl_envs.sandbox.edit_tool import EditTool
+from srl_envs.sandbox.editor import EditTool
 from srl_envs.sandbox.protocol import ExecResult, Sandbox
 from srl_envs.trajectory import Trajectory
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from srl_agent.evaluation.swebench.parse_edits import Edit, Reading
 from srl_agent.evaluation.swebench.repositories import why_not_text
-from srl_envs.sandbox.file_text import FileText
+from srl_envs.sandbox.editor.file_text import FileText
 
 EditStatus = Literal[
     "applied",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from srl_envs.commands import GRAMMARS
 from srl_envs.sandbox import DockerSandbox, SandboxLimits
-from srl_envs.sandbox.edit_tool import COMMANDS, MAX_SHOWN_CHARS, EditTool
-from srl_envs.sandbox.file_text import FileText
+from srl_envs.sandbox.editor.edit_tool import COMMANDS, MAX_SHOWN_CHARS, EditTool
+from srl_envs.sandbox.editor.file_text import FileText
 from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
 MARK = "<response clipped><NOTE>To save on context only part of this file has been shown to you."

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
-from srl_envs.sandbox.file_text import FileText
-from srl_envs.sandbox.outline import outline
+from srl_envs.sandbox.editor.file_text import FileText
+from srl_envs.sandbox.editor.outline import outline
 from srl_envs.sandbox.protocol import Sandbox, SandboxFileError
 
 MAX_SHOWN_CHARS = 16_000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srl_envs.sandbox.outline import function_bodies, outline
+from srl_envs.sandbox.editor.outline import function_bodies, outline
 
 
 def bodies(source: str) -> list[tuple[int, int]]:
