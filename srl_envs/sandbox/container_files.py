@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import posixpath
@@ -22,10 +23,17 @@ _MAX_LINKS = 40
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
 # The engine works on the image's layers. What is mounted over them it neither sees nor writes, and says that all went well.
 _MOUNTED = ("/dev/", "/proc/", "/sys/")
-_PATH_ERRORS = ("not a directory", "too many links", "too many levels of symbolic links", "is a directory", "resource busy", "file name too long")
+_PATH_ERRORS = {
+    "not a directory": errno.ENOTDIR,
+    "too many links": errno.ELOOP,
+    "too many levels of symbolic links": errno.ELOOP,
+    "is a directory": errno.EISDIR,
+    "resource busy": errno.EBUSY,
+    "file name too long": errno.ENAMETOOLONG,
+}
 # The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
 _GO_FOLDER = 1 << 31
-_GO_NOT_REGULAR = _GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+_GO_NOT_REGULAR = 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
 # Makes the folder of a new file, and tells where the file really is to be: below links to folders, or where a link leads that leads nowhere yet.
 _PLACE = """set -e
@@ -53,7 +61,7 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
         SandboxFileError: A folder stands in its place, a file stands where a folder is needed, or the content is too large.
     """
     if len(content) > limit:
-        raise SandboxFileError(f"{path}: {len(content)} bytes are more than the {limit} that a file here may have.")
+        raise _too_large(path, len(content), limit)
     try:
         member, _, path = _fetch(container, path, limit)
     except FileNotFoundError:
@@ -87,7 +95,7 @@ def listing(container: Container, path: str, depth: int) -> list[str]:
     found = _run(container, path, ["sh", "-c", find, "sh", path, str(depth)])
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
-        raise SandboxFileError(f"No such file or folder: {path}")
+        raise _NoSuchFile(f"No such file or folder: {path}", errno.ENOENT)
     return sorted([*(f"{name.rstrip('/')}/" for name in folders.split("\0") if name), *(name for name in others.split("\0") if name)])
 
 
@@ -100,9 +108,9 @@ def _require_possible(path: str) -> None:
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
-        raise SandboxFileError(f"{path!r} is no path that a file call can take: it is not UTF-8.") from None
+        raise SandboxFileError(f"{path!r} is no path that a file call can take: it is not UTF-8.", errno.EINVAL) from None
     if b"\0" in encoded or len(encoded) > _MAX_PATH or any(len(name) > _MAX_NAME for name in encoded.split(b"/")):
-        raise SandboxFileError(f"{path[:300]!r} is no path: it holds a NUL character, or is too long.")
+        raise SandboxFileError(f"{path[:300]!r} is no path: it holds a NUL character, or is too long.", errno.EINVAL)
 
 
 def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
@@ -115,9 +123,13 @@ def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
 def _path_error(path: str, reason: str) -> SandboxFileError | None:
     """The error of the path that the engine's words tell of; None if they tell of something else."""
     if "No such container" not in reason and ("Could not find the file" in reason or "no such file" in reason.lower()):
-        return _NoSuchFile(f"No such file: {path}")
+        return _NoSuchFile(f"No such file: {path}", errno.ENOENT)
     known = next((known for known in _PATH_ERRORS if known in reason), None)
-    return SandboxFileError(f"{path} cannot be reached: {known}.") if known else None
+    return SandboxFileError(f"{path} cannot be reached: {known}.", _PATH_ERRORS[known]) if known else None
+
+
+def _too_large(path: str, size: int, limit: int) -> SandboxFileError:
+    return SandboxFileError(f"{path}: {size} bytes are more than the {limit} that a file here may have.", errno.EFBIG)
 
 
 def _ask(container: Container, method: str, path: str) -> Any:
@@ -145,11 +157,13 @@ def _fetch(container: Container, path: str, limit: int) -> tuple[tarfile.TarInfo
             break
         path = posixpath.join(posixpath.dirname(path), found["linkTarget"])  # the engine resolves it inside the container
     else:
-        raise SandboxFileError(f"{path} is a symbolic link that leads in a circle.")
+        raise SandboxFileError(f"{path} is a symbolic link that leads in a circle.", errno.ELOOP)
+    if found["mode"] & _GO_FOLDER:
+        raise SandboxFileError(f"{path} is a folder.", errno.EISDIR)
     if found["mode"] & _GO_NOT_REGULAR:
-        raise SandboxFileError(f"{path} is {'a folder' if found['mode'] & _GO_FOLDER else 'no regular file'}.")
+        raise SandboxFileError(f"{path} is no regular file.", errno.EINVAL)
     if found["size"] > limit:
-        raise SandboxFileError(f"{path} has {found['size']} bytes, more than the {limit} that a file here may have.")
+        raise _too_large(path, found["size"], limit)
     with closing(_ask(container, "get", path)) as answer, engine_call(f"read {path} in a container"):
         if answer.status_code != 200:
             raise SandboxFileError(f"{path} changed while it was read.")

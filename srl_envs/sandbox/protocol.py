@@ -13,7 +13,16 @@ class SandboxError(InfrastructureError):
 
 
 class SandboxFileError(SRLError, OSError):
-    """A file call that the sandbox's contents do not allow: no such file, a folder in its place, larger than the limit."""
+    """A file call that the sandbox's contents do not allow: no such file, a folder in its place, larger than the limit.
+
+    Args:
+        message: What was wrong.
+        number: Which of the kinds of :mod:`errno` (``EFBIG`` if the file is larger than the limit), as :attr:`errno`; None if it is none of them.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 class DamagedRepositoryError(SRLError):
@@ -72,7 +81,7 @@ class Sandbox(Protocol):
         """Create or replace a file, and the folders above it. An existing file keeps its mode and owner.
 
         Raises:
-            SandboxFileError: A folder stands in its place.
+            SandboxFileError: A folder stands in its place, or the content, or what it would replace, is larger than the limit.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,5 +200,6 @@ def test_a_large_folder_is_told_from_a_file_at_once(sandbox: Sandbox) -> None:
 
 def test_a_file_beyond_the_limit_is_not_read(sandbox: Sandbox) -> None:
     sandbox.run("truncate -s 200M sparse")
-    with pytest.raises(SandboxFileError, match="more than"):
+    with pytest.raises(SandboxFileError, match="more than") as caught:
         sandbox.read_file("sparse")
+    assert caught.value.errno == errno.EFBIG
