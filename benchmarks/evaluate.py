@@ -70,9 +70,8 @@ def main() -> None:
     our_speed = sum(completion.tokens for completion in completions.values()) / our_seconds
     place = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
     print(f"{options.model}, {dtype}, {place}, Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
-    print(
-        f"{len(requests)} prompts in batches of {options.batch_rows}, greedy, at most {options.max_new_tokens} new tokens, {same} of {len(requests)} answers the same"
-    )
+    asked = f"{len(requests)} prompts in batches of {options.batch_rows}, greedy, at most {options.max_new_tokens} new tokens"
+    print(f"{asked}; {same} of {len(requests)} answers the same")
     print(f"model.generate, one by one      {plain_speed:8.1f} tokens/s   {plain_seconds:6.1f} s")
     print(f"transformers backend, batched   {our_speed:8.1f} tokens/s   {our_seconds:6.1f} s   {our_speed / plain_speed:.1f} times as fast")
 
