@@ -78,7 +78,7 @@ def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> f
 
 
 def sequence_similarities(pairs: Sequence[tuple[str, str]], *, autojunk: bool = False) -> list[float]:
-    """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores.
+    """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores (one after another with ``autojunk``).
 
     Two libraries share the work: difflib-fast does what ``autojunk`` has no part in; cydifflib does the rest. It is not asked for more, because
     repetitive strings ("aaaa" beside "abab") take it time cubic in their length: minutes at 16,000 characters.
