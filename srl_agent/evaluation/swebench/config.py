@@ -51,7 +51,7 @@ class SweBenchConfig:
         default=16, metadata={"help": "Instances whose prompts are made and answered side by side, while those before are judged. At least 1."}
     )
     output_dir: str | None = field(
-        default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<mode>-<model>."}
+        default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<dataset>-<mode>-<model>."}
     )
     judge: bool = field(default=True, metadata={"help": "False writes predictions.jsonl only, which any swebench harness can judge."})
     gold: bool = field(default=False, metadata={"help": "Judge the gold patches; no model is asked."})

@@ -2,13 +2,18 @@
 
 The harness caches a verdict under run id and model name and ignores the patch. So the run id of every judgement carries a hash of the patch and of all that the
 verdict depends on: a cached verdict can never belong to another patch.
+
+Rewards in training are not given by it: :mod:`srl_envs.swe_tasks.verification` says why, and what the two share.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -18,12 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from srl_envs.errors import InfrastructureError, MissingDependencyError
+from srl_envs.errors import ConfigError, InfrastructureError, MissingDependencyError
+from srl_envs.sandbox.owner import prune
+from srl_envs.sandbox.protocol import SandboxError
 
 Outcome = Literal["resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"]
 """The last one is no verdict on the patch: image or engine failed."""
 
-_APPLY_FAILED = ">>>>> Patch Apply Failed"
+# The log holds the patch too; only the harness's own lines begin with a time.
+_APPLY_FAILED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - >>>>> Patch Apply Failed", re.MULTILINE)
+_TIMED_OUT = re.compile(r"^(swebench\.harness\.utils\.)?EvaluationError: .*Test timed out after \d+ seconds", re.MULTILINE)
 _MARGIN_S = 600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
 
 
@@ -93,6 +102,7 @@ class Harness:
             self._idle.put(None)
         self._workers: set[_Worker] = set()
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def judge(self, row: Mapping[str, Any], patch: str, model: str) -> Judgement:
         """Judge one patch.
@@ -104,24 +114,37 @@ class Harness:
 
         Returns:
             The verdict; a failure of the machinery that lasts over all attempts is one too, told apart.
+
+        Raises:
+            ConfigError: The harness was closed before.
         """
+        if self._is_closed:
+            raise ConfigError("This harness is closed: make another one.")
         instance_id = str(row["instance_id"])
         if not patch.strip():
             return Judgement(instance_id, "empty_patch")
+        try:
+            patch.encode()
+        except UnicodeEncodeError:
+            return Judgement(instance_id, "patch_does_not_apply", "the patch holds characters that no file can hold (lone surrogates)")
         start = time.monotonic()
         judgement = Judgement(instance_id, "infrastructure_failure", "not tried")
         for attempt in range(self.settings.attempts):
             judgement = self._attempt(row, patch, model, attempt)
-            if judgement.outcome != "infrastructure_failure":
+            if judgement.outcome != "infrastructure_failure" or self._is_closed:
                 break
         return Judgement(**{**asdict(judgement), "seconds": time.monotonic() - start})
 
     def close(self) -> None:
-        """End the processes, and with them their containers. A second call does nothing."""
+        """End the processes and remove their containers; what is being judged becomes a failure of the machinery. A second call does nothing."""
         with self._lock:
+            self._is_closed = True
             workers, self._workers = self._workers, set()
         for worker in workers:
             worker.end()
+        if workers:
+            with contextlib.suppress(SandboxError):  # the engine is gone; else each process's watcher would remove them, a moment later
+                prune()
 
     def _attempt(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> Judgement:
         job = self._write_job(row, patch, model, attempt)
@@ -129,8 +152,10 @@ class Harness:
         worker = self._idle.get()
         try:
             if worker is None:
-                worker = _Worker(self.folder, self.settings)
                 with self._lock:
+                    if self._is_closed:
+                        raise InfrastructureError("the harness was closed")
+                    worker = _Worker(self.folder, self.settings)
                     self._workers.add(worker)
             error = worker.ask(job, self.settings.timeout + _MARGIN_S)
         except InfrastructureError as failure:
@@ -182,9 +207,9 @@ def read_judgement(instance_id: str, logs: Path, error: str) -> Judgement:
         tests = report.get("tests_status", {})
         failing = tuple(name for kind in ("FAIL_TO_PASS", "PASS_TO_PASS") for name in tests.get(kind, {}).get("failure", ()))
         return Judgement(instance_id, "unresolved", "" if tests else "no test results in the output", failing=failing, log=str(logs))
-    if _APPLY_FAILED in log:
+    if _APPLY_FAILED.search(log):
         return Judgement(instance_id, "patch_does_not_apply", log=str(logs))
-    if "Test timed out after" in log:
+    if _TIMED_OUT.search(log):
         return Judgement(instance_id, "unresolved", "the tests ran past their time", log=str(logs))
     reason = error or next((line for line in reversed(log.splitlines()) if "Error" in line), "the harness gave no report")
     return Judgement(instance_id, "infrastructure_failure", reason[:300], log=str(logs))
@@ -198,6 +223,7 @@ class _Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "srl_agent.evaluation.swebench.harness_worker", json.dumps(asdict(settings))],
                 cwd=folder,  # the harness writes its logs below the current folder
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUTF8": "1"},  # it finds what this process finds
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

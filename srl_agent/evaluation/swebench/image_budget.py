@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import docker.errors
+from docker.utils import parse_repository_tag
 
+from srl_agent.files import replace_file
 from srl_envs.sandbox.engine import connect, engine_call
+from srl_envs.sandbox.protocol import SandboxError
 
 GIB = 1024**3
 
@@ -23,16 +28,22 @@ class ImageBudget:
 
     Args:
         max_gib: Of all fetched images together, in GiB.
+        ledger: File that names what was fetched and not removed yet. What a killed process left is taken over from it.
         deadline: Seconds that the engine may be silent while it fetches.
+
+    Raises:
+        SandboxError: No engine answers.
     """
 
-    def __init__(self, max_gib: float, deadline: float = 1800.0) -> None:
+    def __init__(self, max_gib: float, ledger: Path, deadline: float = 1800.0) -> None:
         self.max_bytes = int(max_gib * GIB)
-        self._client = connect(deadline)
-        self._fetched: OrderedDict[str, int] = OrderedDict()  # name -> size; the least recently used first
+        self._client, self._ledger = connect(deadline), ledger
+        left = ledger.read_text(encoding="utf-8").split() if ledger.is_file() else []
+        self._fetched = OrderedDict((image, size) for image in left if (size := self._size(image)))  # the least recently used first
         self._users: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._fetching: dict[str, threading.Lock] = {}
+        self._is_stopped = False
 
     @property
     def held_bytes(self) -> int:
@@ -44,7 +55,7 @@ class ImageBudget:
         """The image is there in the body of the ``with``; several threads may hold the same one.
 
         Raises:
-            SandboxError: It cannot be fetched.
+            SandboxError: It cannot be fetched, or :meth:`stop` was called.
         """
         with self._changed:
             self._users[image] += 1
@@ -63,6 +74,12 @@ class ImageBudget:
                 self._make_room(self.max_bytes)
                 self._changed.notify_all()
 
+    def stop(self) -> None:
+        """Fetch no more: whoever waits for an image, or for room, gives up."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Remove all images that were fetched and are not in use."""
         with self._changed:
@@ -72,15 +89,45 @@ class ImageBudget:
     def _wait_for_room(self) -> None:
         with self._changed:
             self._make_room(self.max_bytes - 1)
-            self._changed.wait_for(lambda: self.held_bytes < self.max_bytes or not any(self._users[name] for name in self._fetched))
+            self._changed.wait_for(lambda: self._is_stopped or self.held_bytes < self.max_bytes or not any(self._users[name] for name in self._fetched))
             self._make_room(self.max_bytes - 1)
 
     def _fetch(self, image: str) -> None:
-        name, tag = (image, "latest") if ":" not in image.rsplit("/", 1)[-1] else image.rsplit(":", 1)
-        with engine_call(f"fetch the image {image}"):
-            self._client.images.pull(name, tag=tag)
+        """Fetch in a thread of its own: a registry may be silent for long, and a program that ends does not wait for it."""
+        done: Future[None] = Future()
         with self._changed:
-            self._fetched[image] = self._size(image)
+            self._fetched[image] = 0  # of unknown size; named on disk before it is there, so that a kill leaves nothing unnamed
+            self._write_ledger()
+        threading.Thread(target=self._pull, args=(image, done), daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: done.done() or self._is_stopped)
+        try:
+            if not done.done():
+                raise SandboxError(f"Fetching the image {image} was broken off.")
+            done.result()
+            size = self._size(image)
+        except SandboxError:
+            with self._changed:
+                del self._fetched[image]
+                self._write_ledger()
+            raise
+        with self._changed:
+            self._fetched[image] = size
+
+    def _pull(self, image: str, done: Future[None]) -> None:
+        name, tag = parse_repository_tag(image)  # the tag may be a digest
+        try:
+            with engine_call(f"fetch the image {image}"):
+                for step in self._client.api.pull(name, tag=tag or "latest", stream=True, decode=True):
+                    if "error" in step:  # of a layer, or of a full disk: the answer had begun, so its status says nothing
+                        raise SandboxError(f"Could not fetch the image {image}: {step['error']}")
+                    if self._is_stopped:
+                        break
+            done.set_result(None)
+        except SandboxError as error:
+            done.set_exception(error)
+        with self._changed:
+            self._changed.notify_all()
 
     def _make_room(self, target: int) -> None:
         """Remove unused images, the longest unused first, until the others take no more than the target; the caller holds the lock."""
@@ -95,6 +142,10 @@ class ImageBudget:
                         if error.status_code not in (404, 409):  # gone, or somebody else uses it
                             raise
                 del self._fetched[image]
+                self._write_ledger()
+
+    def _write_ledger(self) -> None:
+        replace_file(self._ledger, "".join(f"{image}\n" for image in self._fetched).encode())
 
     def _size(self, image: str) -> int:
         """In bytes; 0 if it is not there."""

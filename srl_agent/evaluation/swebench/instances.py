@@ -12,7 +12,7 @@ from typing import Any
 
 from srl_envs.data.jsonl import read_lines
 from srl_envs.data.rows import read_rows
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
 HUB_NAME = "SWE-bench/SWE-bench_Verified"
 HUB_SPLIT = "test"
@@ -172,7 +172,11 @@ def _rows(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from ((f"{path}, line {number}", row) for number, row in read_lines(path))
         return
     is_local = path.exists() or isinstance(source, Path) or path.suffix in (".json", ".parquet") or not _HUB.fullmatch(source)
-    rows: Iterable[Mapping[str, Any]] = read_rows("swebench", "" if is_local else str(source), path if is_local else None, HUB_SPLIT)
+    try:
+        rows: Iterable[Mapping[str, Any]] = read_rows("swebench", "" if is_local else str(source), path if is_local else None, HUB_SPLIT)
+    except InfrastructureError as error:
+        reason = str(error).partition(" Without the hub")[0]  # what follows names the flag of another command
+        raise InfrastructureError(f"{reason} Without the hub, give a local copy: --dataset FILE, a .jsonl or .parquet with its rows.") from None
     yield from ((f"{source}, row {number}", row) for number, row in enumerate(rows, 1))
 
 

@@ -37,7 +37,7 @@ class JudgingQueue:
     def __init__(self, config: SweBenchConfig, folder: Path, records: Records, done: Callable[[], object]) -> None:
         self._records, self._done = records, done
         self._harness = Harness(folder, config.jobs, config.harness())
-        self._images = ImageBudget(config.max_image_disk_gb)
+        self._images = ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
         self._threads = ThreadPoolExecutor(config.jobs, thread_name_prefix="judge")
         self._futures: list[Future[None]] = []
         self._stopping = threading.Event()
@@ -62,22 +62,22 @@ class JudgingQueue:
         finally:
             self._stopping.set()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            while True:  # a thread may just be starting another process
-                self._harness.close()
-                if not wait(self._futures, timeout=0.2).not_done:
-                    break
+            self._images.stop()
             self._harness.close()
+            wait(self._futures)
             self._images.close()
 
     def _judge(self, instance: SweBenchInstance, patch: str, model: str) -> None:
         if not patch.strip():
             judgement = self._harness.judge(instance.row, patch, model)
         else:
+            given: Judgement | None = None
             try:
                 with self._images.holding(instance.image):
-                    judgement = self._harness.judge(instance.row, patch, model)
-            except SandboxError as error:
-                judgement = Judgement(instance.instance_id, "infrastructure_failure", str(error))
+                    given = self._harness.judge(instance.row, patch, model)
+            except SandboxError as error:  # of the image: it cannot be fetched, or, once there is a verdict, removed
+                given = given or Judgement(instance.instance_id, "infrastructure_failure", str(error))
+            judgement = given
         if not self._stopping.is_set():  # else the verdict may be that its process was ended
             self._records.add_judgement(judgement)
             self._done()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from srl_agent.evaluation.swebench.config import SweBenchConfig
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
-from srl_agent.evaluation.swebench.localize import localize_prompt, parse_localization
+from srl_agent.evaluation.swebench.localize import MAX_FILES, localize_prompt, parse_localization
 from srl_agent.evaluation.swebench.oracle import oracle_paths
-from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
+from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.repair import RepairPrompt, repair_outcome, repair_prompt, select_by_majority
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
 from srl_agent.inference.backends import GeneratorConfig
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.inference.generator import Completion, Generator, Request
+from srl_envs.errors import ConfigError
+
+_SPARE = 16
+"""Tokens that are left free: a tokenizer may cut a text otherwise where it meets the chat template's marks."""
 
 
 class PatchWriter:
@@ -24,7 +30,7 @@ class PatchWriter:
     Args:
         config: How to ask.
         generator: The model.
-        count_tokens: Counts the tokens of a text.
+        budget: Of every prompt, see :func:`model_budget`.
         repositories: Where files are read from.
         records: Where answers are kept; those that it holds are not asked for again.
         model: The model's name in predictions.
@@ -34,13 +40,13 @@ class PatchWriter:
         self,
         config: SweBenchConfig,
         generator: Generator,
-        count_tokens: Callable[[str], int],
+        budget: PromptBudget,
         repositories: Repositories,
         records: Records,
         model: str,
     ) -> None:
         self._config, self._generator, self._repositories, self._records, self._model = config, generator, repositories, records, model
-        self._budget = PromptBudget(config.max_prompt_tokens, count_tokens)
+        self._budget, self._has_answered = budget, False
         self.errors: dict[str, str] = {}
         """Instance id -> why no patch could be asked for."""
 
@@ -49,7 +55,7 @@ class PatchWriter:
 
         Raises:
             InfrastructureError: The model cannot be reached; what was answered before is kept.
-            ConfigError: The budget or a prompt does not fit the model.
+            ConfigError: The model refused the first requests, all of them: that is the settings' fault. A refusal of single ones is told in :attr:`errors`.
         """
         files: dict[str, CommitFiles] = {}
         answers: dict[str, dict[str, Any]] = {}
@@ -63,16 +69,22 @@ class PatchWriter:
         readable = [instance for instance in instances if instance.instance_id in answers]
         if self._config.mode == "end-to-end":
             self._localize(readable, files, answers)
+            readable = [instance for instance in readable if "localize" in answers[instance.instance_id]]
         yield from self._repair(readable, files, answers)
 
     def _localize(self, instances: Sequence[SweBenchInstance], files: dict[str, CommitFiles], answers: dict[str, dict[str, Any]]) -> None:
         missing = [instance for instance in instances if "localize" not in answers[instance.instance_id]]
         prompts = [localize_prompt(instance, files[instance.instance_id], self._budget) for instance in missing]
-        for index, completion in self._generator.generate([Request(prompt.messages) for prompt in prompts], self._config.generation()):
+        for index, completion in self._answers([Request(prompt.messages) for prompt in prompts]):
             name = missing[index].instance_id
+            if isinstance(completion, ConfigError):
+                self.errors[name] = str(completion)
+                continue
             found = parse_localization(completion.text, files[name])
             answers[name]["localize"] = {
                 "messages": list(prompts[index].messages),
+                "prompt_tokens": self._budget.count(prompts[index].messages),
+                "max_prompt_tokens": self._budget.max_prompt_tokens,
                 "tree": prompts[index].tree,
                 **_written(completion),
                 "paths": list(found.paths),
@@ -93,7 +105,8 @@ class PatchWriter:
             except RepositoryError as error:
                 self.errors[name] = str(error)
                 continue
-            repair = answer.setdefault("repair", {"messages": list(prompt.messages), "given": list(prompt.given), "samples": []})
+            tokens = {"prompt_tokens": self._budget.count(prompt.messages), "max_prompt_tokens": self._budget.max_prompt_tokens}
+            repair = answer.setdefault("repair", {"messages": list(prompt.messages), **tokens, "given": list(prompt.given), "samples": []})
             repair["left_out"] = [asdict(one) for one in prompt.left_out]
             known = {sample["number"] for sample in repair["samples"]}
             numbers = [number for number in range(self._config.num_samples) if number not in known]
@@ -104,8 +117,11 @@ class PatchWriter:
         for instance in finished:
             self._predict(instance, answers[instance.instance_id])
             yield instance
-        for index, completion in self._generator.generate(requests, self._config.generation()):
+        for index, completion in self._answers(requests):
             instance, name = asked[index], asked[index].instance_id
+            if isinstance(completion, ConfigError):
+                self.errors[name] = str(completion)
+                continue
             samples = answers[name]["repair"]["samples"]
             try:
                 outcome = repair_outcome(prompts[name], completion.text, files[name])
@@ -127,6 +143,27 @@ class PatchWriter:
                 self._predict(instance, answers[name])
                 yield instance
 
+    def _answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion | ConfigError]]:
+        """Completions with the index of their request, or why there is none.
+
+        A server may refuse a prompt (a filter of contents, for example) and does not say which one: then those without an answer are asked for one by one.
+        """
+        waiting = dict(enumerate(requests))
+        try:
+            for index, completion in self._generator.generate(requests, self._config.generation()):
+                del waiting[index]
+                self._has_answered = True
+                yield index, _with_room(completion)
+        except ConfigError:
+            for index, request in waiting.items():
+                try:
+                    yield from ((index, _with_room(completion)) for _, completion in self._generator.generate([request], self._config.generation()))
+                    self._has_answered = True
+                except ConfigError as error:
+                    if not self._has_answered and index == max(waiting):
+                        raise
+                    yield index, error
+
     def _repair_prompt(self, instance: SweBenchInstance, files: CommitFiles, answer: dict[str, Any]) -> RepairPrompt:
         if self._config.mode == "oracle":
             paths, left_out = oracle_paths(instance)
@@ -143,20 +180,41 @@ class PatchWriter:
         self._records.add_prediction(instance.instance_id, self._model, patches[chosen])
 
 
-def token_counter(model: GeneratorConfig) -> Callable[[str], int]:
-    """Counts tokens with the model's own tokenizer where it runs on this machine; for a server, an estimate.
+def model_budget(config: SweBenchConfig, model: GeneratorConfig) -> PromptBudget:
+    """How long prompts may be: ``max_prompt_tokens``, and where the model runs on this machine no more than its context has room for beside the answer.
 
-    The model must have been opened before, so that its tokenizer is known to be there.
+    A model behind a server is not asked for its context, nor for its tokenizer: there an estimate is counted, and prompts that the server refuses are told
+    with their instances. Elsewhere the model must have been opened before, so that its tokenizer is known to be there.
+
+    Raises:
+        ConfigError: Not even the instructions have room.
     """
+    instructions = [repair_messages("", [])] + ([localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else [])
     if model.base_url:
-        return estimated_tokens
-    from transformers import AutoTokenizer
+        budget, room = PromptBudget(config.max_prompt_tokens), config.max_prompt_tokens
+    else:
+        from transformers import AutoConfig, AutoTokenizer
 
-    from srl_agent.models import QUICKSTART_NAMES, quickstart_model
+        from srl_agent.models import QUICKSTART_NAMES, quickstart_model
 
-    source = quickstart_model() if model.model in QUICKSTART_NAMES else model.model
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=model.model_revision or "main", trust_remote_code=model.trust_remote_code)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        source = quickstart_model() if model.model in QUICKSTART_NAMES else model.model
+        options: dict[str, Any] = {"revision": model.model_revision or "main", "trust_remote_code": model.trust_remote_code}
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        budget = PromptBudget(config.max_prompt_tokens, lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
+        context = getattr(AutoConfig.from_pretrained(source, **options).get_text_config(), "max_position_embeddings", None)
+        bounds = [bound for bound in (context, model.max_model_len) if bound]
+        encode = ChatEncoder(tokenizer, model.system_role)
+        marks = max(len(encode(messages)) - budget.count(messages) for messages in instructions)
+        room = min(bounds, default=config.max_prompt_tokens + config.max_new_tokens + marks + _SPARE) - config.max_new_tokens - marks - _SPARE
+    needed = max(map(budget.count, instructions))
+    if room < needed:
+        raise ConfigError(
+            f"The context of {model.model!r} holds {min(bounds)} tokens, max_new_tokens {config.max_new_tokens} of them: {max(room, 0)} are left for a prompt, "
+            f"and its instructions alone take {needed}. Lower --max_new_tokens, or take a model with a longer context."
+        )
+    if room < config.max_prompt_tokens:
+        print(f"Prompts have {room} tokens at most, not {config.max_prompt_tokens}: the model's context ({min(bounds)}) holds no more beside the answer.")
+    return PromptBudget(min(room, config.max_prompt_tokens), budget.count_tokens)
 
 
 def patch_problems(answer: dict[str, Any]) -> list[str]:
@@ -165,6 +223,11 @@ def patch_problems(answer: dict[str, Any]) -> list[str]:
     if any(sample["patch"] for sample in samples):
         return []
     return [f"{problem['path']}: {problem['reason']}" for sample in samples for problem in sample["problems"]]
+
+
+def _with_room(completion: Completion) -> Completion | ConfigError:
+    """The completion, unless its prompt left no room for one."""
+    return ConfigError("its prompt leaves no room in the model's context: lower --max_prompt_tokens") if completion.finish == "context" else completion
 
 
 def _written(completion: Completion) -> dict[str, Any]:

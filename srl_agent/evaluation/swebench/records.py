@@ -1,7 +1,8 @@
 """What a run on SWE-bench leaves on disk, each record as soon as it is finished, so that a killed run goes on where it was.
 
 ``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``: prompts, answers and edits. ``judgements.jsonl``: verdicts; of several
-on one instance the last one holds. A patch counts as written once it stands in ``predictions.jsonl``.
+on one instance the last one holds. A patch counts as written once it stands in ``predictions.jsonl``. ``instances.json``: hashes of what the instances were
+when they were answered and judged, so that a data set that changes under its name is noticed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +21,16 @@ import yaml
 
 from srl_agent.evaluation.folder import CONFIG, held, read_settings
 from srl_agent.evaluation.swebench.harness import Judgement
+from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.files import replace_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
-PREDICTIONS, JUDGEMENTS, ANSWERS = "predictions.jsonl", "judgements.jsonl", "answers"
+PREDICTIONS, JUDGEMENTS, ANSWERS, INSTANCES = "predictions.jsonl", "judgements.jsonl", "answers", "instances.json"
+
+_ASKED_WITH = ("repo", "base_commit", "problem_statement", "patch")
+_JUDGED_WITH = ("FAIL_TO_PASS", "PASS_TO_PASS", "image", "eval_script", "log_parser", "eval_type", "version")
+"""Columns on which a patch depends, and those on which a verdict depends beside the patch."""
 
 
 class Records:
@@ -51,6 +57,36 @@ class Records:
             if of_patch == _hash(self.predictions.get(row["instance_id"], "")):
                 self.judgements[row["instance_id"]] = Judgement(**{**row, "failing": tuple(row.get("failing", ()))})
         self._lock = threading.Lock()
+
+    def require_same(self, instances: Sequence[SweBenchInstance]) -> None:
+        """Check that instances are what they were when they were answered or judged, and write down what they are.
+
+        Raises:
+            DataError: Some are not; the message names them and their columns.
+        """
+        path = self.folder / INSTANCES
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            before = {}
+        except ValueError:
+            raise DataError(f"{path} is damaged: choose another --output_dir, or delete it if you know that the instances are the same.") from None
+        changes = []
+        for instance in instances:
+            name, now = instance.instance_id, _column_hashes(instance)
+            is_answered = name in self.predictions or bool(self.answer(name))
+            is_judged = name in self.judgements and self.judgements[name].outcome != "infrastructure_failure"
+            binding = (*_ASKED_WITH * is_answered, *_JUDGED_WITH * is_judged)
+            changed = [column for column in binding if name in before and before[name].get(column) != now[column]]
+            if changed:
+                changes.append(f"{name} ({', '.join(changed)})")
+            before[name] = now
+        if changes:
+            raise DataError(
+                f"{self.folder} holds answers or verdicts on {len(changes)} instances that have changed in the data set since: {'; '.join(changes)}. "
+                "Put the rows back, or choose another --output_dir."
+            )
+        replace_file(path, (json.dumps(before, indent=1) + "\n").encode())
 
     def add_prediction(self, instance_id: str, model: str, patch: str) -> None:
         """Write one patch through to the file system.
@@ -160,6 +196,12 @@ def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
                 raise DataError(f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is made again.")
         rows.append(row)
     return rows
+
+
+def _column_hashes(instance: SweBenchInstance) -> dict[str, str]:
+    values = {column: instance.row.get(column) for column in (*_ASKED_WITH, *_JUDGED_WITH)}
+    values |= {"FAIL_TO_PASS": instance.fail_to_pass, "PASS_TO_PASS": instance.pass_to_pass}  # as a list or as text: they are the same
+    return {column: _hash(json.dumps(value, default=str))[:16] for column, value in values.items()}
 
 
 def _hash(patch: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_instances
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
-from srl_agent.evaluation.swebench.patch_writer import PatchWriter, token_counter
+from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
 from srl_agent.evaluation.swebench.records import Records, claimed
 from srl_agent.evaluation.swebench.repositories import Repositories
 from srl_agent.evaluation.swebench.results import SweBenchResults, summarize, terminal_text, write_results
@@ -46,8 +48,9 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
     settings = {"evaluation": asdict(config), "model": asdict(model)}
     harness = asdict(config.harness())
     harness.pop("attempts")
-    with claimed(folder, settings, _asking(config, model), harness | {"dataset": config.dataset}):
+    with _sigterm_as_interrupt(), claimed(folder, settings, _asking(config, model), harness | {"dataset": config.dataset}):
         records = Records(folder)
+        records.require_same(instances)
         started = time.monotonic()
         if config.asks_model:
             errors, asking_seconds = _ask_and_judge(config, model, folder, records, instances, name)
@@ -61,6 +64,23 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
         page = write_page(folder, results, instances, records, asdict(config) | asdict(model) | versions)
     print(f"\n{terminal_text(results)}\n\n{page}")
     return results
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: containers are removed, records stay, and the user is told."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set, and no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ask_and_judge(
@@ -77,8 +97,8 @@ def _ask_and_judge(
         if missing:
             generator = open_generator(model)
             repositories = Repositories(config.repository_cache, config.repository_source)
-            writer = PatchWriter(config, generator, token_counter(model), repositories, records, name)
             try:
+                writer = PatchWriter(config, generator, model_budget(config, model), repositories, records, name)
                 for start in range(0, len(missing), config.instances_at_once):
                     for instance in writer.write(missing[start : start + config.instances_at_once]):
                         progress.update()
@@ -200,7 +220,8 @@ def _asking(config: SweBenchConfig, model: GeneratorConfig) -> dict[str, Any]:
 
 
 def _default_folder(config: SweBenchConfig, model: GeneratorConfig) -> Path:
+    source = Path(config.dataset).name.removesuffix(".jsonl").removesuffix(".json").removesuffix(".parquet")
     if not config.asks_model:
-        return Path("runs") / ("swebench-gold" if config.gold else f"swebench-{Path(str(config.predictions)).stem}")
+        return Path("runs") / f"swebench-{source}-{'gold' if config.gold else Path(str(config.predictions)).stem}"
     name = model_label(model).replace("/", "-") if Path(model.model).expanduser().is_dir() else Path(model.model).name
-    return Path("runs") / f"swebench-{config.mode}-{name}"
+    return Path("runs") / f"swebench-{source}-{config.mode}-{name}"

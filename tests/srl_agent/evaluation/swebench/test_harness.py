@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from srl_envs.swe_tasks import load_task
+from srl_envs.errors import ConfigError
+from srl_envs.sandbox import DockerSandbox
+from srl_envs.swe_tasks import load_task, verification
 
 pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install 'srl-lm[swebench]'")
 
@@ -46,6 +49,18 @@ def test_verdicts_are_kept_apart(row, harness) -> None:
     assert harness.judge(row, FOREIGN, "model").outcome == "patch_does_not_apply"
     assert harness.judge(row, "not a patch at all", "model").outcome == "patch_does_not_apply"
     assert harness.judge(row, "\n", "model").outcome == "empty_patch"
+
+
+def test_the_reward_in_training_and_the_harness_agree(row, harness) -> None:
+    task = load_task("parse-microseconds")
+    for patch in (row["patch"], NO_OP, FOREIGN, "not a patch at all", ""):
+        with DockerSandbox(row["image"]) as sandbox:
+            rewarded = verification.judge(task, patch, sandbox)
+        judged = harness.judge(row, patch, "model")
+        assert rewarded.resolved == (judged.outcome == "resolved")
+        assert rewarded.applied == (judged.outcome != "patch_does_not_apply")
+        if rewarded.applied and patch:
+            assert sorted(rewarded.failing) == sorted(judged.failing)
 
 
 def test_a_verdict_never_belongs_to_another_patch(row, harness) -> None:
@@ -107,6 +122,56 @@ def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert eventually(lambda: not containers(engine, row))
+
+
+def test_a_closed_harness_leaves_no_container_and_judges_no_more(row, engine, tmp_path) -> None:
+    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 300; python -m pytest")}
+    harness = Harness(tmp_path / "harness", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=3))
+    with ThreadPoolExecutor(1) as threads:
+        judging = threads.submit(harness.judge, slow, row["patch"], "gold")
+        assert eventually(lambda: containers(engine, row))
+        harness.close()
+        assert not containers(engine, row)
+        assert judging.result().outcome == "infrastructure_failure"
+    assert len(list((harness.folder / "jobs").iterdir())) == 1, "no further attempt"
+    harness.close()
+    with pytest.raises(ConfigError, match="closed"):
+        harness.judge(row, row["patch"], "gold")
+
+
+def test_a_patch_that_no_file_can_hold_does_not_apply(row, harness) -> None:
+    judgement = harness.judge(row, row["patch"] + "\ud800", "model")
+    assert judgement.outcome == "patch_does_not_apply" and "surrogates" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:", "patch_does_not_apply"),
+        ("swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.", "unresolved"),
+        ("+>>>>> Patch Apply Failed", "infrastructure_failure"),
+        (" EvaluationError: Test timed out after 2 seconds.", "infrastructure_failure"),
+    ],
+)
+def test_what_a_patch_says_decides_nothing(line, outcome, tmp_path) -> None:
+    (tmp_path / "run_instance.log").write_text(f"2026-01-01 00:00:00,000 - INFO - Git diff before:\n{line}\n")
+    assert read_judgement("a", tmp_path, "the engine is gone").outcome == outcome
+
+
+def test_the_harness_is_found_from_any_folder(row, tmp_path) -> None:
+    """As in a clone that is not installed: the package is found in the current folder only."""
+    (tmp_path / "row.json").write_text(json.dumps(row))
+    script = (
+        "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
+        "row = json.loads(Path(sys.argv[1]).read_text()); harness = Harness(Path(sys.argv[2]), settings=HarnessSettings(memory_mib=512, cpus=1.0))\n"
+        "print(harness.judge(row, 'not a patch', 'model').outcome); harness.close()"
+    )
+    root = Path(__file__).parents[4]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "patch_does_not_apply", done.stderr
 
 
 def test_a_damaged_report_is_no_verdict(tmp_path) -> None:

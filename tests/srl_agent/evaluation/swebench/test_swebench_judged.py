@@ -75,13 +75,14 @@ def test_a_real_model_goes_through_both_modes(mode, dataset, tmp_path) -> None:
     assert "<article" in (folder / "report.html").read_text()
 
 
-def test_a_killed_run_goes_on_and_leaves_no_container(rows, dataset, engine, tmp_path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_an_ended_run_goes_on_and_leaves_no_container(number, rows, dataset, engine, tmp_path) -> None:
     folder = tmp_path / "run"
     slow = tmp_path / "slow.jsonl"
     script = rows[1]["eval_script"].replace("python -m pytest", "sleep 8; python -m pytest")
     slow.write_text("".join(json.dumps(row) + "\n" for row in (rows[0], rows[1] | {"eval_script": script})))
     asked = [sys.executable, "-m", "srl_agent.evaluate", *command(slow, folder, "--gold", "true")]
-    process = subprocess.Popen(asked, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(asked, stderr=subprocess.PIPE, text=True)
     judgements = folder / "judgements.jsonl"
     while not judgements.is_file() or not judgements.read_bytes().endswith(b"\n"):
         assert process.poll() is None
@@ -89,8 +90,12 @@ def test_a_killed_run_goes_on_and_leaves_no_container(rows, dataset, engine, tmp
     while not containers(engine, rows[1]):
         assert process.poll() is None
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, number)
+    _, shown = process.communicate()
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert shown.splitlines()[-1] == "interrupted: what was answered is kept; the same command goes on with it" and "Traceback" not in shown
+        assert not containers(engine, rows[1]), "gone when the command ends"
     first = judgements.read_bytes()
     for _ in range(600):
         if not containers(engine, rows[1]):

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,7 +17,12 @@ from swebench_clones import instance_at
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.harness import Judgement
+from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
+from srl_envs.errors import DataError
+
+sys.path.append(str(Path(__file__).parents[3] / "conformance"))
+from chat_completions_server import ModelServer
 
 ROW_KEYS = ("instance_id", "repo", "base_commit", "problem_statement", "patch", "test_patch")
 
@@ -113,3 +125,148 @@ def test_a_verdict_counts_for_its_own_patch_only(tmp_path) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_text(path.read_text().replace('"patch"', '"another"'))
     assert Records(tmp_path).judgements == {}
+
+
+def lengthened(dataset: Path) -> None:
+    """Make the first issue longer than the tiny model's context."""
+    rows = [json.loads(line) for line in dataset.read_text().splitlines()]
+    rows[0]["problem_statement"] = "VALUE should be 3. " * 1000
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("mode", ["oracle", "end-to-end"])
+def test_prompts_leave_room_for_the_answer_in_the_models_context(mode, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    lengthened(dataset)
+    folder = tmp_path / "run"
+    asked = command(dataset, clones, tiny_model_dir, folder, "--limit", "2", "--mode", mode, "--max_prompt_tokens", "60000", "--max_new_tokens", "24")
+    assert main(asked) == 0
+    for name in ("acme__tool-1", "acme__tool-2"):
+        answer = json.loads((folder / "answers" / f"{name}.json").read_text())
+        for part in answer.keys() & {"localize", "repair"}:
+            assert answer[part]["prompt_tokens"] <= answer[part]["max_prompt_tokens"] < 2048 - 24
+    assert f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, not 60000: the model's context (2048)" in capsys.readouterr().out
+
+
+def test_a_context_without_room_is_told_at_once(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    assert main(command(dataset, clones, tiny_model_dir, tmp_path / "run", "--max_new_tokens", "2040")) == 1
+    assert "holds 2048 tokens, max_new_tokens 2040 of them" in capsys.readouterr().err
+
+
+class FilteringServer(ModelServer):
+    """Refuses the prompts of long issues, for a reason of its own."""
+
+    def answer(self, asked: dict) -> tuple[int, dict]:
+        if len(asked["messages"][-1]["content"]) > 5000:
+            return 400, {"error": {"message": "a filter of contents was triggered"}}
+        return super().answer(asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(ModelServer, "its prompt leaves no room in the model's context: lower --max_prompt_tokens"), (FilteringServer, "a filter of contents was triggered")],
+)
+def test_a_prompt_that_a_server_refuses_is_told_with_its_instance(kind, reason, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    lengthened(dataset)
+    folder = tmp_path / "run"
+    server = kind(tiny_model_dir)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    asked = command(dataset, clones, Path("served"), folder, "--limit", "2", "--max_prompt_tokens", "60000")
+    asked += ["--backend", "openai", "--base_url", server.base_url, "--retries", "0", "--concurrency", "1"]
+    try:
+        assert main(asked) == 1
+        error = capsys.readouterr().err
+        assert "1 of 2 instances have no patch: acme__tool-1" in error and reason in error
+        assert Records(folder).predictions.keys() == {"acme__tool-2"}
+        assert main(asked) == 1
+        assert server.answered == 1, "what was answered is not asked again"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_model_that_refuses_everything_ends_the_run(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    server = ModelServer(tiny_model_dir)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = server.base_url.removesuffix("/v1")
+    try:
+        asked = command(dataset, clones, Path("served"), tmp_path / "run", "--backend", "openai", "--base_url", address)
+        assert main(asked) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {address}/chat/completions does not know this address")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class AnswersOnce(BaseHTTPRequestHandler):
+    """Answers the first request, and lets all others wait."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.release()  # type: ignore[attr-defined]
+        if not self.server.first.acquire(blocking=False):  # type: ignore[attr-defined]
+            self.server.ends.wait()  # type: ignore[attr-defined]
+            return
+        choice = {"index": 0, "message": {"role": "assistant", "content": "No edit."}, "finish_reason": "stop"}
+        body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupt_while_the_model_writes_keeps_what_was_answered(number, dataset, clones, tmp_path) -> None:
+    folder = tmp_path / "run"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), AnswersOnce)
+    server.daemon_threads = True
+    server.asked, server.first, server.ends = threading.Semaphore(0), threading.Lock(), threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    asked = command(dataset, clones, Path("served"), folder, "--limit", "2", "--instances_at_once", "1")
+    asked += ["--backend", "openai", "--base_url", f"http://127.0.0.1:{server.server_address[1]}/v1"]
+    process = subprocess.Popen([sys.executable, "-m", "srl_agent.evaluate", *asked], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    try:
+        for _ in range(2):
+            server.asked.acquire()  # type: ignore[attr-defined]
+        os.kill(process.pid, number)
+        _, shown = process.communicate()
+    finally:
+        server.ends.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        server.server_close()
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "interrupted: what was answered is kept; the same command goes on with it" and "Traceback" not in shown
+    assert Records(folder).predictions == {"acme__tool-1": ""}
+
+
+def test_a_data_set_that_changed_under_its_name_is_noticed(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    folder = tmp_path / "run"
+    assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "1")) == 0
+    rows = [json.loads(line) for line in dataset.read_text().splitlines()]
+    rows[0] |= {"problem_statement": "VALUE should be 4.", "hints_text": "a hint", "FAIL_TO_PASS": json.dumps(rows[0]["FAIL_TO_PASS"])}
+    rows[1] |= {"problem_statement": "VALUE should be 5."}  # nobody was asked about it
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "2")) == 1
+    error = capsys.readouterr().err
+    assert "on 1 instances that have changed in the data set since: acme__tool-1 (problem_statement)." in error and "Put the rows back" in error
+
+
+def test_a_verdict_binds_how_it_was_judged_and_a_failure_of_the_machinery_does_not(clones, tmp_path) -> None:
+    instance = instance_at(clones / "acme" / "tool", "HEAD")
+    records = Records(tmp_path)
+    records.add_prediction(instance.instance_id, "model", "patch")
+    records.require_same([with_image(instance, "first")])
+    records.add_judgement(Judgement(instance.instance_id, "infrastructure_failure", "no such image"))
+    records.require_same([with_image(instance, "second")])
+    records.add_judgement(Judgement(instance.instance_id, "unresolved"))
+    with pytest.raises(DataError, match=rf"{instance.instance_id} \(image\)"):
+        records.require_same([with_image(instance, "third")])
+    records.require_same([with_image(instance, "second")])
+
+
+def with_image(instance: SweBenchInstance, image: str) -> SweBenchInstance:
+    row = {key: getattr(instance, key) for key in ROW_KEYS} | {"image": image}
+    return replace(instance, image=image, row=row)
