@@ -233,9 +233,7 @@ class DockerSandbox:
 
     def _end_processes(self) -> None:
         """End the shell and everything else; files stay."""
-        if self._shell is not None:
-            self._shell.close()
-            self._shell = None
+        self._close_shell()
         with contextlib.suppress(BrokenContainerError):  # the next command tells
             self._container.restart()
 
@@ -253,10 +251,13 @@ class DockerSandbox:
         return time.monotonic() - self._measured_at >= _WATCH_PERIOD_S and self._disk_is_full()
 
     def _release(self) -> None:
+        self._close_shell()
+        self._container.remove()
+
+    def _close_shell(self) -> None:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        self._container.remove()
 
     def _absolute(self, path: str) -> str:
         return posixpath.join(self.workdir, path)

@@ -8,7 +8,9 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,23 @@ LABEL = "srl-envs.sandbox"
 """Every container of this package carries this label."""
 
 _PLACE, _PID, _STARTED, _RUN = (f"{LABEL}.{name}" for name in ("place", "pid", "started", "run"))
+_STARTING = threading.Lock()  # threads that make their first sandboxes at once share one watcher
 
 
 def owner_labels() -> dict[str, str]:
-    """Labels of a container that this process is about to create; the first call starts the watcher that outlives the process."""
-    run = _watched(os.getpid())
+    """Labels of a container that this process is about to create.
+
+    The first call of a process removes what dead processes left, and starts the watcher that outlives this one.
+
+    Raises:
+        SandboxError: The engine cannot be reached.
+    """
+    with _STARTING:
+        run = _run_of(os.getpid())
     return {LABEL: "1", _PLACE: _place(), _PID: str(os.getpid()), _STARTED: _start_of(os.getpid()) or "", _RUN: run}
 
 
-def prune(client: Any = None) -> list[str]:
+def prune() -> list[str]:
     """Remove the containers whose owner is dead, and no others.
 
     Owners on another machine, or in another PID namespace, cannot be asked: theirs are left alone.
@@ -41,20 +51,16 @@ def prune(client: Any = None) -> list[str]:
     Raises:
         SandboxError: The engine cannot be reached.
     """
-    client = client or connect()
-    with engine_call("list the sandboxes"):
-        containers = client.api.containers(all=True, filters={"label": LABEL})
-    orphans = [container["Id"] for container in containers if _is_orphan(container["Labels"])]
-    return [container[:12] for container in orphans if _removed(client, container)]
+    with closing(connect()) as client:
+        orphans = [container["Id"] for container in _containers(client, LABEL) if _is_orphan(container)]
+        return [container[:12] for container in orphans if _removed(client, container)]
 
 
 def remove_run(run: str) -> None:
     """Remove all containers of one run: what the watcher does when its process has ended."""
-    client = connect()
-    with engine_call("list the sandboxes"):
-        containers = client.api.containers(all=True, filters={"label": f"{_RUN}={run}"})
-    for container in containers:
-        _removed(client, container["Id"])
+    with closing(connect()) as client:
+        for container in _containers(client, f"{_RUN}={run}"):
+            _removed(client, container["Id"])
 
 
 def remove_container(client: Any, container: str) -> bool:
@@ -76,10 +82,23 @@ def _removed(client: Any, container: str) -> bool:
         return False
 
 
-def _is_orphan(labels: Mapping[str, str]) -> bool:
-    if labels.get(_PLACE) != _place() or not labels.get(_PID, "").isdecimal():
-        return False
-    return _start_of(int(labels[_PID])) != labels.get(_STARTED)
+def _containers(client: Any, label: str) -> list[dict[str, Any]]:
+    with engine_call("list the sandboxes"):
+        return list(client.api.containers(all=True, filters={"label": label}))
+
+
+def _is_orphan(container: Mapping[str, Any]) -> bool:
+    labels = container["Labels"]
+    place, pid = labels.get(_PLACE, ""), labels.get(_PID, "")
+    if place != _place():
+        return container["State"] == "exited" and _is_before_reboot(place)
+    return pid.isdecimal() and _start_of(int(pid)) != labels.get(_STARTED)
+
+
+def _is_before_reboot(place: str) -> bool:
+    """Whether a place is this machine before it was last started: nobody of then is alive."""
+    then, now = place.split("/"), _place().split("/")
+    return len(then) == len(now) == 3 and then[0] == now[0] and then[1] != now[1]
 
 
 @lru_cache(maxsize=1)
@@ -111,8 +130,9 @@ def _start_of(pid: int) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _watched(pid: int) -> str:
-    """The name of this process's run, once its watcher runs; a forked child (another pid) gets its own."""
+def _run_of(pid: int) -> str:
+    """The name of this process's run, once what the dead left is gone and its watcher runs; a forked child (another pid) gets its own."""
+    prune()
     run = secrets.token_hex(8)
     subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("watcher.py")), str(pid), run],

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
-from srl_envs.sandbox.owner import prune, remove_container
+from srl_envs.sandbox.owner import LABEL, owner_labels, prune, remove_container
 
 pytestmark = pytest.mark.docker
 
@@ -124,7 +124,40 @@ def test_nor_one_that_leaves_the_sandboxs_block(start: Start) -> None:
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found by /proc")
+def kill_with_its_watcher(process: subprocess.Popen[str]) -> None:
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+CHILDREN_ARE_TOLD = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found by /proc")
+
+
+@CHILDREN_ARE_TOLD
+def test_the_first_sandbox_of_a_process_removes_what_the_dead_left(start: Start, own_containers: Owned) -> None:
+    dead = start("time.sleep(600)")
+    kill_with_its_watcher(dead)
+    assert len(own_containers(dead.pid)) == 1
+    start("time.sleep(600)")
+    assert not own_containers(dead.pid)
+
+
+def test_what_stands_still_since_before_a_reboot_is_removed(engine: Any, base_image: str) -> None:
+    labels = owner_labels()
+    machine, _, namespace = labels[f"{LABEL}.place"].split("/")
+    labels |= {f"{LABEL}.place": f"{machine}/another-boot/{namespace}", f"{LABEL}.run": "none"}
+    ended, running = (engine.containers.run(base_image, command, labels=labels, network_mode="none", detach=True) for command in ("true", "sleep 600"))
+    try:
+        ended.wait()
+        assert prune() == [ended.id[:12]]
+        running.reload()  # raises if it is gone
+    finally:
+        for container in (ended, running):
+            remove_container(engine, container.id)
+
+
+@CHILDREN_ARE_TOLD
 def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_containers: Owned, engine: Any, base_image: str, small_limits: SandboxLimits) -> None:
     """Two runs side by side, one of them killed together with what would have cleaned up after it; then two prunes at once."""
     dead = [start("time.sleep(600)") for _ in range(2)]
@@ -135,10 +168,7 @@ def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_contain
     try:
         with DockerSandbox(base_image, workdir="/tmp", limits=small_limits) as own:
             for process in dead:
-                for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-                    os.kill(int(child), signal.SIGKILL)
-                process.kill()
-                process.wait()
+                kill_with_its_watcher(process)
             assert [len(own_containers(process.pid)) for process in dead] == [2, 1]  # the foreign one names the first's id
             prunes = [subprocess.Popen([sys.executable, "-m", "srl_envs.sandbox", "prune"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
             outputs = [process.communicate()[0] for process in prunes]
