@@ -98,7 +98,7 @@ class ImageBudget:
         with self._changed:
             self._fetched[image] = 0  # of unknown size; named on disk before it is there, so that a kill leaves nothing unnamed
             self._write_ledger()
-        threading.Thread(target=self._pull, args=(image, done), daemon=True).start()
+        threading.Thread(target=self._pull, args=(image, done), name=f"fetch {image}", daemon=True).start()
         with self._changed:
             self._changed.wait_for(lambda: done.done() or self._is_stopped)
         try:

@@ -125,3 +125,8 @@ def test_a_stop_breaks_a_fetch_off_that_stands_still(registry, ledger) -> None:
     budget.stop()
     thread.join()
     assert failures == [f"Fetching the image {image} was broken off."]
+    registry.layers_may_go.set()
+    for left in threading.enumerate():
+        if left.name == f"fetch {image}":
+            left.join()
+    budget.close()
