@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srl_envs.sandbox import DockerSandbox
-from srl_envs.swe_tasks import SweTask, base_tree, fixed_test_files, gold_patch, load_tasks
+from srl_envs.swe_tasks import SweTask, base_tree, fixed_test_files, gold_patch
 from srl_envs.swe_tasks.images import cache_folder, task_image
 
 _EVAL_SCRIPT = """#!/bin/bash
@@ -25,24 +25,24 @@ EOF_114329324912
 """
 
 
-def builtin_rows() -> list[dict[str, Any]]:
-    """All built-in tasks as rows that the harness takes; their images are built where the engine does not hold them.
+def builtin_id(task: SweTask) -> str:
+    """The id of a task as an instance."""
+    return f"{task.package}__{task.package}-{task.id}"
+
+
+def builtin_row(task: SweTask) -> dict[str, Any]:
+    """A task as a row that the harness takes; its image is built where the engine does not hold it.
 
     Raises:
         SandboxError: The engine or the base image is missing.
         InfrastructureError: The package index cannot be reached.
     """
-    return [builtin_row(task) for task in load_tasks()]
-
-
-def builtin_row(task: SweTask) -> dict[str, Any]:
-    """One task as a row; see :func:`builtin_rows`."""
     image = task_image(task)
     with DockerSandbox(image) as sandbox:
         commit = sandbox.run("git -C /testbed rev-parse HEAD").output.strip()
     test_patch = make_test_patch(task)
     return {
-        "instance_id": f"{task.package}__{task.package}-{task.id}",
+        "instance_id": builtin_id(task),
         "repo": f"{task.package}/{task.package}",
         "base_commit": commit,
         "problem_statement": task.issue,

@@ -113,10 +113,16 @@ def load_instances(source: str | Path = HUB_NAME, *, skip_malformed: bool = Fals
 def select_instances(
     instances: Sequence[SweBenchInstance], *, ids: Sequence[str] = (), pattern: str = "", limit: int | None = None
 ) -> tuple[SweBenchInstance, ...]:
-    """A part of the instances, in their order.
+    """A part of the instances, in their order; see :func:`select_ids`."""
+    chosen = select_ids([instance.instance_id for instance in instances], ids=ids, pattern=pattern, limit=limit)
+    return tuple(instance for instance in instances if instance.instance_id in chosen)
+
+
+def select_ids(known: Sequence[str], *, ids: Sequence[str] = (), pattern: str = "", limit: int | None = None) -> list[str]:
+    """A part of the instances' ids, in their order.
 
     Args:
-        instances: All of them.
+        known: All of them.
         ids: Only these; empty takes all.
         pattern: Only those whose whole id matches this regular expression; empty takes all.
         limit: At most this many, the first ones; None takes all.
@@ -124,7 +130,6 @@ def select_instances(
     Raises:
         ConfigError: An id is unknown, the pattern is none, the limit is below 1, or nothing is left.
     """
-    known = [instance.instance_id for instance in instances]
     for name in ids:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
@@ -135,10 +140,10 @@ def select_instances(
         matcher = re.compile(pattern)
     except re.error as error:
         raise ConfigError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
-    chosen = [one for one in instances if (not ids or one.instance_id in ids) and (not pattern or matcher.fullmatch(one.instance_id))]
+    chosen = [name for name in known if (not ids or name in ids) and (not pattern or matcher.fullmatch(name))]
     if not chosen:
         raise ConfigError(f"No instance is left of {len(known)}: ids and pattern {pattern!r} together match none.")
-    return tuple(chosen[:limit])
+    return chosen[:limit]
 
 
 def instance_of(row: Mapping[str, Any], where: str) -> SweBenchInstance:

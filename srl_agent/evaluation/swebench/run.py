@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
-from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_instances
+from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_ids, select_instances
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
 from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
@@ -164,16 +164,13 @@ class _Progress:
 def _instances(config: SweBenchConfig) -> tuple[SweBenchInstance, ...]:
     wanted = config.instance_ids or ()
     if config.dataset == BUILTIN:
-        from srl_agent.evaluation.swebench.builtin import builtin_row
+        from srl_agent.evaluation.swebench.builtin import builtin_id, builtin_row
         from srl_envs.swe_tasks import load_tasks
 
-        tasks = load_tasks()
-        named = [task for task in tasks if f"{task.package}__{task.package}-{task.id}" in wanted]
-        chosen = named if len(named) == len(set(wanted)) and named else tasks  # an image is built for each that is loaded
-        loaded = tuple(instance_of(builtin_row(task), f"{BUILTIN}, task {task.id}") for task in chosen)
-    else:
-        loaded = load_instances(config.dataset).instances
-    return select_instances(loaded, ids=wanted, pattern=config.pattern, limit=config.limit)
+        tasks = {builtin_id(task): task for task in load_tasks()}
+        chosen = select_ids(list(tasks), ids=wanted, pattern=config.pattern, limit=config.limit)  # first, because an image is built for each
+        return tuple(instance_of(builtin_row(tasks[name]), BUILTIN) for name in tqdm(chosen, "images and rows", unit="instance", leave=False))
+    return select_instances(load_instances(config.dataset).instances, ids=wanted, pattern=config.pattern, limit=config.limit)
 
 
 def _given_patches(config: SweBenchConfig, instances: Sequence[SweBenchInstance]) -> dict[str, tuple[str, str]]:
