@@ -12,6 +12,7 @@ from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.prompts import Message, PromptSettings, swe_step_messages
 from srl_envs.response import Response
+from srl_envs.reward import StepReward
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
 from srl_envs.sandbox.agent_session import AgentSession, drift, expert_commands
 from srl_envs.swe_tasks.images import image_of, images_at_hand, workdir_of
@@ -69,6 +70,12 @@ class SWEEnv(ExpertStepEnv):
     ) -> None:
         if observations not in (None, *get_args(Observations)):
             raise ConfigError(f"observations is {observations!r}: use 'live', 'recorded' or None.")
+        if not isinstance(prompt, PromptSettings):
+            raise ConfigError(f"prompt is {prompt!r}: give PromptSettings.")
+        if not isinstance(command_timeout, int | float) or not command_timeout > 0:
+            raise ConfigError(f"command_timeout is {command_timeout!r}: give seconds above 0.")
+        for name in {"title_hint", "system_prompt"} & set(settings):
+            raise ConfigError(f"SRL-SWE-v0 takes no {name}: give prompt=PromptSettings(...), whose system message is swe_system_prompt.")
         super().__init__(source=source, max_steps=max_steps, **settings)
         if self.follow == "agent" and observations == "recorded":
             raise ConfigError("follow='agent' runs the model's own commands: its observations are 'live'.")
@@ -111,6 +118,15 @@ class SWEEnv(ExpertStepEnv):
             self._session = AgentSession(sandbox, self._trajectory.grammar, self._timeout)
             self._turns = [(step.action, self._session.observe(command)) for step, command in zip(steps, self._expert_commands, strict=False)]
         return self._state({})
+
+    def advance(self, action: str, score: StepReward) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """See :meth:`~srl_envs.env.ExpertStepEnv.advance`.
+
+        Raises:
+            SandboxError: The machinery failed; that ends the episode.
+        """
+        self._in_episode = False  # until all that follows has worked
+        return super().advance(action, score)
 
     def close(self) -> None:
         """Give the sandbox back; a second call does nothing."""

@@ -2,12 +2,13 @@
 
 Left out is, whatever its content:
 
-* the hidden tests, what stands below or beside them under their module's name, and whatever stands in the place of a folder above them;
+* the folders of the hidden tests with all that stands in them (their ``__init__.py`` runs before them, their helpers are part of them), and whatever
+  stands in the place of a folder above them;
 * the configuration of pytest and its plugins, in any folder: ``conftest.py``, ``pytest.ini``, ``.pytest.ini``, ``pytest.toml``, ``.pytest.toml``,
   ``tox.ini``, ``setup.cfg``, ``pyproject.toml``, and package metadata (``*.egg-info``, ``*.dist-info``), whose entry points pytest loads as plugins;
 * what Python reads before any test, in any folder: ``*.pth``, ``sitecustomize``, ``usercustomize``, and compiled modules (``*.pyc``, ``__pycache__``);
-* modules that would be imported in place of pytest, of what pytest imports, or of the standard library: those of such a name in the repository's root, in
-  the tests' folders and in the folders above these, because Python looks there first.
+* modules that would be imported in place of pytest, of what pytest imports, or of the standard library: those of such a name in the repository's root and
+  in the folders above the tests, because Python looks there first.
 
 A file that the task's own ``source_files`` name is never left out. What remains is code under test, and that shares a process with the tests.
 """
@@ -40,15 +41,14 @@ def steers(path: str, task: SweTask) -> bool:
     parts = path.split("/")
     if any(fnmatchcase(part, pattern) for part in parts for pattern in _ANYWHERE):
         return True
-    return any(_replaces(path, test) for test in task.test_files) or any(
+    return any(_is_of(test, path) for test in task.test_files) or any(
         path.startswith(folder) and path.removeprefix(folder).partition("/")[0].partition(".")[0] in _SHADOWED for folder in _import_folders(task)
     )
 
 
-def _replaces(path: str, test: str) -> bool:
-    """Whether a file stands in a test's place, below it, where a folder above it must be, or is another module of its name."""
-    module = test.removesuffix(".py")
-    return path == test or path.startswith((f"{test}/", f"{module}/", f"{module}.")) or test.startswith(f"{path}/")
+def _is_of(test: str, path: str) -> bool:
+    """Whether a file stands in a test's folder, or in the place of a folder above it."""
+    return path.startswith(f"{PurePosixPath(test).parent}/") or test.startswith(f"{path}/")
 
 
 def _import_folders(task: SweTask) -> set[str]:

@@ -121,6 +121,26 @@ def test_settings_that_do_not_go_together_are_named() -> None:
         SWEEnv(source="builtin", limit=3)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("command_timeout", 0), ("command_timeout", "60"), ("prompt", "Be short."), ("system_prompt", "Be short."), ("title_hint", False), ("max_steps", 0)],
+)
+def test_settings_that_cannot_be_used_are_named(setting, value) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        gym.make("SRL-SWE-v0", observations="recorded", **{setting: value})
+
+
+def test_a_failure_of_the_machinery_ends_the_episode(monkeypatch) -> None:
+    env = SWEEnv(observations="recorded")
+    env.reset(seed=0)
+    monkeypatch.setattr(env, "observations", "live")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    with pytest.raises(SandboxError, match="No Docker engine answers"):
+        env.reset(seed=0)
+    with pytest.raises(ResetNeeded):
+        env.step(SUBMIT)
+
+
 def test_a_missing_engine_raises_and_gives_no_reward(monkeypatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
     env = SWEEnv(follow="agent")
@@ -181,6 +201,8 @@ def test_a_sandbox_that_is_lost_in_mid_episode_raises(sandboxes, engine) -> None
     env.step(bash("ls"))
     engine.api.remove_container(env._session.sandbox.container_id, force=True)
     with pytest.raises(SandboxError):
+        env.step(bash("ls"))
+    with pytest.raises(ResetNeeded):
         env.step(bash("ls"))
     env.close()
 
@@ -268,6 +290,14 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     outcome.get_result().outcome = "passed"
 """
+PATCHED_PYTEST = """from _pytest.reports import TestReport
+made = TestReport.from_item_and_call
+def passed(item, call):
+    report = made(item, call)
+    report.outcome = "passed"
+    return report
+TestReport.from_item_and_call = passed
+"""
 FORGED_PYTEST = """import re
 print("=== short test summary info ===")
 for name in re.findall(r"^def (test_\\w+)", open("tests/test_bugs.py").read(), re.M):
@@ -279,6 +309,7 @@ CHEATS = {
     "setup.cfg": {"setup.cfg": "[tool:pytest]\naddopts = -p evil\n", "evil.py": ALWAYS_PASSED},
     "pyproject.toml": {"pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-p evil'\n", "evil.py": ALWAYS_PASSED},
     "pyproject.toml in the tests' folder": {"tests/pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-p evil'\n", "evil.py": ALWAYS_PASSED},
+    "a package of the tests": {"tests/__init__.py": PATCHED_PYTEST},
     "an entry point": {
         "evil-1.egg-info/PKG-INFO": "Metadata-Version: 2.1\nName: evil\nVersion: 1\n",
         "evil-1.egg-info/entry_points.txt": "[pytest11]\nevil = evil\n",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from srl_envs.swe_tasks import load_task, load_tasks
@@ -20,6 +22,9 @@ SQLPARSE = load_task("sqlparse-case-in-begin")  # tests/test_split.py and tests/
         "tests/test_split/__init__.py",
         "tests/test_split.cpython-311-x86_64-linux-gnu.so",
         "tests/files/multiple_case_in_begin.sql",
+        "tests/__init__.py",
+        "tests/helpers/__init__.py",
+        "tests/test_other.py",
         "conftest.py",
         "sqlparse/conftest.py",
         "tests/pytest.ini",
@@ -51,7 +56,17 @@ def test_what_steers_is_left_out(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["sqlparse/sql.py", "sqlparse/types.py", "sqlparse/packaging/version.py", "tests/test_other.py", "setup.py", "README.md", "docs/argparse.md", "é\udcff.py"],
+    [
+        "sqlparse/sql.py",
+        "sqlparse/types.py",
+        "sqlparse/packaging/version.py",
+        "tests.py",
+        "sqlparse/tests.py",
+        "setup.py",
+        "README.md",
+        "docs/argparse.md",
+        "é\udcff.py",
+    ],
 )
 def test_other_changes_are_applied(path: str) -> None:
     assert not steers(path, SQLPARSE)
@@ -59,3 +74,9 @@ def test_other_changes_are_applied(path: str) -> None:
 
 def test_the_source_of_every_task_is_applied() -> None:
     assert not any(steers(path, task) for task in load_tasks() for path in task.source_files)
+
+
+def test_tests_have_folders_of_their_own() -> None:
+    for task in load_tasks():
+        folders = {str(PurePosixPath(test).parent) for test in task.test_files}
+        assert "." not in folders and not [path for path in task.source_files for folder in folders if path.startswith(f"{folder}/")]
