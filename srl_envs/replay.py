@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -49,7 +50,14 @@ class Replay:
     failure: str = ""
 
 
-def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxLimits = SandboxLimits(), command_timeout: float = 60.0) -> Replay:
+def replay(
+    trajectory: Trajectory,
+    *,
+    image: str | None = None,
+    limits: SandboxLimits = SandboxLimits(),
+    command_timeout: float = 60.0,
+    stop: threading.Event | None = None,
+) -> Replay:
     """Run a trajectory's commands in a fresh sandbox, then its tests in another.
 
     Args:
@@ -57,11 +65,12 @@ def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxL
         image: Where to run; None takes the trajectory's own, see :func:`~srl_envs.swe_tasks.images.image_of`.
         limits: Of the sandboxes.
         command_timeout: Seconds that a shell command may take.
+        stop: Once it is set the replay is given up before the next command.
 
     Raises:
         ConfigError: The trajectory has no image.
         DataError: A step holds no command that can be read.
-        InfrastructureError: The machinery failed.
+        InfrastructureError: The machinery failed, or the replay was given up.
     """
 
     def make(name: str) -> DockerSandbox:
@@ -72,6 +81,8 @@ def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxL
     with make(image or image_of(trajectory)) as sandbox:
         session = AgentSession(sandbox, trajectory.grammar, command_timeout)
         for step, command in zip(trajectory.steps, commands, strict=True):
+            if stop is not None and stop.is_set():
+                raise InfrastructureError("The replay was given up.")
             drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
         try:
             patch = sandbox.diff()
@@ -81,17 +92,25 @@ def replay(trajectory: Trajectory, *, image: str | None = None, limits: SandboxL
 
 
 def replay_all(trajectories: Iterable[Trajectory], jobs: int, *, image: str | None, limits: SandboxLimits, command_timeout: float) -> Iterator[Replay]:
-    """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only."""
+    """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only.
+
+    What ends the iteration early (Ctrl-C) ends those under way before their next command; the rest is not begun.
+    """
+    stop = threading.Event()
 
     def one(trajectory: Trajectory) -> Replay:
         try:
-            return replay(trajectory, image=image, limits=limits, command_timeout=command_timeout)
+            return replay(trajectory, image=image, limits=limits, command_timeout=command_timeout, stop=stop)
         except InfrastructureError as error:
             return Replay(trajectory.id, None, 1.0, 0, failure=str(error))
 
     with ThreadPoolExecutor(max_workers=jobs) as threads:
-        for future in as_completed([threads.submit(one, trajectory) for trajectory in trajectories]):
-            yield future.result()
+        try:
+            for future in as_completed([threads.submit(one, trajectory) for trajectory in trajectories]):
+                yield future.result()
+        finally:
+            stop.set()
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

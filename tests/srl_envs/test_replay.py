@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 
 from srl_envs import load_trajectories
+from srl_envs.commands import GRAMMARS
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.replay import main
-from srl_envs.trajectory import ExpertStep
+from srl_envs.replay import main, replay_all
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 
 @pytest.mark.docker
@@ -26,6 +28,21 @@ def test_what_no_longer_resolves_is_left_out_and_nothing_runs_twice(base_image, 
     assert main(arguments) == 0
     assert report.read_text().splitlines() == lines
     assert "2 trajectories stand in" in capsys.readouterr().out
+
+
+@pytest.mark.docker
+def test_replays_that_nobody_waits_for_are_given_up(base_image, small_limits) -> None:
+    """As when Ctrl-C comes."""
+    steps = [ExpertStep(GRAMMARS["xml"].command("bash", command=command).text) for command in ("true", *["sleep 1"] * 1000)]
+    metadata = {"image": base_image, "workdir": "/tmp"}
+    trajectories = [Trajectory(f"t{count}", "Issue.", tuple(steps[:count]), domain="swe", metadata=metadata) for count in (1, 1000, 1001)]
+    replays = replay_all(trajectories, 1, image=None, limits=small_limits, command_timeout=60)
+    first = next(replays)
+    assert (first.id, first.resolved, first.failure) == ("t1", None, "")
+    closing = threading.Thread(target=replays.close)
+    closing.start()
+    closing.join(300)  # the bound is there for what never ends; the two others would take a thousand seconds each
+    assert not closing.is_alive()
 
 
 def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch) -> None:
