@@ -2,7 +2,7 @@
 
     python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct        the paper's Table 1: greedy, and 32 samples a problem
     python -m srl_agent.evaluate math --model runs/mine/final --stepwise      an SRL model, one step at a time
-    python -m srl_agent.evaluate math --benchmarks gsm8k --data test.jsonl --limit 20
+    python -m srl_agent.evaluate math --benchmarks gsm8k --data gsm8k/test.jsonl --limit 20
     python -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs differ
     python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final     SWE-Bench Verified, judged by its harness in Docker
     python -m srl_agent.evaluate swebench --mode end-to-end --dataset builtin       the project's own tasks: no registry of images needed

@@ -5,8 +5,9 @@ r"""The ways in which one final answer can be written: made alike before math-ve
 * ``-2 \le x < 7`` is the interval ``[-2, 7)``.
 * The imaginary unit stands apart (``6 - 5 i``): math-verify takes the ``i`` of ``5i`` for another symbol than that of ``5 i``.
 * Where the reference is a number, a unit behind the answer's number is left out.
-* Two numbers of which the reference is written as a decimal (``0.5613``, ``4.5e33``) are the same if they differ by at most 1e-4 of the reference, the
-  tolerance of the Qwen2.5-Math protocol; integers must be exact.
+* Two numbers of which the reference is written as a decimal (``0.5613``, ``4.5e33``) are the same if they differ by at most 1e-4 of the greater one: the
+  relative tolerance of Qwen2.5-Math's grader, which grants it to integers too. Here integers must be exact. math-verify, which compares everything
+  else, rounds decimals to 6 places instead.
 """
 
 from __future__ import annotations

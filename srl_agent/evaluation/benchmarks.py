@@ -114,7 +114,7 @@ def _find(name: str, data: Sequence[Path]) -> Path:
         if not place.exists():
             raise DataError(f"{place} does not exist: --data takes files or folders with benchmarks.")
         candidates = [place] if place.is_file() else [folder / f"{stem}{suffix}" for folder, stem in _names(name, place) for suffix in _SUFFIXES]
-        if place.is_file() and place.stem != name and not (place.stem == "test" and place.parent.name == name):
+        if place.is_file() and place.stem != name and not (place.stem == "test" and place.absolute().parent.name == name):
             tried.append(place)
             continue
         tried += candidates
@@ -130,7 +130,7 @@ def _find(name: str, data: Sequence[Path]) -> Path:
 def _names(name: str, folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder, name
     yield folder / name, "test"
-    if folder.name == name:
+    if folder.absolute().name == name:
         yield folder, "test"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from srl_agent.evaluation.benchmarks import BENCHMARKS, Problem
 from srl_agent.evaluation.folder import RESULTS, SAMPLES, read_problems, read_settings
@@ -23,6 +24,10 @@ _MODES: tuple[Mode, ...] = ("greedy", "sampled")
 _MEASURES: dict[str, Callable[[Sample], float]] = {"accuracy": lambda sample: float(bool(sample.correct)), "tokens": lambda sample: float(sample.tokens)}
 
 
+_OF_THE_MODEL = ("model", "model_revision", "weights_written")
+"""Settings in which two runs are meant to differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatedRun:
     """What is compared of a run.
@@ -31,11 +36,13 @@ class EvaluatedRun:
         name: The folder's name.
         problems: By benchmark and id.
         samples: By benchmark, problem and mode, in the order of their numbers.
+        settings: On which its answers depend, see :func:`~srl_agent.evaluation.folder.identity`.
     """
 
     name: str
     problems: dict[tuple[str, str], Problem]
     samples: dict[tuple[str, str, Mode], list[Sample]]
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +85,16 @@ def compare_runs(before: Path, after: Path, output: Path | None = None) -> list[
         raise ConfigError(f"{folder} is one of the two runs: choose another --output_dir for their comparison.")
     shared = _shared(one, other, before, after)
     differences = [row for benchmark in dict.fromkeys(name for name, _ in shared) for row in _differences(one, other, benchmark, shared)]
+    asked_otherwise = _asked_otherwise(one, other)
     plots = _plots(one, other, names, shared)
+    notes = [f"asked otherwise: {name} is {old!r} in {names[0]}, {new!r} in {names[1]}" for name, (old, new) in asked_otherwise.items()]
     rows = difference_cells(differences, names)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"before": str(before), "after": str(after), "differences": [asdict(row) for row in differences]}
+    content = {"before": str(before), "after": str(after), "asked_otherwise": asked_otherwise, "differences": [asdict(row) for row in differences]}
     replace_file(folder / "compare.json", (json.dumps(content, indent=1) + "\n").encode())
     write_plots(folder, plots)
-    replace_file(folder / "compare.html", rendered("compare.html.j2", names=names, rows=rows, plots=plots, problems=len(shared)))
-    print(f"{aligned(rows)}\n\n{folder / 'compare.html'}")
+    replace_file(folder / "compare.html", rendered("compare.html.j2", names=names, rows=rows, notes=notes, plots=plots, problems=len(shared)))
+    print("\n".join([aligned(rows), "", *notes, str(folder / "compare.html")]))
     return differences
 
 
@@ -97,14 +106,14 @@ def read_run(folder: Path) -> EvaluatedRun:
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: --compare takes the folders of two evaluations.")
-    read_settings(folder)
+    settings = read_settings(folder)["identity"]
     if not (folder / RESULTS).is_file():
         raise DataError(f"The evaluation in {folder} has not finished: give its command again, it goes on where it was.")
     samples: dict[tuple[str, str, Mode], list[Sample]] = {}
     for sample in sorted(read_samples(folder / SAMPLES), key=lambda sample: sample.number):
         if sample.correct is not None:  # a later call may have added answers and been killed
             samples.setdefault((sample.benchmark, sample.problem_id, sample.mode), []).append(sample)
-    return EvaluatedRun(folder.resolve().name, {(p.benchmark, p.id): p for p in read_problems(folder)}, samples)
+    return EvaluatedRun(folder.resolve().name, {(p.benchmark, p.id): p for p in read_problems(folder)}, samples, settings)
 
 
 def difference_cells(differences: Sequence[Difference], names: Sequence[str]) -> list[list[str]]:
@@ -128,6 +137,12 @@ def _shared(one: EvaluatedRun, other: EvaluatedRun, before: Path, after: Path) -
         if one.problems[key] != other.problems[key]:
             raise ConfigError(f"{before} and {after} asked different problems of {key[0]} with the id {key[1]!r}: evaluate both on the same data.")
     return shared
+
+
+def _asked_otherwise(one: EvaluatedRun, other: EvaluatedRun) -> dict[str, tuple[Any, Any]]:
+    """Settings, but for the model's, that were not the same: a difference may be theirs."""
+    names = sorted({*one.settings, *other.settings} - set(_OF_THE_MODEL))
+    return {name: (one.settings.get(name), other.settings.get(name)) for name in names if one.settings.get(name) != other.settings.get(name)}
 
 
 def _differences(one: EvaluatedRun, other: EvaluatedRun, benchmark: str, shared: Sequence[tuple[str, str]]) -> list[Difference]:

@@ -36,7 +36,7 @@ class MathConfig:
         default=4096,
         metadata={
             "help": "Most tokens of an answer; with stepwise, of each step. The paper gives no value: answers of 7B models to these problems are mostly under "
-            "2,000, those cut off are counted."
+            "2,000, those cut off are counted. A context that ends earlier cuts off there."
         },
     )
     seed: int = field(default=0, metadata={"help": "Decides the sampled answers, and the resamples of the intervals."})
@@ -53,7 +53,9 @@ class MathConfig:
     episodes_at_once: int = field(
         default=256, metadata={"help": "stepwise: solutions written side by side; a kill loses the unfinished ones among them. At least 1."}
     )
-    answer_timeout: float = field(default=10.0, metadata={"help": "Seconds in which an answer must be verified, above 0; one that takes longer is wrong."})
+    answer_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds of processor time that verifying an answer may take, above 0; one that takes longer is wrong."}
+    )
     grading_processes: int = field(default=4, metadata={"help": "Processes that verify answers side by side. At least 1."})
     page_answers: int = field(
         default=3000,

@@ -5,7 +5,7 @@ each other with nothing but a comma, "and" or "or" between them are one answer o
 what follows the last "answer is" in its sentence. The last number of a text is never taken for an answer: that would reward unfinished ones.
 
 **Verdict** (:class:`Grader`): both are written alike by the rules of :mod:`srl_envs.answer_notation`, then math-verify compares them in child processes,
-with a time limit for each answer: the same verdict as that of the environment and the trainer.
+with a limit on the processor time of each answer: the same verdict as that of the environment and the trainer.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Grader:
     Use it as a context manager, or call :meth:`close`. Answers are compared once: the same pair gets the same verdict from memory.
 
     Args:
-        timeout: Seconds that one answer may take; one that takes longer is wrong.
+        timeout: Seconds of processor time that one answer may take; one that takes longer is wrong.
         processes: Children that verify side by side; they start when they are needed.
     """
 

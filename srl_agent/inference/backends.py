@@ -62,7 +62,9 @@ class GeneratorConfig:
         default=None, metadata={"help": "Tokens of a prompt with its completion, at most, to bound memory; None takes the model's context. vllm only."}
     )
     concurrency: int = field(default=32, metadata={"help": "Requests under way at the same time. openai only."})
-    timeout: float = field(default=600.0, metadata={"help": "Seconds until an answer must be there; then it is asked for again. openai only."})
+    timeout: float = field(
+        default=600.0, metadata={"help": "Seconds that the server may be silent, while it writes an answer too; then it is asked again. openai only."}
+    )
     retries: int = field(
         default=6,
         metadata={
@@ -128,17 +130,25 @@ def open_generator(config: GeneratorConfig) -> Generator:
 
 
 def resolved(config: GeneratorConfig) -> GeneratorConfig:
-    """The same settings with ``auto`` replaced by what it means on this machine; vLLM takes the checkpoint's dtype, which stays ``auto``."""
+    """The same settings with ``auto`` replaced by what it means on this machine; vLLM takes the checkpoint's dtype, which stays ``auto``.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
     if config.base_url:
         return replace(config, backend="openai")
+    backend = config.backend
+    if backend == "auto":
+        backend = "vllm" if config.device != "cpu" and importlib.util.find_spec("vllm") is not None and _has_gpu() else "transformers"
+    if backend == "vllm":
+        return replace(config, backend=backend)
+    from srl_agent.inference.transformers_generator import device_named, dtype_named
+
+    device = device_named(config.device)
+    return replace(config, backend=backend, device=str(device), dtype=dtype_named(config.dtype, device))
+
+
+def _has_gpu() -> bool:
     import torch
 
-    has_gpu = torch.cuda.is_available()
-    backend, device, dtype = config.backend, config.device, config.dtype
-    if backend == "auto":
-        has_vllm = has_gpu and device != "cpu" and importlib.util.find_spec("vllm") is not None
-        backend = "vllm" if has_vllm else "transformers"
-    if backend == "transformers":
-        device = ("cuda" if has_gpu else "cpu") if device == "auto" else device
-        dtype = ("bfloat16" if device.startswith("cuda") else "float32") if dtype == "auto" else dtype
-    return replace(config, backend=backend, device=device, dtype=dtype)
+    return torch.cuda.is_available()

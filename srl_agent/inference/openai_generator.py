@@ -28,7 +28,7 @@ class OpenAIGenerator:
         base_url: Of the server, up to and with ``/v1``.
         api_key_variable: The environment variable that holds the key; not set: no key is sent.
         concurrency: So many requests are under way at the same time.
-        timeout: Seconds until an answer must be there; then it is asked for again.
+        timeout: Seconds that the server may be silent, while it writes an answer too; then it is asked again.
         retries: So often a request is sent again after a time-out, a lost connection, a malformed answer, HTTP 429 or 5xx.
         first_pause: Seconds before the first of them; each further pause is twice as long, up to a minute, less a random half. A ``Retry-After``
             of the server is honoured.

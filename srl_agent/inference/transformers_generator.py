@@ -67,10 +67,8 @@ class TransformersGenerator:
                 raise ConfigError(f"{name} is {bound}: give at least 1.")
         self.name = model
         self._batch_rows, self._batch_tokens = batch_rows, batch_tokens
-        place = _device(device)
-        if dtype == "auto":
-            dtype = "bfloat16" if place.type == "cuda" else "float32"
-        loaded, self._tokenizer = load_model_and_tokenizer(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+        place = device_named(device)
+        loaded, self._tokenizer = load_model_and_tokenizer(model, dtype=dtype_named(dtype, place), revision=revision, trust_remote_code=trust_remote_code)
         self._model: Any = loaded.to(place).eval()
         self._encode = ChatEncoder(self._tokenizer, system_role)
         self._eos = _end_tokens(self._model, self._tokenizer)
@@ -185,7 +183,12 @@ class _StopTest:
         return text
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device; ``"auto"`` is a GPU where there is one.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -195,6 +198,11 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ConfigError(f"device is {name!r}, but this machine shows {torch.cuda.device_count()} CUDA devices: use auto or cpu.")
     return device
+
+
+def dtype_named(name: str, device: torch.device) -> str:
+    """The dtype; ``"auto"`` is bfloat16 on a GPU, float32 on a CPU."""
+    return ("bfloat16" if device.type == "cuda" else "float32") if name == "auto" else name
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -130,7 +130,7 @@ class AnswerScorer:
     a wrong one.
 
     Args:
-        timeout: Seconds that verifying one answer may take; one that takes longer is wrong.
+        timeout: Seconds of processor time that verifying one answer may take; one that takes longer is wrong.
     """
 
     measure = "accuracy"

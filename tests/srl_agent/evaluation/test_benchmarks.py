@@ -50,6 +50,13 @@ def test_files_are_found_by_name_in_files_and_folders(tmp_path: Path) -> None:
     assert load_benchmark("amc23", [file])[0].benchmark == "amc23"
 
 
+@pytest.mark.parametrize("place", ["test.jsonl", "."])
+def test_files_are_found_from_within_their_folder(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "gsm8k" / "test.jsonl", {"question": "2?", "answer": "#### 2"})
+    monkeypatch.chdir(tmp_path / "gsm8k")
+    assert [problem.answer for problem in load_benchmark("gsm8k", [Path(place)])] == ["2"]
+
+
 def test_limit_takes_the_first(tmp_path: Path) -> None:
     file = write(tmp_path / "amc23.jsonl", *({"problem": f"{i}?", "answer": str(i)} for i in range(5)))
     assert [p.answer for p in load_benchmark("amc23", [file], limit=2)] == ["0", "1"]

@@ -235,7 +235,9 @@ def test_two_runs_are_compared(finished: Path, tiny_model_dir: Path, data: Path,
     assert main(["math", "--compare", str(finished), str(other)]) == 0
     shown = capsys.readouterr().out
     assert "AMC23, sampled, tokens" in shown and "Minerva Math, greedy, accuracy %" in shown
+    assert "asked otherwise: max_new_tokens is 24 in first, 12 in other" in shown and "temperature is" not in shown
     content = json.loads((other / "compare-first" / "compare.json").read_text())
+    assert content["asked_otherwise"] == {"max_new_tokens": [24, 12], "seed": [0, 1]}
     [tokens] = [row for row in content["differences"] if (row["benchmark"], row["mode"], row["measure"]) == ("amc23", "sampled", "tokens")]
     means = [sum(s.tokens for s in read_samples(run / "samples.jsonl") if (s.benchmark, s.mode) == ("amc23", "sampled")) / 12 for run in (finished, other)]
     assert [tokens["before"], tokens["after"]] == pytest.approx(means)
