@@ -19,7 +19,7 @@ from study_plot import draw
 from study_report import findings, table
 
 from srl_agent.files import replace_file
-from srl_agent.models import QUICKSTART_FOLDER, QUICKSTART_NAMES
+from srl_agent.quickstart_model import QUICKSTART_FOLDER, QUICKSTART_NAMES
 
 RESAMPLES, _AT_ONCE = 10_000, 500
 

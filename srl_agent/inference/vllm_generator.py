@@ -13,7 +13,7 @@ from typing import Any
 
 from srl_agent.inference.chat import ChatEncoder, SystemRole
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
-from srl_agent.models import QUICKSTART_NAMES, quickstart_model
+from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
 from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from srl_agent.files import partial_name, replace_file
-from srl_agent.models import QUICKSTART_NAMES
+from srl_agent.quickstart_model import QUICKSTART_NAMES
 from srl_agent.training.environment import environment
 from srl_envs.errors import ConfigError
 

