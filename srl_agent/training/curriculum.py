@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
-from srl_agent.training.claim import check_finished, is_finished
+from srl_agent.training.claim import check_finished, check_folder, is_finished
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.run import Run, run_settings
 from srl_envs.errors import ConfigError
@@ -21,14 +22,15 @@ Stage = tuple[str, tuple[DataConfig, SRLConfig, ModelConfig]]
 class Curriculum:
     """A list of stages in one folder: ``<folder>/1-<config>``, ``<folder>/2-<config>``, ...
 
-    Each stage ends with its best checkpoint as ``final``, which is where the next one starts.
+    Each stage ends with its best checkpoint as ``final``, which is where the next one starts: with LoRA (``use_peft``) each stage trains an adapter of its
+    own, on the model of the one before with that one's adapter merged.
 
     Args:
         config: Name or path of the curriculum, for the folder's name.
         stages: In order; the model of the first is where all begins.
 
     Raises:
-        ConfigError: The folder holds a finished curriculum, or a setting does not go with stages.
+        ConfigError: The folder holds a finished curriculum, or a stage that was begun with other settings; or a setting does not go with stages.
     """
 
     def __init__(self, config: str, stages: Sequence[Stage]) -> None:
@@ -38,25 +40,25 @@ class Curriculum:
         if is_finished(self._folders(self.folder)[-1]):
             raise ConfigError(f"{self.folder} holds a finished curriculum: choose another --output_dir.")
         before: Path | None = None
-        for folder, (_, (_, args, model)) in zip(self._folders(self.folder), stages, strict=True):
+        for folder, (name, (data, args, model)) in zip(self._folders(self.folder), stages, strict=True):
             if args.resume_from_checkpoint:
                 raise ConfigError("resume_from_checkpoint has no place in a curriculum: the same command goes on with the stage that was not finished.")
-            if model.use_peft:
-                raise ConfigError("use_peft has no place in a curriculum: an adapter would be trained on top of an adapter. Train all weights.")
             args.output_dir = str(folder)
             if before is not None:
-                model.model_name_or_path, model.model_revision = str(before / "final"), None
+                model.model_name_or_path, model.model_revision = str(before.resolve() / "final"), None
             before = folder
+            # told now, not when the stages before are trained
+            (check_finished if is_finished(folder) else check_folder)(folder, run_settings(name, data, args, model))
 
     def train(self) -> None:
         """All stages, or what a killed curriculum left to do; finished stages are passed over."""
         for number, (config, (data, args, model)) in enumerate(self.stages, start=1):
             self._say(args, f"stage {number} of {len(self.stages)}: {config}")
             if is_finished(folder := Path(str(args.output_dir))):
-                check_finished(folder, run_settings(config, data, args, model))
                 self._say(args, f"finished before: {folder}")
                 continue
             Run(config, data, args, model).train()
+            AcceleratorState._reset_state()  # it would hold the next stage to this one's precision
             gc.collect()  # a trainer holds itself in cycles, and with it the model and the optimizer
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
