@@ -98,6 +98,22 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class MeasuresPrompts(Protocol):
+    """A generator that knows the tokenizer and the context of its model: one that runs it on this machine, not one that asks a server."""
+
+    context: int | None
+    """Tokens of prompt and answer together, at most; None if the model does not say."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        ...
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation, with everything that the chat template adds."""
+        ...
+
+
 def request_seed(request: Request, seed: int) -> int:
     """A number in [0, 2**31) for one request, which every server takes: from the run's seed, the conversation, and the sample's number.
 

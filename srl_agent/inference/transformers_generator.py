@@ -18,6 +18,7 @@ from srl_agent.inference.generator import Completion, GenerationSettings, Reques
 from srl_agent.inference.sampling import SamplingSettings, write_rows
 from srl_agent.models import load_model_and_tokenizer
 from srl_envs.errors import ConfigError, InfrastructureError
+from srl_envs.prompts import Message
 
 _STOP_MARGIN = 8
 """Tokens that are decoded in front of the longest possible stop string, because some tokenizers drop a space at the beginning."""
@@ -72,7 +73,7 @@ class TransformersGenerator:
         self._model: Any = loaded.to(place).eval()
         self._encode = ChatEncoder(self._tokenizer, system_role)
         self._eos = _end_tokens(self._model, self._tokenizer)
-        self._context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self.context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
 
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
@@ -82,12 +83,20 @@ class TransformersGenerator:
         if self._model is None:
             raise ConfigError("This generator is closed: open another one.")
         prompts = self._prompts(requests)
-        fitting = [prompt for prompt in prompts if self._context is None or len(prompt.ids) < self._context]
+        fitting = [prompt for prompt in prompts if self.context is None or len(prompt.ids) < self.context]
         for prompt in prompts[: len(prompts) - len(fitting)]:  # the longest stand first
             for index in prompt.indices:
                 yield index, Completion("", 0, "context")
         for batch in self._batches(fitting, settings):
             yield from self._write(batch, requests, settings)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation, with everything that the chat template adds."""
+        return len(self._encode(messages))
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -108,7 +117,7 @@ class TransformersGenerator:
 
     def _limit(self, prompt: _Prompt, settings: GenerationSettings) -> int:
         """How many tokens an answer to this prompt may take."""
-        room = settings.max_new_tokens if self._context is None else self._context - len(prompt.ids)
+        room = settings.max_new_tokens if self.context is None else self.context - len(prompt.ids)
         return min(settings.max_new_tokens, room)
 
     def _batches(self, prompts: Sequence[_Prompt], settings: GenerationSettings) -> Iterator[list[_Prompt]]:

@@ -15,6 +15,7 @@ from srl_agent.inference.chat import ChatEncoder, SystemRole
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
 from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
 from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError
+from srl_envs.prompts import Message
 
 
 class VLLMGenerator:
@@ -69,7 +70,8 @@ class VLLMGenerator:
             raise DataError(f"Model {model!r} cannot be loaded by vLLM: {error}") from error
         except RuntimeError as error:
             raise InfrastructureError(f"vLLM does not start with {model!r}: {error}. The cause stands in its log above.") from error
-        tokenizer = self._llm.get_tokenizer()
+        self._tokenizer = tokenizer = self._llm.get_tokenizer()
+        self.context: int | None = self._llm.llm_engine.model_config.max_model_len
         if not tokenizer.chat_template:
             raise DataError(f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model.")
         self._encode = ChatEncoder(tokenizer, system_role)
@@ -99,6 +101,14 @@ class VLLMGenerator:
         finally:
             if waiting:
                 engine.abort_request(sorted(waiting))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation, with everything that the chat template adds."""
+        return len(self._encode(messages))
 
     def close(self) -> None:
         """End the engine and free its memory."""

@@ -15,9 +15,7 @@ from srl_agent.evaluation.swebench.prompts import localize_messages, repair_mess
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.repair import RepairPrompt, repair_outcome, repair_prompt, select_by_majority
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
-from srl_agent.inference.backends import GeneratorConfig
-from srl_agent.inference.chat import ChatEncoder
-from srl_agent.inference.generator import Completion, Generator, Request
+from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
 from srl_envs.errors import ConfigError
 
 _SPARE = 16
@@ -180,41 +178,32 @@ class PatchWriter:
         self._records.add_prediction(instance.instance_id, self._model, patches[chosen])
 
 
-def model_budget(config: SweBenchConfig, model: GeneratorConfig) -> PromptBudget:
-    """How long prompts may be: ``max_prompt_tokens``, and where the model runs on this machine no more than its context has room for beside the answer.
+def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
+    """How long prompts may be: ``max_prompt_tokens``, and no more than the model's context has room for beside the answer.
 
-    A model behind a server is not asked for its context, nor for its tokenizer: there an estimate is counted, and prompts that the server refuses are told
-    with their instances. Elsewhere the model must have been opened before, so that its tokenizer is known to be there.
+    A server is asked neither for its model's context nor for its tokenizer: there an estimate is counted, and what it refuses is told with its instance.
 
     Raises:
         ConfigError: Not even the instructions have room.
     """
+    asked = config.max_prompt_tokens
     instructions = [repair_messages("", [])] + ([localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else [])
-    if model.base_url:
-        budget, room = PromptBudget(config.max_prompt_tokens), config.max_prompt_tokens
-    else:
-        from transformers import AutoConfig, AutoTokenizer
-
-        from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
-
-        source = quickstart_model() if model.model in QUICKSTART_NAMES else model.model
-        options: dict[str, Any] = {"revision": model.model_revision or "main", "trust_remote_code": model.trust_remote_code}
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        budget = PromptBudget(config.max_prompt_tokens, lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
-        context = getattr(AutoConfig.from_pretrained(source, **options).get_text_config(), "max_position_embeddings", None)
-        bounds = [bound for bound in (context, model.max_model_len) if bound]
-        encode = ChatEncoder(tokenizer, model.system_role)
-        marks = max(len(encode(messages)) - budget.count(messages) for messages in instructions)
-        room = min(bounds, default=config.max_prompt_tokens + config.max_new_tokens + marks + _SPARE) - config.max_new_tokens - marks - _SPARE
+    budget = PromptBudget(asked, generator.count_tokens) if isinstance(generator, MeasuresPrompts) else PromptBudget(asked)
     needed = max(map(budget.count, instructions))
+    if asked < needed:
+        raise ConfigError(f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}: allow more.")
+    if not isinstance(generator, MeasuresPrompts) or generator.context is None:
+        return budget
+    marks = max(generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions)
+    room = generator.context - config.max_new_tokens - marks - _SPARE
     if room < needed:
         raise ConfigError(
-            f"The context of {model.model!r} holds {min(bounds)} tokens, max_new_tokens {config.max_new_tokens} of them: {max(room, 0)} are left for a prompt, "
-            f"and its instructions alone take {needed}. Lower --max_new_tokens, or take a model with a longer context."
+            f"The context of {generator.name!r} holds {generator.context} tokens, max_new_tokens {config.max_new_tokens} of them: {max(room, 0)} are left for "
+            f"a prompt, and its instructions alone take {needed}. Lower --max_new_tokens, or take a model with a longer context."
         )
-    if room < config.max_prompt_tokens:
-        print(f"Prompts have {room} tokens at most, not {config.max_prompt_tokens}: the model's context ({min(bounds)}) holds no more beside the answer.")
-    return PromptBudget(min(room, config.max_prompt_tokens), budget.count_tokens)
+    if room < asked:
+        print(f"Prompts have {room} tokens at most, not {asked}: the model's context ({generator.context}) holds no more beside the answer.")
+    return PromptBudget(min(room, asked), budget.count_tokens)
 
 
 def patch_problems(answer: dict[str, Any]) -> list[str]:

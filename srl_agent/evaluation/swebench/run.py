@@ -98,7 +98,7 @@ def _ask_and_judge(
             generator = open_generator(model)
             repositories = Repositories(config.repository_cache, config.repository_source)
             try:
-                writer = PatchWriter(config, generator, model_budget(config, model), repositories, records, name)
+                writer = PatchWriter(config, generator, model_budget(config, generator), repositories, records, name)
                 for start in range(0, len(missing), config.instances_at_once):
                     for instance in writer.write(missing[start : start + config.instances_at_once]):
                         progress.update()
