@@ -18,7 +18,7 @@ from srl_envs.sandbox.frames import Frames
 from srl_envs.sandbox.owner import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
-_MAX_OUTPUT = 256 * 1024 * 1024
+_MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory several times
 _CANNOT_FORK = ("Cannot fork", "fork: retry", "fork: Resource temporarily unavailable", "unable to create threads")
 _CANNOT_RUN = ("OCI runtime", "executable file not found", "no such file or directory", "is not running")
 
@@ -116,7 +116,7 @@ class Container:
         """Run a program to its end, as the container's user. If none can be started, every process in the container is ended, and it is tried once more.
 
         Raises:
-            BrokenContainerError: It cannot be started even then, or did not end in time, or wrote more than 256 MiB.
+            BrokenContainerError: It cannot be started even then, or did not end in time, or wrote more than 96 MiB.
             SandboxError: The engine failed.
         """
         try:

@@ -18,6 +18,9 @@ from srl_envs.sandbox.protocol import Sandbox, SandboxFileError
 MAX_SHOWN_CHARS = 16_000
 """Of a file or snippet, before line numbers; also the length from which a Python file is abbreviated."""
 
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""A larger file is not opened: split into its lines, one of empty lines takes thirty times its size of this process's memory."""
+
 SNIPPET_LINES = 4
 """Lines of context that an insertion shows above and below; a replacement shows one more above and one fewer below, as in the recordings."""
 
@@ -46,6 +49,7 @@ class EditTool:
     * Line ends, tabs and bytes outside an edit stay as they are; that tool rewrites the whole file with line feeds and without tabs. Text shown
       with its tabs expanded still matches; then the lines that it touches lose their tabs.
     * A folder is listed in sorted order; the recorded order is that of the file system.
+    * A file larger than :data:`MAX_FILE_BYTES` is refused.
     * A failure's message, which repeats what was asked for, is clipped as files are.
     * Of several occurrences of an ``old_str`` of many lines the first lines are named; that tool names none.
     * An undo history is really kept. Undoing a ``create`` leaves the file as created.
@@ -205,13 +209,16 @@ class EditTool:
 
     def _read_unless_folder(self, path: PurePosixPath) -> FileText | None:
         try:
-            return FileText.of(self._sandbox.read_file(str(path)))
+            content = self._sandbox.read_file(str(path))
         except SandboxFileError as error:
             kind = self._kind(path)
             if kind == "folder":
                 return None
             reason = f"Ran into {_reason(error)} while trying to read {path}" if kind else f"The path {path} does not exist. Please provide a valid path."
             raise _WrongCallError(reason) from error
+        if len(content) > MAX_FILE_BYTES:
+            raise _WrongCallError(f"Ran into a file of {len(content)} bytes, more than {MAX_FILE_BYTES}, while trying to read {path}")
+        return FileText.of(content)
 
     def _read(self, path: PurePosixPath) -> FileText:
         text = self._read_unless_folder(path)

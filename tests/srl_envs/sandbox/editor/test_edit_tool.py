@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from srl_envs.commands import GRAMMARS
 from srl_envs.sandbox import DockerSandbox, SandboxLimits
-from srl_envs.sandbox.editor.edit_tool import COMMANDS, MAX_SHOWN_CHARS, EditTool
+from srl_envs.sandbox.editor.edit_tool import COMMANDS, MAX_FILE_BYTES, MAX_SHOWN_CHARS, EditTool
 from srl_envs.sandbox.editor.file_text import FileText
 from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
@@ -138,6 +138,13 @@ def test_a_file_larger_than_the_sandbox_gives_is_an_observation(sandbox: FolderS
     assert seen == "Ran into /testbed/a.txt is larger than 2000000 bytes while trying to read /testbed/a.txt"
 
 
+@pytest.mark.parametrize("command", ["view", "str_replace", "insert", "undo_edit"])
+def test_a_file_of_millions_of_lines_is_not_opened(sandbox: FolderSandbox, command: str) -> None:
+    sandbox.limit = 2 * MAX_FILE_BYTES
+    seen = call(put(sandbox, b"\n" * (MAX_FILE_BYTES + 1)), command, old_str="a", new_str="b", insert_line="0")
+    assert seen == "Ran into a file of 4194305 bytes, more than 4194304, while trying to read /testbed/a.txt"
+
+
 ODD_PATHS = [
     "/tmp/large",
     "/tmp/circle",
@@ -168,7 +175,7 @@ def test_whatever_a_real_sandbox_says_of_a_path_is_an_observation(base_image: st
                 assert seen and len(seen) < MAX_SHOWN_CHARS + 1000
         for command in ("view", "str_replace", "insert", "undo_edit"):
             seen = call(tool, command, "/tmp/large", old_str="a", new_str="b", insert_line="0")
-            assert seen.startswith("Ran into /tmp/large has 1500000 bytes, more than") and seen.endswith("may have while trying to read /tmp/large")
+            assert seen.startswith("Ran into /tmp/large: 1500000 bytes are more than") and seen.endswith("may have while trying to read /tmp/large")
         seen = call(tool, "create", "/tmp/more", file_text="x" * 1_500_000)
         assert seen.startswith("Ran into /tmp/more: 1500000 bytes") and seen.endswith("may have while trying to write to /tmp/more")
 
