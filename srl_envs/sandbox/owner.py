@@ -88,10 +88,10 @@ def _containers(client: Any, label: str) -> list[dict[str, Any]]:
 
 
 def _is_orphan(container: Mapping[str, Any]) -> bool:
-    labels = container["Labels"]
+    labels: Mapping[str, str] = container["Labels"]
     place, pid = labels.get(_PLACE, ""), labels.get(_PID, "")
     if place != _place():
-        return container["State"] == "exited" and _is_before_reboot(place)
+        return bool(container["State"] == "exited") and _is_before_reboot(place)
     return pid.isdecimal() and _start_of(int(pid)) != labels.get(_STARTED)
 
 
