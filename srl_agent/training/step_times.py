@@ -70,7 +70,7 @@ class StepClock:
     def _moment(self) -> Any:
         if self._device.type != "cuda":
             return self._now()
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
 
