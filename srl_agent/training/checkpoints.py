@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -121,6 +122,7 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
         """Called by transformers after all files of a checkpoint are written."""
         if state.is_world_process_zero:
             seal(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        PartialState().wait_for_everyone()  # a launcher ends all processes when the first one leaves: none may, before the seal
 
 
 def _crc32(path: Path) -> int:

@@ -6,6 +6,7 @@ import signal
 import threading
 from types import FrameType
 
+from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 
@@ -22,8 +23,8 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-        """Saves and stops if a signal has come."""
-        if self.interrupted:
+        """Saves and stops if a signal has come to any process: all of them must stop after the same step."""
+        if any(gather_object([self.interrupted])):
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
