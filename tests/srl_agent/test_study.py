@@ -24,7 +24,7 @@ from srl_envs.errors import ConfigError  # noqa: E402
 
 TINY = {
     "seeds": 1,
-    "steps": 2,
+    "steps": 12,  # so many that the kill falls between them
     "training": {
         **{"source": "builtin", "count": 170, "targets": "all", "held_out": 20, "bf16": False, "require_think": False, "prompts_per_step": 2},
         **{"num_generations": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "max_sampling_rounds": 2, "save_steps": 1, "use_cpu": True},
