@@ -127,7 +127,8 @@ class AnswerVerifier:
 
     def _started(self) -> subprocess.Popen[str]:
         if self._child is None:
-            command = [sys.executable, "-c", "from srl_envs.answers import _serve; _serve()"]
+            # The parent's path, so that no module of the same name in the working directory stands before the installed one.
+            command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from srl_envs.answers import _serve; _serve()"]
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             if self._line() == "missing":
                 self.close()

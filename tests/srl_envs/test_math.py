@@ -68,6 +68,15 @@ def test_only_processor_time_counts(verifier):
     with_little.close()
 
 
+@pytest.mark.parametrize("name", ["math_verify.py", "selectors.py", "srl_envs.py"])
+def test_modules_in_the_working_directory_are_not_taken_for_the_installed_ones(name, tmp_path, monkeypatch):
+    (tmp_path / name).write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    verifier = AnswerVerifier()
+    assert verifier.verify(r"\frac{6}{2}", "3")
+    verifier.close()
+
+
 def test_time_that_is_used_up_is_told(verifier):
     assert verifier.verify("9^{9^{9^{8}}}", "4") is False and verifier.timed_out
     assert verifier.verify("3+1", "4") is True and not verifier.timed_out
