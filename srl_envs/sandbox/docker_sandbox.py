@@ -176,6 +176,7 @@ class DockerSandbox:
             command=[],
             environment=self._environment,
             user=self._user,
+            working_dir="/",  # the image's is often the repository: in a container whose working folder became a file nothing starts
             network_disabled=self._network == "none",
             host_config=self._host_config(),
         )

@@ -127,6 +127,8 @@ def test_a_diff_does_not_disturb_the_shell(sandbox: Sandbox) -> None:
         "rm .git/HEAD",
         "rm -rf .git/objects",
         "cd / && rm -rf $OLDPWD",
+        "cd / && rm -rf $OLDPWD && touch $OLDPWD",
+        "cd / && mv $OLDPWD /elsewhere && ln -s $OLDPWD $OLDPWD",
         "rm -rf .git && git init -q && git add -A",
         "echo '[broken' > .git/config",
         "mkdir trap; git init -q trap; cd trap; touch a; git add a; cd ..; rm -rf trap/.git/objects",

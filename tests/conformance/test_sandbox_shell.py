@@ -274,6 +274,14 @@ def test_a_damaged_shell_is_replaced_and_no_command_is_lost(sandbox: Sandbox, da
     assert (result.output, result.exit_code) == ("works\n", 7)
 
 
+@pytest.mark.parametrize("place", ["", "touch $OLDPWD", "ln -s $OLDPWD $OLDPWD", "ln -s nowhere $OLDPWD", "mkdir $OLDPWD; chmod 000 $OLDPWD"])
+def test_a_shell_starts_wherever_the_repository_went(sandbox: Sandbox, place: str) -> None:
+    sandbox.run(f"cd / && mv $OLDPWD /elsewhere; {place}")
+    assert sandbox.run("exit 5").exit_code == 5
+    next_command_works(sandbox)
+    assert sandbox.list_files("/elsewhere", 0) == ["/elsewhere/"]
+
+
 def test_an_end_that_the_command_forged_is_its_own_affair(sandbox: Sandbox) -> None:
     forge = 'for w in $(compgen -A function; compgen -v) $_; do printf \'\\0%s>abc\\0\\0%s>1:7:1:/tmp\\0\' "${w#__srl_}" "$w" >&62; done 2>/dev/null; true'
     sandbox.run(forge)
