@@ -25,6 +25,7 @@ class Benchmark:
     Attributes:
         name: As on the command line, and the stem of a local file.
         label: As in tables.
+        problems: How many it has.
         hub_name: The data set on the hub.
         hub_split: Its split.
         sampled: Whether k answers at a temperature are drawn besides the greedy one. The paper does so for the small ones, whose greedy score is
@@ -33,6 +34,7 @@ class Benchmark:
 
     name: str
     label: str
+    problems: int
     hub_name: str
     hub_split: str = "test"
     sampled: bool = False
@@ -41,12 +43,12 @@ class Benchmark:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("amc23", "AMC23", "math-ai/amc23", sampled=True),
-        Benchmark("aime24", "AIME24", "HuggingFaceH4/aime_2024", hub_split="train", sampled=True),
-        Benchmark("aime25", "AIME25", "math-ai/aime25", sampled=True),
-        Benchmark("minerva_math", "Minerva Math", "math-ai/minervamath"),
-        Benchmark("math500", "MATH-500", "HuggingFaceH4/MATH-500"),
-        Benchmark("gsm8k", "GSM8K", "openai/gsm8k"),
+        Benchmark("amc23", "AMC23", 40, "math-ai/amc23", sampled=True),
+        Benchmark("aime24", "AIME24", 30, "HuggingFaceH4/aime_2024", hub_split="train", sampled=True),
+        Benchmark("aime25", "AIME25", 30, "math-ai/aime25", sampled=True),
+        Benchmark("minerva_math", "Minerva Math", 272, "math-ai/minervamath"),
+        Benchmark("math500", "MATH-500", 500, "HuggingFaceH4/MATH-500"),
+        Benchmark("gsm8k", "GSM8K", 1319, "openai/gsm8k"),
     )
 }
 """All benchmarks by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from srl_agent.evaluation.benchmarks import BENCHMARKS, TABLE_1
 from srl_agent.evaluation.metrics import Estimate
 from srl_agent.evaluation.results import Answers, Results, table_1_columns
 
@@ -21,7 +22,7 @@ PAPER_ROWS: dict[str, tuple[float, ...]] = {
 def table_1_cells(results: Results) -> list[list[str]]:
     """Heading, the paper's rows, and this run's row; an average is the mean of the seven columns in every row, in the paper's too.
 
-    Empty if the run evaluated none of the table's benchmarks.
+    This run's says so if it is of fewer problems than the benchmarks have. Empty if the run evaluated none of the table's benchmarks.
     """
     own = [None if column is None else 100 * column for column in table_1_columns(results.benchmarks)]
     if own == [None] * len(own):
@@ -29,7 +30,8 @@ def table_1_cells(results: Results) -> list[list[str]]:
     k = next((result.sampled.k for result in results.benchmarks if result.sampled), 32)
     heading = ["avg@32 / greedy, %" if k == 32 else f"avg@{k} (paper: 32) / greedy, %", "AMC23", "AIME24", "AIME25", "Minerva", "Average"]
     rows = [[f"paper: {name}", *_table_1_row(list(columns))] for name, columns in PAPER_ROWS.items()]
-    return [heading, *rows, [results.model, *_table_1_row(own)]]
+    part = any(result.benchmark in TABLE_1 and result.problems < BENCHMARKS[result.benchmark].problems for result in results.benchmarks)
+    return [heading, *rows, [results.model + (", of fewer problems" if part else ""), *_table_1_row(own)]]
 
 
 def benchmark_cells(results: Results) -> list[list[str]]:

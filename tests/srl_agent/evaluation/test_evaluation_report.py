@@ -54,11 +54,19 @@ def test_scores() -> None:
 
 def test_the_papers_rows_and_ours() -> None:
     rows = table_1_cells(results(right=2))
-    assert rows[0][0] == "avg@4 (paper: 32) / greedy, %" and rows[-1] == ["tiny", "25.0 / 50.0", "25.0 / 50.0", "25.0 / 50.0", "50.0", "39.3"]
+    assert rows[0][0] == "avg@4 (paper: 32) / greedy, %"
+    assert rows[-1] == ["tiny, of fewer problems", "25.0 / 50.0", "25.0 / 50.0", "25.0 / 50.0", "50.0", "39.3"]
     averages = {row[0]: row[-1] for row in rows}
     assert averages["paper: SRL"] == "26.9", "the mean of the seven columns; the paper prints 27.6"
     assert averages["paper: Base (Qwen2.5-7B-Instruct)"] == "24.6" and averages["paper: SRL -> RLVR"] == "28.3"
-    assert table_1_cells(results(k=0))[-1] == ["tiny", "- / 25.0", "- / 25.0", "- / 25.0", "25.0", "-"]
+    assert table_1_cells(results(k=0))[-1] == ["tiny, of fewer problems", "- / 25.0", "- / 25.0", "- / 25.0", "25.0", "-"]
+
+
+def test_all_problems_of_a_benchmark_are_not_called_fewer() -> None:
+    problems = [Problem("amc23", str(i), "?", "5") for i in range(40)]
+    samples = [Sample("amc23", problem.id, "greedy", 0, "5", 1, False, "5", True) for problem in problems]
+    whole = summarize("tiny", {"amc23": problems}, samples, {"amc23": 0}, lambda one, other: False, seed=0)
+    assert table_1_cells(whole)[-1] == ["tiny", "- / 100.0", "- / -", "- / -", "-", "-"]
 
 
 def test_without_its_benchmarks_the_papers_table_is_left_out(tmp_path: Path) -> None:
