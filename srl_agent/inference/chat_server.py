@@ -239,16 +239,16 @@ def _shut(connected: socket.socket) -> None:
 
 
 def _message_in(body: bytes) -> str:
-    """The message of an error's body, of which servers write several forms; at most 300 characters."""
-    text = body.decode("utf-8", "replace").strip()
+    """The message of an error's body, of which servers write several forms, in one line of at most 300 characters; of a page, its text."""
+    text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)
     except ValueError:
-        return text[:300]
+        return " ".join(re.sub(r"<style.*?</style>|<[^<>]*>", " ", text, flags=re.DOTALL).split())[:300]
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]
-    return str(found)[:300]
+    return " ".join(str(found).split())[:300]
 
 
 def _retry_after(header: str | None) -> float:
