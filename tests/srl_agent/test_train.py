@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 STEPS = 4
+# Not `accelerate launch --cpu --num_processes 2`: without MPI that starts one process.
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
 def arguments(model: Path, output: Path, **over: object) -> list[str]:
@@ -145,10 +148,10 @@ def test_resume_in_the_middle_of_a_generation_and_past_a_damaged_checkpoint(tiny
 @pytest.mark.slow
 def test_two_processes_decide_together(tiny_model_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "two"
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "-m")
     # A third of the groups is dropped at this bound, on one process or the other.
-    done = train(*arguments(tiny_model_dir, run, per_device_train_batch_size=2, min_reward_std=0.4, max_steps=3), launcher=launcher)
+    done = train(*arguments(tiny_model_dir, run, per_device_train_batch_size=2, min_reward_std=0.4, max_steps=3), launcher=TWO_PROCESSES)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
     rows = lines(run, "train")
     assert sorted(rows) == [1, 2, 3]
     assert sum(row["groups_dropped"] for row in rows.values()) > 0
@@ -183,6 +186,27 @@ def test_ctrl_c_writes_a_checkpoint_and_the_same_command_goes_on(undisturbed: Pa
     resumed = train(*flags)
     assert resumed.returncode == 0 and "resuming from" in resumed.stdout, resumed.stderr[-3000:]
     assert losses(run) == losses(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step(tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "two"
+    flags = arguments(tiny_model_dir, run, per_device_train_batch_size=2, max_steps=200, save_steps=200, eval_steps=200)
+    command = [sys.executable, *TWO_PROCESSES, "srl_agent.train", *flags]
+    with (tmp_path / "output").open("w") as output:
+        launcher = subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
+    while not ((run / "metrics.jsonl").is_file() and '"kind": "train"' in (run / "metrics.jsonl").read_text()):
+        assert launcher.poll() is None, (tmp_path / "output").read_text()[-3000:]
+        time.sleep(0.01)
+    workers = [process for process in psutil.Process(launcher.pid).children() if "srl_agent.train" in process.cmdline()]
+    assert len(workers) == 2
+    workers[-1].send_signal(signal.SIGINT)
+    assert launcher.wait() != 0
+    text = (tmp_path / "output").read_text()
+    assert "with a checkpoint" in text, text[-3000:]
+    [checkpoint] = run.glob("checkpoint-*")
+    assert (checkpoint / "manifest.json").is_file()
+    assert {path.name for path in checkpoint.glob("srl_state-*.pt")} == {"srl_state-0.pt", "srl_state-1.pt"}
 
 
 def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Path) -> None:
