@@ -140,9 +140,9 @@ def _shared(one: EvaluatedRun, other: EvaluatedRun, before: Path, after: Path) -
 
 
 def _asked_otherwise(one: EvaluatedRun, other: EvaluatedRun) -> dict[str, tuple[Any, Any]]:
-    """Settings, but for the model's, that were not the same: a difference may be theirs."""
-    names = sorted({*one.settings, *other.settings} - set(_OF_THE_MODEL))
-    return {name: (one.settings.get(name), other.settings.get(name)) for name in names if one.settings.get(name) != other.settings.get(name)}
+    """Settings of both, but for the model's, that were not the same: a difference may be theirs."""
+    names = sorted((one.settings.keys() & other.settings.keys()) - set(_OF_THE_MODEL))
+    return {name: (one.settings[name], other.settings[name]) for name in names if one.settings[name] != other.settings[name]}
 
 
 def _differences(one: EvaluatedRun, other: EvaluatedRun, benchmark: str, shared: Sequence[tuple[str, str]]) -> list[Difference]:

@@ -80,10 +80,11 @@ def claimed(folder: Path, config: MathConfig, model: GeneratorConfig, problems: 
         DataError: A problem that is already in it has another text or answer now.
     """
     with held(folder, "math"):
-        settings = {"task": "math", "evaluation": asdict(config), "model": asdict(model), "identity": identity(config, model)}
+        fixed = identity(config, model)
+        settings = {"task": "math", "evaluation": asdict(config), "model": asdict(model), "identity": fixed}
         answered = (folder / SAMPLES).is_file() and (folder / SAMPLES).stat().st_size > 0  # a start that failed at once binds nobody
         if answered:
-            _check_same(folder, settings["identity"])
+            _check_same(folder, fixed)
         merged = _merged(folder, read_problems(folder) if answered else [], problems)
         replace_file(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
         replace_file(folder / PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in merged).encode())
