@@ -46,9 +46,11 @@ class Curriculum:
             args.output_dir = str(folder)
             if before is not None:
                 model.model_name_or_path, model.model_revision = str(before.resolve() / "final"), None
+            try:  # told now, not when the stages before are trained
+                (check_finished if is_finished(folder) else check_folder)(folder, run_settings(name, data, args, model))
+            except ConfigError as error:
+                raise ConfigError(f"{error} Or delete {folder}: that stage is then trained anew, and those before it are kept.") from None
             before = folder
-            # told now, not when the stages before are trained
-            (check_finished if is_finished(folder) else check_folder)(folder, run_settings(name, data, args, model))
 
     def train(self) -> None:
         """All stages, or what a killed curriculum left to do; finished stages are passed over."""

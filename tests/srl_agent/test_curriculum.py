@@ -124,7 +124,8 @@ def test_a_later_stage_that_was_begun_with_other_settings_is_told_before_anythin
     second = tmp_path / "second.yaml"
     second.write_text(second.read_text().replace("steps", "solutions"))
     assert main(flags(config, tiny_model_dir, run)) == 1
-    assert "2-second holds a run with other settings (sft_on)" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "2-second holds a run with other settings (sft_on)" in error and f"Or delete {run / '2-second'}" in error
     assert not (run / "1-first").exists()
 
 
