@@ -4,7 +4,7 @@
 
 reads one job a line from standard input and answers with one line each. The harness is called through its public entry and is not changed; what it asks
 Docker's SDK for is: every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which :mod:`srl_envs.sandbox.owner` finds it when
-this process has ended, however it ended.
+this process has ended, however it ended; and the lists of all images and containers, with which the harness closes each call, are empty.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")  # the harness prints what it does: that goes to the log, with standard error
     os.dup2(2, 1)
-    _limit_containers(settings)
+    _change_requests(settings)
     from swebench.harness import run_evaluation
 
     for line in sys.stdin:
@@ -61,9 +61,10 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _limit_containers(settings: dict[str, Any]) -> None:
-    """Make every container that this process creates a limited one."""
+def _change_requests(settings: dict[str, Any]) -> None:
+    """Make every container that this process creates a limited one, and spare the engine a question about each of its images after each instance."""
     from docker.models.containers import ContainerCollection
+    from docker.models.images import ImageCollection
 
     create = ContainerCollection.create
 
@@ -84,7 +85,11 @@ def _limit_containers(settings: dict[str, Any]) -> None:
         }
         return create(self, image, command, **asked)
 
+    def list_nothing(self: Any, **asked: Any) -> list[Any]:
+        return []
+
     ContainerCollection.create = create_limited
+    ContainerCollection.list = ImageCollection.list = list_nothing
 
 
 if __name__ == "__main__":
