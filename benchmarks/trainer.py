@@ -1,6 +1,6 @@
 """Our trainer beside TRL's stock ``GRPOTrainer``: the same model, prompts, rewards and lengths, in turns in one run.
 
-python benchmarks/trainer.py               (about six minutes on 2 CPU cores; a GPU is used where there is one)
+python benchmarks/trainer.py               (some minutes on 2 CPU cores; a GPU is used where there is one)
 python benchmarks/trainer.py --size tiny   (tries the script in seconds; the times mean little)
 python benchmarks/trainer.py --size 7b     (random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB)
 
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--num_generations", type=int, default=4, help="G, completions of a prompt. Default: 4.")
     parser.add_argument("--max_completion_length", type=int, default=24, help="Tokens of every completion. Default: 24.")
     parser.add_argument("--per_device_train_batch_size", type=int, default=8, help="Rows of a micro-batch; divides B * G. Default: 8.")
-    parser.add_argument("--steps", type=int, default=2, help="Steps of a turn that count. Default: 2.")
+    parser.add_argument("--steps", type=int, default=1, help="Steps of a turn that count. Default: 1.")
     parser.add_argument("--repeats", type=int, default=3, help="Turns of each trainer in each comparison. Default: 3.")
     parser.add_argument("--no_shared_prompt", action="store_true", help="Train ours with shared_prompt off.")
     parser.add_argument("--record", metavar="NAME", help="Also write what is printed, and every turn, to benchmarks/results/NAME/trainer.json.")
