@@ -72,7 +72,8 @@ def _load(name_or_path: str, revision: str | None, trust_remote_code: bool, sett
                 model, tokenizer = _load(base, base_revision, trust_remote_code, settings)
                 own = (folder / "tokenizer_config.json").is_file()
                 return merged(model, folder), AutoTokenizer.from_pretrained(source, **hub) if own else tokenizer
-            return AutoModelForCausalLM.from_pretrained(source, **settings, **hub), AutoTokenizer.from_pretrained(source, **hub)
+            tokenizer = AutoTokenizer.from_pretrained(source, **hub)  # first: where nothing is cached, the model's loader would ask the hub again
+            return AutoModelForCausalLM.from_pretrained(source, **settings, **hub), tokenizer
         except SRLError:  # what is wrong with an adapter, or with its base model
             raise
         except ImportError as error:
