@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Sequence
 from importlib import resources
@@ -151,8 +152,6 @@ def _as_flag(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [f"--{name}", *map(str, value)]
     if isinstance(value, dict):
-        import json
-
         return [f"--{name}", json.dumps(value)]
     return [f"--{name}={value}"]
 
