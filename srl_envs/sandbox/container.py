@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
+import posixpath
+import tarfile
 import time
 import weakref
 from collections.abc import Sequence
@@ -19,6 +24,13 @@ from srl_envs.sandbox.owner import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 _MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory several times
+# What the engine reads, and waits for without an end if commands leave a pipe there, whenever it starts something; and what it finds after that.
+_ACCOUNTS = {"/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "/etc/group": b"root:x:0:\n"}
+_MAX_ACCOUNTS = 60_000  # bytes
+_MAX_LINKS = 10
+# The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
+GO_FOLDER = 1 << 31
+GO_NOT_REGULAR = GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 _CANNOT_FORK = ("Cannot fork", "fork: retry", "fork: Resource temporarily unavailable", "unable to create threads")
 _CANNOT_RUN = ("OCI runtime", "executable file not found", "no such file or directory", "is not running")
 
@@ -56,6 +68,7 @@ class Container:
         self.client, self.image = client, image
         with engine_call(f"create a container of the image {image}"):
             self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)["Id"]
+        self._accounts_may_differ = False  # whether a shell ran since they were looked at
         # A child that is forked later inherits this object, and must not remove its parent's container.
         self._finalizer = weakref.finalize(self, _remove_if_owner, client, self.id, os.getpid())
 
@@ -82,6 +95,10 @@ class Container:
                 if error.status_code != 409:  # it is not running, for whatever reason
                     raise
             self.client.api.wait(self.id)
+            for path in _ACCOUNTS:
+                if not self._is_plain(path):
+                    self._mend(path)
+            self._accounts_may_differ = False
             try:
                 self.client.api.start(self.id)
             except docker.errors.APIError as error:
@@ -94,6 +111,9 @@ class Container:
             BrokenContainerError: It cannot be started, because of what commands did.
             SandboxError: The engine failed.
         """
+        if self._accounts_may_differ and not all(map(self._is_plain, _ACCOUNTS)):
+            self.restart()
+        self._accounts_may_differ |= stdin
         with engine_call(f"run {program[0]} in a container"):
             try:
                 exec_id = str(self.client.api.exec_create(self.id, list(program), stdin=stdin, environment=environment)["Id"])
@@ -101,6 +121,17 @@ class Container:
             except docker.errors.APIError as error:
                 raise _broken(error) or error from None
         return exec_id, getattr(stream, "_sock", stream)
+
+    def stat(self, path: str) -> dict[str, Any] | None:
+        """Mode, size and link target of what stands at a path, as the engine tells them without opening it; None if it tells nothing.
+
+        Raises:
+            SandboxError: The engine failed.
+        """
+        api = self.client.api
+        with engine_call(f"look at {path} in a container"):
+            answer = api.head(api._url("/containers/{0}/archive", self.id), params={"path": path}, timeout=api.timeout)
+        return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))) if answer.status_code == 200 else None
 
     def exit_code(self, exec_id: str) -> int:
         """How a program ended; 137 while the engine does not know.
@@ -138,6 +169,27 @@ class Container:
         if self._finalizer.alive:
             remove_container(self.client, self.id)
             self._finalizer.detach()  # only now: if the engine is gone, the end of the process tries once more
+
+    def _is_plain(self, path: str) -> bool:
+        """Whether the engine can read a file to its end, and soon; also true if there is none."""
+        found = self.stat(path)
+        for _ in range(_MAX_LINKS):
+            if not found or not found["linkTarget"]:
+                break
+            path = posixpath.join(posixpath.dirname(path), found["linkTarget"])
+            found = self.stat(path)
+        return not found or not (found["linkTarget"] or found["mode"] & GO_NOT_REGULAR or found["size"] > _MAX_ACCOUNTS)
+
+    def _mend(self, path: str) -> None:
+        member = tarfile.TarInfo(posixpath.basename(path))
+        member.size, member.mode = len(_ACCOUNTS[path]), 0o644
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(member, io.BytesIO(_ACCOUNTS[path]))
+        try:
+            self.client.api.put_archive(self.id, posixpath.dirname(path), archive.getvalue())
+        except docker.errors.APIError as error:
+            raise BrokenContainerError(f"{path} is in the way of a start: {error.explanation}") from None
 
     def _execute(self, program: Sequence[str], timeout: float) -> Executed:
         exec_id, connection = self.attach(program)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import io
-import json
 import posixpath
 import tarfile
 import time
@@ -15,7 +13,7 @@ from typing import Any
 
 import docker.errors
 
-from srl_envs.sandbox.container import BrokenContainerError, Container, Executed
+from srl_envs.sandbox.container import GO_FOLDER, GO_NOT_REGULAR, BrokenContainerError, Container, Executed
 from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
@@ -31,9 +29,6 @@ _PATH_ERRORS = {
     "resource busy": errno.EBUSY,
     "file name too long": errno.ENAMETOOLONG,
 }
-# The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
-_GO_FOLDER = 1 << 31
-_GO_NOT_REGULAR = 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
 # Makes the folder of a new file, and tells where the file really is to be: below links to folders, or where a link leads that leads nowhere yet.
 _PLACE = """set -e
@@ -132,18 +127,17 @@ def _too_large(path: str, size: int, limit: int) -> SandboxFileError:
     return SandboxFileError(f"{path}: {size} bytes are more than the {limit} that a file here may have.", errno.EFBIG)
 
 
-def _ask(container: Container, method: str, path: str) -> Any:
+def _ask(container: Container, path: str) -> Any:
     """The engine's answer about a path; its body is not read yet, because that of a large folder would keep the engine busy."""
     api = container.client.api
     with engine_call(f"read {path} in a container"):
-        return getattr(api, method)(api._url("/containers/{0}/archive", container.id), params={"path": path}, stream=True, timeout=api.timeout)
+        return api.get(api._url("/containers/{0}/archive", container.id), params={"path": path}, stream=True, timeout=api.timeout)
 
 
 def _stat(container: Container, path: str) -> dict[str, Any]:
-    with closing(_ask(container, "head", path)) as answer:
-        if answer.status_code == 200:
-            return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
-    with closing(_ask(container, "get", path)) as answer, engine_call(f"read {path} in a container"):  # only this one says what is wrong
+    if found := container.stat(path):
+        return found
+    with closing(_ask(container, path)) as answer, engine_call(f"read {path} in a container"):  # only this one says what is wrong
         reason = str(answer.json()["message"]) if answer.status_code >= 400 else "it changed while it was read"
     raise _path_error(path, reason) or SandboxError(f"Could not read {path} in a container: {reason}")
 
@@ -158,13 +152,13 @@ def _fetch(container: Container, path: str, limit: int) -> tuple[tarfile.TarInfo
         path = posixpath.join(posixpath.dirname(path), found["linkTarget"])  # the engine resolves it inside the container
     else:
         raise SandboxFileError(f"{path} is a symbolic link that leads in a circle.", errno.ELOOP)
-    if found["mode"] & _GO_FOLDER:
+    if found["mode"] & GO_FOLDER:
         raise SandboxFileError(f"{path} is a folder.", errno.EISDIR)
-    if found["mode"] & _GO_NOT_REGULAR:
+    if found["mode"] & GO_NOT_REGULAR:
         raise SandboxFileError(f"{path} is no regular file.", errno.EINVAL)
     if found["size"] > limit:
         raise _too_large(path, found["size"], limit)
-    with closing(_ask(container, "get", path)) as answer, engine_call(f"read {path} in a container"):
+    with closing(_ask(container, path)) as answer, engine_call(f"read {path} in a container"):
         if answer.status_code != 200:
             raise SandboxFileError(f"{path} changed while it was read.")
         archive = io.BytesIO()

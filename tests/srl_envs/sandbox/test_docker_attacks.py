@@ -127,6 +127,19 @@ def test_zombies_are_reaped(contained: Any) -> None:
     assert contained.sandbox.run("ps -eo stat= | grep -c Z").output == "0\n"
 
 
+@pytest.mark.parametrize(
+    "place", ["mkfifo /etc/passwd /etc/group", "mkfifo /tmp/pipe; ln -s /tmp/pipe /etc/passwd", "truncate -s 200M /etc/passwd", "mkdir /etc/group"]
+)
+def test_the_engine_does_not_wait_for_what_stands_where_it_looks_users_up(base_image: str, small_limits: SandboxLimits, place: str) -> None:
+    with DockerSandbox(base_image, workdir="/tmp", limits=small_limits, deadline=20) as sandbox:
+        damage = f"rm -f /etc/passwd /etc/group; {place}"
+        sandbox.run(damage)
+        assert sandbox.run("exit 5").exit_code == 5
+        next_command_works(sandbox)
+        sandbox.run(damage)
+        assert sandbox.list_files("/srv", 0) == ["/srv/"]
+
+
 # -- the outside --------------------------------------------------------------------------------------------------------------------------------
 
 
