@@ -240,8 +240,9 @@ class ExpertStepEnv(gym.Env[str, str]):
             return self._found(options["instance_id"])
         if "trajectory" not in options:
             return self._usable[int(self.np_random.integers(len(self._usable)))], 0
-        index = options["trajectory"]
-        if not isinstance(index, int | np.integer) or index not in range(len(self.trajectories)) or not self._length(self.trajectories[index]):
+        given = options["trajectory"]
+        index = int(given) if isinstance(given, np.integer) else given
+        if not isinstance(index, int) or index not in range(len(self.trajectories)) or not self._length(self.trajectories[index]):
             raise ConfigError(f"trajectory is {index!r}: use 0 to {len(self.trajectories) - 1}, one that has a target step.")
         return index, 0
 
