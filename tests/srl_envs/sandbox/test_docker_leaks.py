@@ -150,7 +150,7 @@ def test_what_stands_still_since_before_a_reboot_is_removed(engine: Any, base_im
     ended, running = (engine.containers.run(base_image, command, labels=labels, network_mode="none", detach=True) for command in ("true", "sleep 600"))
     try:
         ended.wait()
-        assert prune() == [ended.id[:12]]
+        assert ended.id[:12] in prune()
         running.reload()  # raises if it is gone
     finally:
         for container in (ended, running):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import weakref
@@ -10,12 +11,14 @@ import pytest
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxPool
+from srl_envs.sandbox.owner import LABEL
 
 pytestmark = pytest.mark.docker
 
 
 def containers(engine) -> set[str]:
-    return {container["Id"] for container in engine.api.containers(all=True)}
+    """Of this process."""
+    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": f"{LABEL}.pid={os.getpid()}"})}
 
 
 @pytest.fixture
