@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance
 from srl_agent.evaluation.swebench.patch_writer import patch_problems
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.table import aligned
@@ -68,11 +68,13 @@ class SweBenchResults:
     Attributes:
         model: Who wrote the patches.
         mode: oracle or end-to-end; ``"gold"`` or ``"predictions"`` where no model was asked.
+        dataset: Where the instances are from.
         instances: All that were asked for.
     """
 
     model: str
     mode: str
+    dataset: str
     instances: tuple[InstanceResult, ...]
 
     @property
@@ -97,17 +99,18 @@ class SweBenchResults:
         return {verdict: found[verdict] for verdict in VERDICTS}
 
 
-def summarize(model: str, mode: str, instances: Sequence[SweBenchInstance], records: Records, errors: Mapping[str, str]) -> SweBenchResults:
+def summarize(model: str, mode: str, dataset: str, instances: Sequence[SweBenchInstance], records: Records, errors: Mapping[str, str]) -> SweBenchResults:
     """What became of each instance.
 
     Args:
         model: Who wrote the patches.
         mode: How they were asked for.
+        dataset: Where the instances are from.
         instances: All that were asked for.
         records: Patches and verdicts.
         errors: Why instances have no patch.
     """
-    return SweBenchResults(model, mode, tuple(_result(instance, records, errors) for instance in instances))
+    return SweBenchResults(model, mode, dataset, tuple(_result(instance, records, errors) for instance in instances))
 
 
 def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, Any], environment: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
@@ -124,6 +127,7 @@ def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, A
         "task": "swebench",
         "model": results.model,
         "mode": results.mode,
+        "dataset": results.dataset,
         "instances": len(results.instances),
         "resolved": results.resolved,
         "resolved_rate": results.rate,
@@ -139,11 +143,12 @@ def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, A
 
 
 def rate_cells(results: SweBenchResults) -> list[list[str]]:
-    """Heading, the paper's rows, and this run's row."""
+    """Heading, the paper's rows, and this run's row, which says so if it is of another data set than theirs."""
     own = f"{100 * results.rate:.1f} ({results.resolved}/{len(results.instances)})"
     columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
     rows = [[f"paper: {name}", *(f"{value:.1f}" for value in values)] for name, values in PAPER_ROWS.items()]
-    return [["resolved, %", "oracle", "end-to-end"], *rows, [results.model, *columns]]
+    label = results.model if results.dataset == HUB_NAME else f"{results.model}, on {Path(results.dataset).name}"
+    return [["resolved, %", "oracle", "end-to-end"], *rows, [label, *columns]]
 
 
 def verdict_cells(results: SweBenchResults) -> list[list[str]]:

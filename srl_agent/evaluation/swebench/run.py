@@ -58,7 +58,7 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
             errors, asking_seconds = _judge_given(config, folder, records, instances, given), 0.0
         seconds = {"total": round(time.monotonic() - started, 1), "asking": round(asking_seconds, 1)}
         mode = config.mode if config.asks_model else name
-        results = summarize(name, mode, instances, records, errors)
+        results = summarize(name, mode, config.dataset, instances, records, errors)
         versions = environment() | {"command": ["python", "-m", "srl_agent.evaluate", *sys.argv[1:]]}
         write_results(folder / RESULTS, results, asdict(config) | asdict(model), versions, seconds)
         page = write_page(folder, results, instances, records, asdict(config) | asdict(model) | versions)

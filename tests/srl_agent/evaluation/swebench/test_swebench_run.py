@@ -55,6 +55,7 @@ def test_patches_are_written_and_a_missing_commit_is_told(mode, dataset, clones,
     assert main(asked) == 1
     shown = capsys.readouterr()
     assert "1 of 3 instances have no patch: acme__tool-3" in shown.err and "paper: SRL" in shown.out and "14.8" in shown.out
+    assert f"{tiny_model_dir.name}, on instances.jsonl" in shown.out, "the paper's rows are of another data set"
     predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert [row["instance_id"] for row in predictions] == ["acme__tool-1", "acme__tool-2"]
     assert all(row.keys() == {"instance_id", "model_name_or_path", "model_patch"} for row in predictions)
