@@ -34,8 +34,8 @@ class SweBenchConfig:
     repositories: str | None = field(
         default=None,
         metadata={
-            "help": "Where files are read from: github, image (the repository in each instance's own image, which the engine must hold), or a folder of clones named owner__name. "
-            "None: image for builtin, else github."
+            "help": "Where files are read from: github, image (the repository in each instance's own image, which the engine must hold), or a folder of clones "
+            "named owner__name. None: image for builtin, else github."
         },
     )
     repository_cache: str = field(default="~/.cache/srl/repositories", metadata={"help": "Folder of the mirrors; runs may share it."})
