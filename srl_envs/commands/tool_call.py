@@ -44,7 +44,7 @@ class ToolCalls(Grammar):
             except (ValueError, RecursionError):
                 position, incomplete = start.end(), incomplete + 1
                 if incomplete > _MAX_INCOMPLETE:
-                    raise CommandError("malformed", f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.") from None
+                    raise CommandError("unclosed", f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.") from None
                 continue
             found.append((start.start(), *_name_and_arguments(value)))
         if len(found) > 1:
