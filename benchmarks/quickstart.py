@@ -14,13 +14,14 @@ import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+RECORDED = ("summary.json", "metrics.jsonl", "environment.json", "config.yaml", "plots/reward.png", "plots/similarity.png")
 
 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a finished run folder; without it the quick start is run")
-    parser.add_argument("--record", metavar="NAME", help="copy summary, metrics, environment and config to benchmarks/results/NAME")
+    parser.add_argument("--record", metavar="NAME", help="copy summary, metrics, environment, config and two plots to benchmarks/results/NAME")
     arguments = parser.parse_args()
     run = arguments.run
     if run is None:
@@ -36,8 +37,8 @@ def main() -> int:
     if arguments.record:
         target = RESULTS / arguments.record
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("summary.json", "metrics.jsonl", "environment.json", "config.yaml"):
-            shutil.copy(run / name, target / name)
+        for name in RECORDED:
+            shutil.copy(run / name, target / Path(name).name)
     return 0
 
 
