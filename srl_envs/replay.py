@@ -124,7 +124,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
     _check(chosen)
     trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
-    done = _read_report(chosen.report)
+    done = read_report(chosen.report)
     open_ones = [trajectory for trajectory in trajectories if trajectory.id not in done]
     for trajectory in open_ones:  # what is missing is told before hours of work
         expert_commands(trajectory)
@@ -183,11 +183,16 @@ def _require_writable(option: str, path: Path) -> None:
         raise DataError(f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that exists.") from None
 
 
-def _read_report(path: Path | None) -> dict[str, Replay]:
+def read_report(path: Path | None) -> dict[str, Replay]:
+    """What a report that was begun holds, by id; nothing if there is none.
+
+    Raises:
+        DataError: A line is none of a report's.
+    """
     if path is None or not path.exists():
         return {}
     done = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # as text, a U+2028 in a reason would end a line too
         try:
             result = Replay(**json.loads(line))
         except (TypeError, ValueError) as error:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from srl_envs import load_trajectories
 from srl_envs.commands import GRAMMARS
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.replay import main, replay_all
+from srl_envs.replay import Replay, main, read_report, replay_all
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 
@@ -87,3 +87,10 @@ def test_a_step_that_cannot_be_read_is_told_before_the_work(tmp_path, capsys, mo
     save_trajectories([good, replace(good, id="t9", steps=(*good.steps, ExpertStep("I give up.")))], source)
     assert main(["--source", str(source)]) == 2
     assert f"'t9', step {len(good.steps) + 1}" in capsys.readouterr().err
+
+
+def test_a_reason_with_a_unicode_line_separator_is_one_line_of_the_report(tmp_path) -> None:
+    result = Replay("a", None, 1.0, 0, failure="pytest said\u2028no")
+    report = tmp_path / "report.jsonl"
+    report.write_text(json.dumps(asdict(result), ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_report(report) == {"a": result}
