@@ -11,6 +11,7 @@ whose ``--output_dir`` holds checkpoints goes on from the latest whole one; a cu
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ from srl_envs.errors import MissingDependencyError
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    if sys.stderr is sys.__stderr__:
+        faulthandler.enable()  # a crash in a library's C code, hours into a run, then says where it was
     return exit_status(lambda: _train(argv))
 
 

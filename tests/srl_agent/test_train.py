@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 STEPS = 4
-# Not `accelerate launch --cpu --num_processes 2`: without MPI that starts one process.
-TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
+# `accelerate launch --cpu --num_processes 2` would start one process without MPI; --multi_gpu says how processes are started, not that there are GPUs.
+TWO_PROCESSES = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m")
 
 
 def arguments(model: Path, output: Path, **over: object) -> list[str]:
