@@ -108,4 +108,4 @@ def test_an_ended_run_goes_on_and_leaves_no_container(number, rows, dataset, eng
 
 
 def containers(engine, row) -> list:
-    return engine.containers.list(all=True, filters={"ancestor": row["image"]})
+    return engine.containers.list(all=True, ignore_removed=True, filters={"ancestor": row["image"]})

@@ -174,11 +174,11 @@ def image(clones: Path, engine: Any) -> Any:
 @pytest.mark.docker
 def test_the_repository_of_an_image(clones: Path, image: str, engine: Any, tmp_path: Path) -> None:
     instance = replace(instance_at(clones / "acme" / "tool", "main"), image=image)
-    before = {container.id for container in engine.containers.list(all=True)}
+    before = {container.id for container in engine.containers.list(all=True, ignore_removed=True)}
     repositories = Repositories(tmp_path / "cache", "image")
     assert dict(repositories.files(instance)) == FILES
     assert repositories.read(replace(instance_at(clones / "acme" / "tool", "HEAD"), image=image), "src/tool.py") == b"VALUE = 2\n"
-    assert not [one for one in engine.containers.list(all=True) if one.id not in before and one.attrs["Config"]["Image"] == image]
+    assert not [one for one in engine.containers.list(all=True, ignore_removed=True) if one.id not in before and one.attrs["Config"]["Image"] == image]
     assert sorted(os.listdir(tmp_path / "cache")) == ["acme__tool.git", "acme__tool.lock"]
 
     other = Repositories(tmp_path / "cache2", "image")
