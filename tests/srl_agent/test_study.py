@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks"))  # at the end: benchmarks/swebench.py must not stand for the package of this name
 
 from study_plan import TRAINED, Size, read_size, stage_folders, write_config  # noqa: E402
 from study_results import consumed, interval  # noqa: E402
