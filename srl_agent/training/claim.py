@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,8 +88,20 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             f"{folder / 'config.yaml'} is damaged or of another version (it lacks {', '.join(missing[:3])}{', ...' if missing[3:] else ''}): delete it "
             "to go on with this command's settings, or choose another --output_dir."
         )
-    if changed := sorted(name for name in now if now[name] != before[name] and name not in _MAY_CHANGE):
+    different = (name for name in now if now[name] != before[name] and name not in _MAY_CHANGE)
+    if changed := sorted(name for name in different if not _moved_along(name, before, now)):
         raise ConfigError(f"{folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on.")
+
+
+def _moved_along(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a path is another one only because the run's folder was moved together with what it names: the stage before in a curriculum, for example."""
+    from_folder = []
+    for settings in (before, now):
+        path, folder = settings[name], settings.get("output_dir")
+        if name not in _PATHS or not (isinstance(path, str) and isinstance(folder, str) and os.path.isabs(path)):
+            return False
+        from_folder.append(os.path.relpath(path, folder))
+    return from_folder[0] == from_folder[1]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -102,6 +115,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as YAML can hold them, with paths that do not depend on the working directory."""
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    if plain.get("output_dir"):
+        plain["output_dir"] = str(Path(plain["output_dir"]).resolve())
     for name in _PATHS:
         if isinstance(value := plain.get(name), str) and _is_path(name, value):
             plain[name] = str(Path(value).expanduser().resolve())

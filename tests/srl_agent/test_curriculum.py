@@ -94,6 +94,27 @@ def test_killed_in_both_stages_and_between_them_it_comes_to_the_same_model(
         assert (run / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
 
 
+def test_one_that_was_moved_goes_on(config: Path, tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    moved = tmp_path / "elsewhere" / "run"
+    assert main(flags(config, tiny_model_dir, tmp_path / "run")) == 0
+    moved.parent.mkdir()
+    (tmp_path / "run").rename(moved)
+    second = moved / "2-second"
+    weights = (second / "final" / "model.safetensors").read_bytes()
+    for done in ("summary.json", "report.html"):
+        (second / done).unlink()
+    shutil.rmtree(second / "final")
+
+    other = shutil.copytree(tiny_model_dir, tmp_path / "other")
+    assert main(flags(config, other, moved)) == 1
+    assert "1-first holds a run with other settings (model_name_or_path)" in capfd.readouterr().err
+
+    assert main(flags(config, tiny_model_dir, moved)) == 0
+    assert f"resuming from {second / 'checkpoint-1'}" in capfd.readouterr().out
+    assert (second / "final" / "model.safetensors").read_bytes() == weights
+    assert yaml.safe_load((second / "config.yaml").read_text())["model_name_or_path"] == str(moved / "1-first" / "final")
+
+
 def completions(path: Path) -> list[str]:
     return [json.loads(line)["completion"] for line in path.read_text(encoding="utf-8").split("\n") if line]
 
