@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srl_envs.errors import DataError, MissingDependencyError
+from srl_envs.errors import DataError, MissingDependencyError, install_command
 
 _CONFIG = "adapter_config.json"
 
@@ -51,7 +51,7 @@ def merged(base: Any, folder: Path) -> Any:
         from peft import PeftModel
         from safetensors import SafetensorError
     except ImportError as error:
-        raise MissingDependencyError(f'{error.name} is missing, which adapters need: pip install "srl-lm[train]".') from error
+        raise MissingDependencyError(f"{error.name} is missing, which adapters need: {install_command('train')}") from error
     try:
         model: Any = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:

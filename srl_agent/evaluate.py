@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from srl_envs.command_line import exit_status
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 TASKS = ("math", "swebench")
 
@@ -42,7 +42,7 @@ def _math(arguments: list[str]) -> int:
         from srl_agent.evaluation.math import evaluate_math
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
-        raise MissingDependencyError(f'{error.name} is missing. Evaluation needs the extra "train": pip install "srl-lm[train]"') from None
+        raise MissingDependencyError(f"{error.name} is missing. Evaluation needs the extra train: {install_command('train')}") from None
     _, (config, model) = parse([MathConfig, GeneratorConfig], "evaluate_math", arguments, prog="python -m srl_agent.evaluate math")
     if config.compare is not None:
         before, after = map(Path, config.compare)
@@ -60,7 +60,7 @@ def _swebench(arguments: list[str]) -> int:
         from srl_agent.evaluation.swebench.run import evaluate_swebench
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
-        raise MissingDependencyError(f'{error.name} is missing. This needs the extras "train" and "swebench": pip install "srl-lm[train,swebench]"') from None
+        raise MissingDependencyError(f"{error.name} is missing. This needs the extras train and swebench: {install_command('train', 'swebench')}") from None
     _, (config, model) = parse([SweBenchConfig, GeneratorConfig], "evaluate_swebench", arguments, prog="python -m srl_agent.evaluate swebench")
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)

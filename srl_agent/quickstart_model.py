@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError
+from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError, install_command
 
 QUICKSTART_NAMES = ("quickstart", "smollm2")
 """Model names that mean the built-in quick-start model."""
@@ -196,4 +196,4 @@ def _no_space(cache: Path) -> InfrastructureError:
 
 def missing_package(error: ImportError) -> MissingDependencyError:
     """The error of a machine where only the environments are installed."""
-    return MissingDependencyError(f'Models need the package {error.name!r}: run `pip install "srl-lm[train]"`.')
+    return MissingDependencyError(f"Models need the package {error.name!r}: {install_command('train')}")

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from srl_envs.command_line import exit_status
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _train(argv: list[str] | None) -> int:
             from srl_agent.training.curriculum import Curriculum
             from srl_agent.training.run import Run
         except ImportError as error:
-            raise MissingDependencyError(f'{error.name} is missing. Training needs the extra "train": pip install "srl-lm[train]"') from None
+            raise MissingDependencyError(f"{error.name} is missing. Training needs the extra train: {install_command('train')}") from None
     config, stages = parse_stages([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
     data, args, model = stages[0][1]
     with told(lambda: Path(args.output_dir)):

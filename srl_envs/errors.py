@@ -35,3 +35,8 @@ def require(holds: bool, name: str, value: object, range: str) -> None:
     """
     if not holds:
         raise ConfigError(f"{name} is {value!r}: it must be {range}.")
+
+
+def install_command(*extras: str) -> str:
+    """How to install extras of this project, which is on no package index; for the message of a :class:`MissingDependencyError`."""
+    return f'in the project\'s folder, run: pip install -e ".[{",".join(extras)}]"'

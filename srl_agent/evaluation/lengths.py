@@ -10,7 +10,7 @@ import numpy as np
 
 from srl_agent.training.figures import BLUE, ORANGE, PURPLE, STYLE, TEAL, figure_of, legend, themed_svg
 from srl_agent.training.plots import Plot
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 _COLOURS = (BLUE, ORANGE, TEAL, PURPLE)
 _BINS = 30
@@ -33,7 +33,7 @@ def length_histogram(name: str, title: str, groups: Mapping[str, Sequence[int]])
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingDependencyError('Length histograms need matplotlib: pip install "srl-lm[train]".') from error
+        raise MissingDependencyError(f"Length histograms need matplotlib: {install_command('train')}") from error
     filled = {label: lengths for label, lengths in groups.items() if lengths}
     if not filled:
         return None

@@ -14,7 +14,7 @@ from srl_agent.evaluation.samples import Sample
 from srl_agent.evaluation.table import benchmark_cells, note_lines, table_1_cells
 from srl_agent.files import replace_file
 from srl_agent.training.plots import Plot
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 _SHOWN_CHARACTERS = 20_000
 _HIGHLIGHTS = ("temperature", "num_samples", "max_new_tokens", "seed", "backend", "dtype", "stepwise")
@@ -104,7 +104,7 @@ def rendered(template: str, **content: Any) -> bytes:
         import jinja2
         from markupsafe import Markup, escape
     except ImportError as error:
-        raise MissingDependencyError('A report needs jinja2: pip install "srl-lm[train]".') from error
+        raise MissingDependencyError(f"A report needs jinja2: {install_command('train')}") from error
 
     def table(rows: Sequence[Sequence[str]], own: bool = False) -> Markup:
         """Cells as a table; with ``own`` the last row stands out."""

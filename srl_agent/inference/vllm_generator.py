@@ -14,7 +14,7 @@ from typing import Any
 from srl_agent.inference.chat import ChatEncoder, SystemRole
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
 from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
-from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError
+from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError, install_command
 from srl_envs.prompts import Message
 
 
@@ -54,7 +54,7 @@ class VLLMGenerator:
             self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
             self._final_only = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
         except ImportError as error:
-            raise MissingDependencyError(f'The vllm backend needs vLLM on this machine ({error}): run `pip install "srl-lm[vllm]"`.') from error
+            raise MissingDependencyError(f"The vllm backend needs vLLM on this machine ({error}): {install_command('vllm')}") from error
         self.name = model
         source = str(quickstart_model()) if model in QUICKSTART_NAMES else model
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trl import get_peft_config
 
-from srl_envs.errors import ConfigError, MissingDependencyError, require
+from srl_envs.errors import ConfigError, MissingDependencyError, install_command, require
 
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo", "luspo")
 
@@ -44,7 +44,7 @@ _NO_EFFECT = {
 _ONLY_TRL_SAMPLES = ("repetition_penalty", "generation_kwargs", "cache_implementation")
 
 _PACKAGES = {
-    "use_vllm": ("vllm", 'pip install "srl-lm[vllm]"'),
+    "use_vllm": ("vllm", install_command("vllm")),
     "use_liger_kernel": ("liger_kernel", "pip install liger-kernel"),
     "deepspeed": ("deepspeed", "pip install deepspeed"),
 }

@@ -28,7 +28,7 @@ from srl_agent.training.figures import (
     themed_svg,
 )
 from srl_agent.training.run_records import METHODS, RunRecords, Sample, Series
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def draw_plots(records: RunRecords) -> list[Plot]:
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingDependencyError('The plots of a report need matplotlib: run `pip install "srl-lm[train]"`.') from error
+        raise MissingDependencyError(f"The plots of a report need matplotlib: {install_command('train')}") from error
     plots = []
     for name, title, caption, draw in _PLOTS:
         title, caption = _in_words_of(records, title), _in_words_of(records, caption)

@@ -21,7 +21,7 @@ from srl_agent.training.run_folder import read_run
 from srl_agent.training.run_records import METHODS, Difference, RunRecords
 from srl_agent.training.statistics import Interval
 from srl_envs.command_line import exit_status
-from srl_envs.errors import MissingDependencyError
+from srl_envs.errors import MissingDependencyError, install_command
 
 SHOWN_INSTANCES = 8
 STAGE_LABELS = {"base": "Base model", "warmup": "After warm-up", **{stage: f"After {name}" for stage, name in METHODS.items()}}
@@ -55,7 +55,7 @@ def write_report(run_dir: Path) -> Path:
         import jinja2
         from markupsafe import Markup
     except ImportError as error:
-        raise MissingDependencyError('A report needs jinja2: run `pip install "srl-lm[train]"`.') from error
+        raise MissingDependencyError(f"A report needs jinja2: {install_command('train')}") from error
     records = read_run(run_dir)
     plots = draw_plots(records)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from srl_envs.errors import ConfigError, InfrastructureError, MissingDependencyError
+from srl_envs.errors import ConfigError, InfrastructureError, MissingDependencyError, install_command
 from srl_envs.sandbox.owner import prune
 from srl_envs.sandbox.protocol import SandboxError
 
@@ -94,7 +94,7 @@ class Harness:
         from importlib.util import find_spec
 
         if find_spec("swebench") is None:
-            raise MissingDependencyError('Judging patches needs the swebench harness: pip install "srl-lm[swebench]"')
+            raise MissingDependencyError(f"Judging patches needs the swebench harness: {install_command('swebench')}")
         self.folder, self.settings = folder.resolve(), settings
         self.folder.mkdir(parents=True, exist_ok=True)
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()

@@ -17,7 +17,7 @@ from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox
 from srl_envs.swe_tasks import load_task, verification
 
-pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install 'srl-lm[swebench]'")
+pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'")
 
 from srl_agent.evaluation.swebench.builtin import builtin_row
 from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings, read_judgement

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install 'srl-lm[swebench]'")
+pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'")
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.builtin import builtin_row
