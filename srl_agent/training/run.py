@@ -104,10 +104,10 @@ class Run:
         model = self._after_warm_up(model, tokenizer, parts.train, test)
         trainer = self._trainer(model, tokenizer, parts)
         checkpoint = self._checkpoint()
-        if checkpoint is None and self.args.eval_strategy != "no":
-            trainer.evaluate()
         try:
             with short_progress(trainer, bar=not self.args.disable_tqdm):
+                if checkpoint is None and self.args.eval_strategy != "no":
+                    trainer.evaluate()
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except NothingToLearnError:
             self._report()

@@ -97,6 +97,13 @@ def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
     assert summary["stages"][0]["count"] == 6
 
 
+def test_without_a_bar_the_first_validation_is_a_short_line_too(tiny_model_dir: Path, tmp_path: Path) -> None:
+    done = train(*arguments(tiny_model_dir, tmp_path / "run", max_steps=1, disable_tqdm="true"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "validation    0  reward" in done.stdout and "validation    1  reward" in done.stdout
+    assert "eval_reward" not in done.stdout
+
+
 def test_a_finished_run_is_not_overwritten(undisturbed: Path, tiny_model_dir: Path) -> None:
     before = (undisturbed / "metrics.jsonl").read_bytes()
     again = train(*arguments(tiny_model_dir, undisturbed))
@@ -227,7 +234,7 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
         (["--held_out", "5000"], "held_out is 5000"),
         (["--held_out", "1"], "held_out is 1: it must be at least 2"),
-        (["--use_vllm", "true"], 'pip install "srl-lm[vllm]"'),
+        (["--use_vllm", "true"], 'in the project\'s folder, run: pip install -e ".[vllm]"'),
         (["--use_liger_kernel", "true"], "use_liger_kernel needs the package 'liger_kernel'"),
         (["--deepspeed", "/nope.json"], "deepspeed"),
         (["--report_to", "nonsense"], "report_to is 'nonsense'"),
