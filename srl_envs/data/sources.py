@@ -136,10 +136,10 @@ def _read(
         trajectories = mini_swe_agent.read(rows, rejected, resolved_only)
     else:
         trajectories = module.read(rows, rejected)
-    return _encodable(trajectories, rejected)
+    return _without_lone_surrogates(trajectories, rejected)
 
 
-def _encodable(trajectories: Iterable[Trajectory], rejected: Counter[str]) -> Iterator[Trajectory]:
+def _without_lone_surrogates(trajectories: Iterable[Trajectory], rejected: Counter[str]) -> Iterator[Trajectory]:
     for trajectory in trajectories:
         if lone_surrogate(trajectory):
             rejected["a lone surrogate"] += 1
