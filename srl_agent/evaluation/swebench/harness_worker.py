@@ -4,13 +4,15 @@
 
 reads one job a line from standard input and answers with one line each. The harness is called through its public entry and is not changed; what it asks
 Docker's SDK for is: every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which :mod:`srl_envs.sandbox.owner` finds it when
-this process has ended, however it ended; and the lists of all images and containers, with which the harness closes each call, are empty.
+this process has ended, however it ended; a name of its own, because the harness removes whatever has the name it wants, and another run may judge the same
+patch; and the lists of all images and containers, with which the harness closes each call, are empty.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -81,6 +83,7 @@ def _change_requests(settings: dict[str, Any]) -> None:
             "security_opt": ["no-new-privileges"],
             "init": True,  # without it a container takes 15 seconds to stop
             "labels": owner_labels(),
+            "name": f"{asked['name']}.{secrets.token_hex(4)}",
             "environment": environment,  # an editable install finds what it builds with in the image
         }
         return create(self, image, command, **asked)

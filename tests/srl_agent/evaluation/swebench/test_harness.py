@@ -110,6 +110,41 @@ def test_several_at_once(row, harness) -> None:
     assert outcomes == ["resolved", "unresolved", "patch_does_not_apply", "resolved"]
 
 
+def test_two_runs_judge_the_same_patch_at_once(row, engine, tmp_path) -> None:
+    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
+    first, second = (Harness(tmp_path / name, settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1)) for name in ("first", "second"))
+    with ThreadPoolExecutor(1) as threads:
+        judging = threads.submit(first.judge, slow, row["patch"], "gold")
+        assert eventually(lambda: containers(engine, row))
+        assert second.judge(slow, row["patch"], "gold").outcome == "resolved"
+        assert judging.result().outcome == "resolved"
+    first.close()
+    second.close()
+
+
+def test_a_container_that_is_ended_is_no_verdict_and_tried_again(row, engine, tmp_path) -> None:
+    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
+    harness = Harness(tmp_path / "harness", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=2))
+    with ThreadPoolExecutor(1) as threads:
+        judging = threads.submit(harness.judge, slow, row["patch"], "gold")
+        assert eventually(lambda: containers(engine, row))
+        started = containers(engine, row)[0]
+        assert eventually(lambda: any("sleep 5" in line for process in engine.api.top(started)["Processes"] for line in process))
+        engine.api.kill(started)
+        assert judging.result().outcome == "resolved"
+    assert len(list((harness.folder / "jobs").iterdir())) == 2
+    harness.close()
+
+
+def test_a_script_that_is_cut_is_no_verdict(tmp_path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({"a": {"resolved": False, "infra_failure": False}}))
+    (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\nPASSED tests/test_a.py::test_b\n")
+    judgement = read_judgement("a", tmp_path, "")
+    assert judgement.outcome == "infrastructure_failure" and "in the middle of the tests" in judgement.reason
+    (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\n+ : '>>>>> End Test Output'\n")
+    assert read_judgement("a", tmp_path, "").outcome == "unresolved", "tests that cannot even be collected are the patch's fault"
+
+
 def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
     script = (
         "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
@@ -149,6 +184,7 @@ def test_a_patch_that_no_file_can_hold_does_not_apply(row, harness) -> None:
     [
         ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:", "patch_does_not_apply"),
         ("swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.", "unresolved"),
+        ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in a stopped state: unknown", "infrastructure_failure"),
         ("+>>>>> Patch Apply Failed", "infrastructure_failure"),
         (" EvaluationError: Test timed out after 2 seconds.", "infrastructure_failure"),
     ],
