@@ -19,7 +19,7 @@ letters, digits and ``_ . / + @ -`` make a word, any other path must be quoted.
 **Blocks.** A search block with an empty search text (blank lines at most) makes a file that is not there, or fills one that is empty. An empty replacement
 takes the lines away. A delete block removes the file. Several blocks may change a file. A block that is not closed before the next one opens, or before the
 answer ends, is no edit. A line like the divider may also belong to the file (an underlined heading): then each of them is tried as the divider, and
-the longest search text that the file has counts.
+the longest search text that the file has counts; of very many (an answer that goes round in a circle) only the first 200 are tried.
 
 **Thoughts.** A piece of the answer between two tags, or between a tag and an end, is outside only if no ``<think>`` stands before it and no ``</think>`` after
 it. So a thought without its opening tag (prompts may end with it), one that is never closed, and one in another give no edit. Pieces are read one by one: no
@@ -44,10 +44,11 @@ EditKind = Literal["search", "delete", "unclosed"]
 Reading = tuple[tuple[str, ...], tuple[str, ...]]
 """Search lines, replacement lines."""
 
+_MOST_READINGS = 200
 _TAG = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
 _PATH_LINE = re.compile(
     r"(?:\#{1,6}\s+|[-*+]\s+|\d{1,3}[.)]\s+)?(?:\*\*)?"
-    r"(?P<label>(?:file|path|filename)\s*:\s*(?:\*\*)?\s*)?"
+    r"(?P<label>(?:file|path|filename)\s*:\s*(?:\*\*\s*)?)?"
     r"(?:(?P<quote>[`\"'])(?P<quoted>(?:(?!(?P=quote)).)+)(?P=quote)|(?P<word>[\w./+@-]+))"
     r"(?:\*\*)?\s*:?(?:\*\*)?",
     re.IGNORECASE,
@@ -102,7 +103,7 @@ def _block(path: str, markers: str, body: list[str]) -> Edit:
     dividers = [number for number, line in enumerate(body) if line.rstrip() == DIVIDER]
     if markers != SEARCH + REPLACE or not dividers:
         return Edit(path, "unclosed")
-    return Edit(path, "search", tuple((tuple(body[:number]), tuple(body[number + 1 :])) for number in dividers))
+    return Edit(path, "search", tuple((tuple(body[:number]), tuple(body[number + 1 :])) for number in dividers[:_MOST_READINGS]))
 
 
 def _path_of(line: str) -> str:

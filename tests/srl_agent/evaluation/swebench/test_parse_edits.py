@@ -166,3 +166,10 @@ def test_whatever_is_written_is_read_back(blocks: list[tuple[list[str], list[str
 def test_any_text_is_read(text: str) -> None:
     assert all(edit.kind in ("search", "delete", "unclosed") for edit in parse_edits(text))
     assert all(piece in text for piece in outside_thoughts(text))
+
+
+def test_an_answer_that_goes_round_in_a_circle() -> None:
+    """Small models write such; neither takes time or memory that grows with the square of its length."""
+    assert parse_edits("file:" + " " * 300_000 + "!\n" + BLOCK) == [Edit("", "search", READINGS)]
+    (edit,) = parse_edits("a.py\n<<<<<<< SEARCH\n" + "=======\n" * 30_000 + ">>>>>>> REPLACE\n")
+    assert edit.readings[0] == ((), ("=======",) * 29_999) and len(edit.readings) == 200
