@@ -34,7 +34,7 @@ class SweBenchConfig:
     repositories: str | None = field(
         default=None,
         metadata={
-            "help": "Where files are read from: github, image (the repository in each instance's own image, which the engine must hold), or a folder of clones "
+            "help": "Where files are read from: github, image (the repository in each instance's own image, fetched if it is not there), or a folder of clones "
             "named owner__name. None: image for builtin, else github."
         },
     )

@@ -21,7 +21,7 @@ GIB = 1024**3
 
 
 class ImageBudget:
-    """Fetches images when they are needed, and removes those that it fetched when they take more than the bound.
+    """Fetches images when they are needed, and removes those that it fetched when they take more than the bound; a context manager.
 
     Images that were there before are used and stay. The size of an image is known only once it is there: a fetch waits until what was fetched takes less than
     the bound, so that the disk holds at most the bound and the images that are being fetched. Layers that images share are counted with each of them.
@@ -44,6 +44,13 @@ class ImageBudget:
         self._changed = threading.Condition()
         self._fetching: dict[str, threading.Lock] = {}
         self._is_stopped = False
+
+    def __enter__(self) -> ImageBudget:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.close()
 
     @property
     def held_bytes(self) -> int:

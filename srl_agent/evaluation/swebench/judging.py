@@ -26,18 +26,18 @@ class JudgingQueue:
     Args:
         config: How to judge.
         folder: For the harness's files.
+        images: Fetches the instances' images. Once the queue is left, it fetches no more.
         records: Where verdicts are written.
         done: Called after each verdict, from several threads.
 
     Raises:
-        SandboxError: No Docker engine answers.
         MissingDependencyError: swebench is not installed.
     """
 
-    def __init__(self, config: SweBenchConfig, folder: Path, records: Records, done: Callable[[], object]) -> None:
+    def __init__(self, config: SweBenchConfig, folder: Path, images: ImageBudget, records: Records, done: Callable[[], object]) -> None:
         self._records, self._done = records, done
         self._harness = Harness(folder, config.jobs, config.harness())
-        self._images = ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
+        self._images = images
         self._threads = ThreadPoolExecutor(config.jobs, thread_name_prefix="judge")
         self._futures: list[Future[None]] = []
         self._stopping = threading.Event()
@@ -65,7 +65,6 @@ class JudgingQueue:
             self._images.stop()
             self._harness.close()
             wait(self._futures)
-            self._images.close()
 
     def _judge(self, instance: SweBenchInstance, patch: str, model: str) -> None:
         if not patch.strip():

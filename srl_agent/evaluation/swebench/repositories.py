@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.image_repository import objects_of_image
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_envs.errors import ConfigError, InfrastructureError
@@ -86,18 +88,20 @@ class Repositories:
 
     Args:
         cache: Folder of the mirrors, ``{owner}__{name}.git`` each; made if it is not there. Processes can share it.
-        source: Where a missing commit is fetched from: ``"github"``, ``"image"`` (the repository ``/testbed`` in the instance's own Docker image, which
-            the engine must hold), or a folder of clones named ``{owner}__{name}``, ``{owner}/{name}`` or ``{name}``, bare or not.
+        source: Where a missing commit is fetched from: ``"github"``, ``"image"`` (the repository ``/testbed`` in the instance's own Docker image), or a
+            folder of clones named ``{owner}__{name}``, ``{owner}/{name}`` or ``{name}``, bare or not.
         github: Where ``"github"`` is.
+        images: Fetches images that the engine does not hold; without it they are errors.
 
     Raises:
         ConfigError: The source is none of these.
     """
 
-    def __init__(self, cache: str | Path, source: str | Path = "github", *, github: str = "https://github.com") -> None:
+    def __init__(self, cache: str | Path, source: str | Path = "github", *, github: str = "https://github.com", images: ImageBudget | None = None) -> None:
         self.cache = Path(cache).expanduser()
         self._github = github.rstrip("/")
         self._source = source
+        self._images = images
         if source not in ("github", "image"):
             self._source = Path(source).expanduser()
             if not self._source.is_dir():
@@ -150,7 +154,7 @@ class Repositories:
         # Into the mirror that others read: git brings whole packs or none.
         if self._source == "image":
             try:
-                with objects_of_image(instance, mirror.parent, _git) as repository:
+                with self._held(instance.image), objects_of_image(instance, mirror.parent, _git) as repository:
                     _fetch_commit(mirror, instance, str(repository), "--upload-pack", _UPLOAD_PACK)
             except SandboxError as error:
                 raise RepositoryError(f"{instance.instance_id}: {error}") from error
@@ -158,6 +162,10 @@ class Repositories:
             _fetch_commit(mirror, instance, self._address(instance))
         else:
             _fetch_commit(mirror, instance, str(self._clone_of(instance)), "--upload-pack", _UPLOAD_PACK)
+
+    def _held(self, image: str) -> AbstractContextManager[None]:
+        """The image of an instance is there in the body of the ``with``, if it can be fetched."""
+        return self._images.holding(image) if self._images and image else nullcontext()
 
     def _make(self, instance: SweBenchInstance, mirror: Path) -> None:
         """A new mirror with all branches and tags of its source, whole or not at all; of an image, an empty one."""

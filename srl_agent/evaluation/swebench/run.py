@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
+from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_ids, select_instances
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
@@ -90,13 +91,13 @@ def _ask_and_judge(
     missing = [instance for instance in instances if instance.instance_id not in records.predictions]
     errors: dict[str, str] = {}
     asked_until = started = time.monotonic()
-    with _Progress(config, records, instances) as progress, _judging(config, folder, records, progress) as judging:
+    with _Progress(config, records, instances) as progress, _images(config, folder) as images, _judging(config, folder, images, records, progress) as judging:
         for instance in instances:
             if judging and instance.instance_id in records.predictions:
                 judging.submit(instance, records.predictions[instance.instance_id], name)
         if missing:
             generator = open_generator(model)
-            repositories = Repositories(config.repository_cache, config.repository_source)
+            repositories = Repositories(config.repository_cache, config.repository_source, images=images)
             try:
                 writer = PatchWriter(config, generator, model_budget(config, generator), repositories, records, name)
                 for start in range(0, len(missing), config.instances_at_once):
@@ -117,7 +118,7 @@ def _judge_given(
     config: SweBenchConfig, folder: Path, records: Records, instances: Sequence[SweBenchInstance], given: dict[str, tuple[str, str]]
 ) -> dict[str, str]:
     """Judge patches that are there already; why instances have none."""
-    with _Progress(config, records, instances) as progress, _judging(config, folder, records, progress) as judging:
+    with _Progress(config, records, instances) as progress, _images(config, folder) as images, _judging(config, folder, images, records, progress) as judging:
         for instance in instances:
             if instance.instance_id in given and judging:
                 model, patch = given[instance.instance_id]
@@ -128,11 +129,21 @@ def _judge_given(
 
 
 @contextlib.contextmanager
-def _judging(config: SweBenchConfig, folder: Path, records: Records, progress: _Progress) -> Any:
-    if not config.judge:
+def _images(config: SweBenchConfig, folder: Path) -> Iterator[ImageBudget | None]:
+    """The images that patches are judged in, or that files are read from; None where a run needs none, and so no engine."""
+    if not (config.judge or config.repository_source == "image"):
         yield None
         return
-    with JudgingQueue(config, folder / "harness", records, progress.update) as judging:
+    with ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt") as images:
+        yield images
+
+
+@contextlib.contextmanager
+def _judging(config: SweBenchConfig, folder: Path, images: ImageBudget | None, records: Records, progress: _Progress) -> Iterator[JudgingQueue | None]:
+    if not config.judge or images is None:
+        yield None
+        return
+    with JudgingQueue(config, folder / "harness", images, records, progress.update) as judging:
         yield judging
 
 

@@ -1,4 +1,4 @@
-"""A registry of images on the loopback interface, from which an engine fetches without further settings: each image is one layer of random bytes."""
+"""A registry of images on the loopback interface, from which an engine fetches without further settings: each image is one layer."""
 
 from __future__ import annotations
 
@@ -37,14 +37,18 @@ class Registry(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
     def add(self, name: str, size: int) -> str:
-        """A new image; returns the name that an engine knows it by."""
+        """A new image of random bytes; returns the name that an engine knows it by."""
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             member = tarfile.TarInfo("random")
             member.size = size
             tar.addfile(member, io.BytesIO(os.urandom(size)))
-        layer = gzip.compress(archive.getvalue())
-        rootfs = {"type": "layers", "diff_ids": [_digest(archive.getvalue())]}
+        return self.add_archive(name, archive.getvalue())
+
+    def add_archive(self, name: str, archive: bytes) -> str:
+        """A new image of a tar archive's files; returns the name that an engine knows it by."""
+        layer = gzip.compress(archive)
+        rootfs = {"type": "layers", "diff_ids": [_digest(archive)]}
         config = json.dumps({"architecture": self._architecture, "os": "linux", "config": {"Cmd": ["true"]}, "rootfs": rootfs}).encode()
         parts = {"schemaVersion": 2, "mediaType": MANIFEST, "config": _part("application/vnd.docker.container.image.v1+json", config)}
         manifest = json.dumps(parts | {"layers": [_part("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)]}).encode()

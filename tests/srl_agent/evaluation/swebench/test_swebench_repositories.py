@@ -15,9 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 from swebench_clones import instance_at, run_git
+from swebench_registry import serving
 
+from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.repositories import Repositories, RepositoryError, why_not_text
 from srl_envs.errors import ConfigError, InfrastructureError
 
@@ -157,16 +160,21 @@ def test_processes_and_threads_share_a_cache(clones: Path, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def image(clones: Path, engine: Any) -> Any:
-    """An image with a repository and nothing else: no shell, nothing that could be started."""
+def archive(clones: Path) -> bytes:
+    """What is in an image with a repository and nothing else: no shell, nothing that could be started."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(clones / "acme" / "tool" / ".git", "testbed/.git")
         hook = tarfile.TarInfo("testbed/.git/objects/../../escape")
         tar.addfile(hook, io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def image(archive: bytes, engine: Any) -> Any:
     name = f"srl-tests:{uuid.uuid4().hex[:12]}"
     repository, tag = name.split(":")
-    engine.api.import_image_from_data(buffer.getvalue(), repository=repository, tag=tag)
+    engine.api.import_image_from_data(archive, repository=repository, tag=tag)
     yield name
     engine.images.remove(name, force=True)
 
@@ -189,6 +197,23 @@ def test_the_repository_of_an_image(clones: Path, image: str, engine: Any, tmp_p
     with pytest.raises(RepositoryError, match=r"commit f{40} of acme/tool cannot be fetched"):
         other.tree(replace(instance, base_commit="f" * 40))
     assert sorted(os.listdir(tmp_path / "cache2")) == ["acme__tool.git", "acme__tool.lock"]
+
+
+@pytest.mark.docker
+def test_the_repository_of_an_image_that_is_fetched_first(clones: Path, archive: bytes, engine: Any, tmp_path: Path) -> None:
+    with serving(engine.version()["Arch"]) as registry:
+        instance = replace(instance_at(clones / "acme" / "tool", "main"), image=registry.add_archive("repository", archive))
+        with pytest.raises(RepositoryError, match="Pull or build the image first"):
+            Repositories(tmp_path / "cache", "image").tree(instance)
+        with ImageBudget(1, tmp_path / "fetched_images.txt") as images:
+            repositories = Repositories(tmp_path / "cache", "image", images=images)
+            assert dict(repositories.files(instance)) == FILES
+            absent = replace(instance, image=instance.image.replace("repository", "absent"), base_commit="f" * 40)
+            with pytest.raises(RepositoryError, match=r"acme__tool-1: Could not fetch the image .*/absent:latest"):
+                repositories.tree(absent)
+            engine.images.get(instance.image)
+        with pytest.raises(docker.errors.ImageNotFound):
+            engine.images.get(instance.image)
 
 
 @pytest.mark.docker
