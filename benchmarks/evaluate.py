@@ -1,6 +1,6 @@
 """Tokens per second of evaluation with the transformers backend: length-sorted batches beside a loop of ``model.generate``, same prompts, one run.
 
-python benchmarks/evaluate.py        (about four minutes on 2 CPU cores; a GPU is used where there is one)
+python benchmarks/evaluate.py        (two minutes on 2 CPU cores; a GPU is used where there is one)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""The paper's methods side by side on one small model: base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step.
 
-    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, some 45 minutes; GSM8K from the hub
+    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, 91 minutes beside other work; GSM8K from the hub
     python benchmarks/study.py --gsm8k FOLDER/gsm8k     GSM8K from FOLDER/gsm8k/test.jsonl
     python benchmarks/study.py --size gpu               Qwen2.5-1.5B-Instruct on one GPU (not run yet)
     python benchmarks/study.py --record NAME            copies the results to benchmarks/results/study_NAME as well
