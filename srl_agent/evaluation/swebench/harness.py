@@ -33,6 +33,8 @@ Outcome = Literal["resolved", "unresolved", "empty_patch", "patch_does_not_apply
 # The log holds the patch too; only the harness's own lines begin with a time. In a container that has ended nothing applies: then the engine speaks, not git.
 _APPLY_FAILED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - >>>>> Patch Apply Failed:$(?!\n(?:OCI runtime exec failed|cannot exec in))", re.MULTILINE)
 _TIMED_OUT = re.compile(r"^(swebench\.harness\.utils\.)?EvaluationError: .*Test timed out after \d+ seconds", re.MULTILINE)
+# After the tests, where the container has ended: the engine's message or nothing in place of a diff. A script that only a patch's tests have killed leaves one.
+_CONTAINER_ENDED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - Git diff after:\n(?:OCI runtime exec failed|cannot exec in|\d{4}-)", re.MULTILINE)
 _SCRIPT_ENDED = ">>>>> End Test Output"
 _MARGIN_S = 600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
 
@@ -206,8 +208,8 @@ def read_judgement(instance_id: str, logs: Path, error: str) -> Judgement:
         if report.get("infra_failure"):
             return Judgement(instance_id, "infrastructure_failure", str(report.get("infra_failure_reason", "")), log=str(logs))
         tests = report.get("tests_status", {})
-        if not tests and _SCRIPT_ENDED not in _text(logs / "test_output.txt"):
-            return Judgement(instance_id, "infrastructure_failure", "the container, or the script in it, was ended in the middle of the tests", log=str(logs))
+        if not tests and _CONTAINER_ENDED.search(log) and _SCRIPT_ENDED not in _text(logs / "test_output.txt"):
+            return Judgement(instance_id, "infrastructure_failure", "the container was ended in the middle of the tests", log=str(logs))
         failing = tuple(name for kind in ("FAIL_TO_PASS", "PASS_TO_PASS") for name in tests.get(kind, {}).get("failure", ()))
         return Judgement(instance_id, "unresolved", "" if tests else "no test results in the output", failing=failing, log=str(logs))
     if _APPLY_FAILED.search(log):

@@ -136,13 +136,18 @@ def test_a_container_that_is_ended_is_no_verdict_and_tried_again(row, engine, tm
     harness.close()
 
 
-def test_a_script_that_is_cut_is_no_verdict(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("diff", "outcome"),
+    [("cannot exec in a stopped state: unknown\n", "infrastructure_failure"), ("", "infrastructure_failure"), ("diff --git a/a.py b/a.py\n", "unresolved")],
+)
+def test_tests_that_are_cut_are_no_verdict_if_the_container_ended(diff, outcome, tmp_path) -> None:
+    """Else the patch's own tests have killed the script."""
     (tmp_path / "report.json").write_text(json.dumps({"a": {"resolved": False, "infra_failure": False}}))
+    (tmp_path / "run_instance.log").write_text(f"2026-01-01 00:00:00,000 - INFO - Git diff after:\n{diff}2026-01-01 00:00:00,000 - INFO - Grading answer\n")
     (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\nPASSED tests/test_a.py::test_b\n")
-    judgement = read_judgement("a", tmp_path, "")
-    assert judgement.outcome == "infrastructure_failure" and "in the middle of the tests" in judgement.reason
+    assert read_judgement("a", tmp_path, "").outcome == outcome
     (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\n+ : '>>>>> End Test Output'\n")
-    assert read_judgement("a", tmp_path, "").outcome == "unresolved", "tests that cannot even be collected are the patch's fault"
+    assert read_judgement("a", tmp_path, "").outcome == "unresolved"
 
 
 def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
