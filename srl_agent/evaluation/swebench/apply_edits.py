@@ -105,7 +105,7 @@ def apply_edits(edits: Sequence[Edit], files: Mapping[str, bytes], special: Coll
             path = _checked_path(edit, special)
             of_file = changes.setdefault(path, {})
             made = [other for other in changes if changes[other] and other not in files]
-            change = _located(edit, path, files, made)
+            change = _located(edit, path, files, [*made, *special])
             _refuse_overlap(change, of_file, edits, path in files)
             of_file[number] = change
             reports.append(EditReport(path, edit.kind, "applied", _place(change, path in files)))
@@ -145,13 +145,13 @@ def _checked_path(edit: Edit, special: Collection[str]) -> str:
     return path
 
 
-def _located(edit: Edit, path: str, files: Mapping[str, bytes], made: Collection[str]) -> _Change:
-    """Where an edit belongs in its file; ``made`` are the files that earlier edits make."""
+def _located(edit: Edit, path: str, files: Mapping[str, bytes], others: Collection[str]) -> _Change:
+    """Where an edit belongs in its file; ``others`` are what stands in the repository beside ``files``, and what earlier edits make."""
     content = files.get(path)
     if content is None:
-        if any(parent in files or parent in made for parent in map(str, PurePosixPath(path).parents)):
+        if any(parent in files or parent in others for parent in map(str, PurePosixPath(path).parents)):
             raise _RefusedError("not_a_file", "a file stands where the path needs a folder")
-        if any(known.startswith(f"{path}/") for names in (files, made) for known in names):
+        if any(known.startswith(f"{path}/") for names in (files, others) for known in names):
             raise _RefusedError("not_a_file", "the path is a folder")
     if edit.kind == "delete":
         if content is None:

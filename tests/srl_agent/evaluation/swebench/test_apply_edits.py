@@ -166,6 +166,8 @@ def test_links_and_submodules_are_not_edited() -> None:
     for path in ("link.py", "vendor/lib", "vendor/lib/a.py"):
         result = applied(block(path, "", "x\n") + delete(path), {"a.py": b"x\n"}, special=("link.py", "vendor/lib"))
         assert statuses(result) == ["not_a_file"] * 2 and not result.contents
+    result = applied(block("vendor", "", "x\n"), {"a.py": b"x\n"}, special=("vendor/lib",))
+    assert statuses(result) == ["not_a_file"], "a folder that holds nothing else"
 
 
 def test_paths_have_one_plain_form() -> None:
