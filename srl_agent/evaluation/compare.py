@@ -156,15 +156,19 @@ def _differences(one: EvaluatedRun, other: EvaluatedRun, benchmark: str, shared:
 
 
 def _plots(one: EvaluatedRun, other: EvaluatedRun, names: Sequence[str], shared: Sequence[tuple[str, str]]) -> list[Plot]:
-    """The two length histograms: of all shared problems, and of each benchmark."""
+    """The two length histograms: of all shared problems, and of each benchmark.
+
+    Of a problem that one run answered more often than the other, as many answers of both: else a benchmark would weigh more in one histogram.
+    """
     benchmarks = list(dict.fromkeys(name for name, _ in shared))
     groups = {"lengths": ("All shared problems", benchmarks)} if len(benchmarks) > 1 else {}
     groups |= {f"lengths-{name}": (BENCHMARKS[name].label, [name]) for name in benchmarks}
     plots = []
     for name, (title, chosen) in groups.items():
-        lengths = {
-            label: [sample.tokens for key in shared if key[0] in chosen for mode in _MODES for sample in run.samples.get((*key, mode), ())]
-            for label, run in zip(names, (one, other), strict=True)
-        }
+        lengths: dict[str, list[int]] = {label: [] for label in names}
+        for key in ((*problem, mode) for problem in shared if problem[0] in chosen for mode in _MODES):
+            for before, after in zip(one.samples.get(key, ()), other.samples.get(key, ()), strict=False):
+                lengths[names[0]].append(before.tokens)
+                lengths[names[1]].append(after.tokens)
         plots.append(length_histogram(name, title, lengths))
     return [plot for plot in plots if plot is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,3 +247,17 @@ def test_two_runs_are_compared(finished: Path, tiny_model_dir: Path, data: Path,
     assert (other / "compare-first" / "plots" / "lengths-amc23.png").is_file() and "<svg" in (other / "compare-first" / "compare.html").read_text()
     assert main(["math", "--compare", str(finished), str(other), "--output_dir", str(finished)]) == 1
     assert "one of the two runs" in capsys.readouterr().err
+
+
+def test_histograms_of_two_runs_weigh_problems_alike(finished: Path, tmp_path: Path) -> None:
+    """A run with twice as many samples of one benchmark does not seem to write longer answers because that benchmark's are long."""
+    runs = {"more": 4, "fewer": 2}
+    for name, k in runs.items():
+        shutil.copytree(finished, tmp_path / name)
+        samples = [json.loads(line) for line in (finished / "samples.jsonl").read_text().splitlines()]
+        rows = [sample | {"tokens": 100 if sample["benchmark"] == "amc23" else 10} for sample in samples if sample["number"] < k]
+        (tmp_path / name / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["math", "--compare", *(str(tmp_path / name) for name in runs)]) == 0
+    page = (tmp_path / "fewer" / "compare-more" / "compare.html").read_text()
+    mean = (3 * 3 * 100 + 2 * 10) / 11
+    assert f"more, mean {mean:.0f}" in page and f"fewer, mean {mean:.0f}" in page
