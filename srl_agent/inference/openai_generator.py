@@ -1,7 +1,8 @@
 """Asks any server that speaks OpenAI's chat completions: vLLM, llama.cpp, SGLang, Ollama, or a provider.
 
 The server writes the prompt with its own chat template, and it may have sampling settings of its own for what a request leaves open: ``vllm serve``
-takes top_k and a repetition penalty from the model's generation_config.json unless it is started with ``--generation-config vllm``.
+takes top_k and a repetition penalty from the model's generation_config.json unless it is started with ``--generation-config vllm``, and
+``transformers serve`` samples only where that file says ``do_sample``.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def answers(right: int, k: int = 0, **settings: object) -> list[Sample]:
             found.append(Sample(name, f"{name}-{i}", "greedy", 0, "so <script>", 10 * (i + 1), i == 3, "5" if i < 3 else None, i < right, **settings))  # type: ignore[arg-type]
             for number in range(k):
                 correct = i < right and number < k // 2
-                found.append(Sample(name, f"{name}-{i}", "sampled", number, "text", 7, False, "5" if correct else "6", correct, **settings))  # type: ignore[arg-type]
+                found.append(Sample(name, f"{name}-{i}", "sampled", number, f"text {number}", 7, False, "5" if correct else "6", correct, **settings))  # type: ignore[arg-type]
     return found
 
 
@@ -95,6 +95,16 @@ def test_contexts_that_were_too_short_are_told(tmp_path: Path) -> None:
     problems = [problem for name in NAMES for problem in PROBLEMS[name]]
     page = write_page(tmp_path, results(k=0, context_full=True), problems, answers(1, context_full=True), {}, 20).read_text()
     assert page.count('<span class="flaw">context full</span>') == 4 and "found no room in the model&#39;s context" in page
+
+
+def test_samples_that_are_all_the_same_text_are_told() -> None:
+    problem = Problem("amc23", "1", "1 + 1?", "2")
+    keys = [("greedy", 0), ("sampled", 0), ("sampled", 1)]
+    for texts, lines in {("2", "2"): 1, ("2", "two"): 0, ("", ""): 0}.items():
+        samples = [Sample("amc23", "1", mode, number, texts[number], 1, False, "2", True) for mode, number in keys]  # type: ignore[arg-type]
+        notes = note_lines(summarize("tiny", {"amc23": [problem]}, samples, {"amc23": 2}, lambda one, other: one == other, seed=0))
+        assert len(notes) == lines, texts
+    assert note_lines(results(k=1)) == []
 
 
 def test_the_page_shows_greedy_answers_first_up_to_its_cap_and_escapes_them(tmp_path: Path) -> None:
