@@ -46,7 +46,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
 
 
 def note_lines(results: Results) -> list[str]:
-    """Of each benchmark, where there is something to tell: its steps and how many of them were malformed, contexts that were too short, samples that are none."""
+    """Of each benchmark, if there is something to tell: its steps and how many of them were malformed, contexts that were too short, samples that are none."""
     lines = []
     for result in results.benchmarks:
         for label, answers in (("greedy", result.greedy_answers), ("sampled", result.sampled.answers if result.sampled else None)):
