@@ -37,7 +37,8 @@ def table(results: dict[str, Any], measures: Sequence[Measure]) -> str:
 def findings(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     """What came out, in plain words."""
     judged = [measure for measure in measures if measure.name in _JUDGED]
-    parts = ["# What came out", _setting(results), _best(results, judged), _learned(results, judged), _claims(results, judged), _limits(results, judged)]
+    parts = ["# What came out", _setting(results), _best(results, judged), _learned(results, judged), _claims(results, judged)]
+    parts.append("\n".join(["## What to keep in mind", *_of_format(results, measures), *_limits(results, judged)]))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -85,8 +86,21 @@ def _claims(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     return "\n".join(lines)
 
 
-def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> str:
-    lines = ["## What to keep in mind"]
+def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
+    """Which arms gained step reward by writing more steps in the format, not (as far as can be told) better ones."""
+    reward, share, similarity = (next(measure for measure in measures if measure.name == name) for name in ("step_reward", "format_rate", "similarity"))
+    gained = [arm for arm in TRAINED if all(_difference(results, arm, "warmup", measure)["low"] > 0 for measure in (reward, share))]
+    arms = [arm for arm in gained if (_difference(results, arm, "warmup", similarity)["low"] or 0) <= 0]
+    each = []
+    for arm in arms:
+        both = (f"{measure.label} ({_numbers(_difference(results, arm, 'warmup', measure), measure)})" for measure in (share, similarity))
+        each.append(f"{ARMS[arm]}: {', '.join(both)}")
+    told = "a malformed step counts -1. These arms write more steps in the format than the warm-up; that those are nearer to the expert's cannot be told"
+    return [f"- {reward.label}: {told}. {'; '.join(each)}."] if arms else []
+
+
+def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
+    lines = []
     for arm in TRAINED:
         stopped = [run for run in results["consumed"][arm] if run["stopped"]]
         if stopped:
@@ -102,7 +116,7 @@ def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     else:
         lines.append(f"- SRL dropped {', '.join(map(str, dropped))} groups (by seed) for want of spread: all that dynamic sampling could change.")
     lines.append("- Few steps on a small model: this shows how the parts work together and which way they pull, not what the paper's setting would give.")
-    return "\n".join(lines)
+    return lines
 
 
 def _difference(results: dict[str, Any], arm: str, other: str, measure: Measure) -> dict[str, Any]:
@@ -112,10 +126,16 @@ def _difference(results: dict[str, Any], arm: str, other: str, measure: Measure)
 def _verdict(results: dict[str, Any], arm: str, other: str, measure: Measure) -> str:
     """A difference with its interval, and whether it can be told from none."""
     found = _difference(results, arm, other, measure)
+    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else "no difference that can be told"
+    return f"{word} ({_numbers(found, measure)})"
+
+
+def _numbers(found: dict[str, Any], measure: Measure) -> str:
+    if found["value"] is None:
+        return "-"
     scale, form, unit = (100, "+.1f", " points") if measure.is_share else (1, "+.3f", "")
     value, low, high = (format(scale * found[name], form) for name in ("value", "low", "high"))
-    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else "no difference that can be told"
-    return f"{word} ({value}{unit}, {low} to {high})"
+    return f"{value}{unit}, {low} to {high}"
 
 
 def _cell(score: dict[str, Any], measure: Measure) -> str:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))  # at the end: benchmarks/swebench.py must not stand for the package of this name
 
 from study_plan import TRAINED, Size, read_size, stage_folders, write_config  # noqa: E402
-from study_results import consumed, interval  # noqa: E402
+from study_report import findings, table  # noqa: E402
+from study_results import MEASURES, consumed, interval  # noqa: E402
 
 from srl_envs.errors import ConfigError  # noqa: E402
 
@@ -94,6 +95,22 @@ def test_answers_without_a_value_are_left_out() -> None:
     assert interval(np.array([[1.0, np.nan, 3.0]])).value == 2.0
     nothing = interval(np.full((2, 3), np.nan))
     assert (nothing.value, nothing.low, nothing.high) == (None, None, None)
+
+
+def test_the_recorded_findings_are_what_the_recorded_figures_say() -> None:
+    folder = ROOT / "benchmarks" / "results" / "study_2cores"
+    results = json.loads((folder / "results.json").read_text())
+    for arm, scores in results["scores"].items():
+        for measure, score in scores.items():
+            known = [value for row in results["per_question"][arm][measure] for value in row if value is not None]
+            assert score["value"] == (pytest.approx(sum(known) / len(known)) if known else None)
+    words = findings(results, MEASURES)
+    assert (folder / "findings.md").read_text() == words + "\n" and (folder / "table.md").read_text() == table(results, MEASURES) + "\n"
+    assert "more steps in the format" in words and "similarity of the well-formed (-0.020, -0.110 to +0.078)" in words
+    for row in results["differences"]:
+        if row["measure"] == "similarity":
+            row["low"] = 0.01
+    assert "more steps in the format" not in findings(results, MEASURES)
 
 
 def test_what_was_consumed_counts_each_step_once(tmp_path: Path) -> None:
