@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -152,6 +153,8 @@ class Harness:
     def _attempt(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> Judgement:
         job = self._write_job(row, patch, model, attempt)
         logs = self.folder / "logs" / "run_evaluation" / job["run_id"] / model.replace("/", "__") / str(row["instance_id"])
+        if read_judgement(str(row["instance_id"]), logs, "").outcome == "infrastructure_failure":
+            shutil.rmtree(logs, ignore_errors=True)  # else the harness would repeat what it wrote there
         worker = self._idle.get()
         try:
             if worker is None:

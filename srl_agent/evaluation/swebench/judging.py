@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -47,8 +46,6 @@ class JudgingQueue:
         before = self._records.judgements.get(instance.instance_id)
         if before and before.outcome != "infrastructure_failure":
             return
-        if before and before.log:
-            shutil.rmtree(before.log, ignore_errors=True)  # else the harness would repeat what it wrote there
         self._futures.append(self._threads.submit(self._judge, instance, patch, model))
 
     def __enter__(self) -> JudgingQueue:

@@ -180,7 +180,8 @@ def _instances(config: SweBenchConfig) -> tuple[SweBenchInstance, ...]:
 
         tasks = {builtin_id(task): task for task in load_tasks()}
         chosen = select_ids(list(tasks), ids=wanted, pattern=config.pattern, limit=config.limit)  # first, because an image is built for each
-        return tuple(instance_of(builtin_row(tasks[name]), BUILTIN) for name in tqdm(chosen, "images and rows", unit="instance", leave=False))
+        with tqdm(chosen, "images and rows", unit="instance", leave=False) as bar:  # an error stands behind no bar
+            return tuple(instance_of(builtin_row(tasks[name]), BUILTIN) for name in bar)
     return select_instances(load_instances(config.dataset).instances, ids=wanted, pattern=config.pattern, limit=config.limit)
 
 

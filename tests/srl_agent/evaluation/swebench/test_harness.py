@@ -87,6 +87,19 @@ def test_tests_that_do_not_end_are_told_and_leave_no_container(row, engine, tmp_
     assert not containers(engine, row)
 
 
+def test_a_failure_of_the_machinery_is_not_repeated_from_the_logs(row, tmp_path) -> None:
+    """Wherever the folder was when it failed."""
+    harness = Harness(tmp_path / "before", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1))
+    first = harness.judge(row, row["patch"], "gold")
+    harness.close()
+    (Path(first.log) / "report.json").write_text(json.dumps({row["instance_id"]: {"resolved": False, "infra_failure": True}}))
+    (tmp_path / "before").rename(tmp_path / "after")
+    harness = Harness(tmp_path / "after", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1))
+    second = harness.judge(row, row["patch"], "gold")
+    harness.close()
+    assert (first.outcome, second.outcome) == ("resolved", "resolved")
+
+
 def test_containers_are_closed_and_limited(row, harness) -> None:
     look = "cat /sys/class/net/*/address | sort -u; grep -h CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; "
     groups = ("memory.max", "memory/memory.limit_in_bytes", "pids.max", "pids/pids.max")  # cgroups 2 and 1
