@@ -11,7 +11,10 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("srl-lm", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "gymnasium", "numpy", "cydifflib", "difflib-fast", "vllm")
+_PACKAGES = (
+    *("srl-lm", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "gymnasium", "numpy", "cydifflib", "difflib-fast", "vllm"),
+    *("math-verify", "swebench", "docker"),
+)
 
 
 def environment() -> dict[str, Any]:

@@ -50,6 +50,7 @@ def test_gold_patches_resolve(dataset, tmp_path) -> None:
     folder = tmp_path / "run"
     assert main(command(dataset, folder, "--gold", "true")) == 0
     assert set(verdicts(folder).values()) == {"resolved"} and len(verdicts(folder)) == 2
+    assert json.loads((folder / "results.json").read_text())["environment"]["packages"]["swebench"]
     before = (folder / "judgements.jsonl").read_bytes()
     assert main(command(dataset, folder, "--gold", "true")) == 0
     assert (folder / "judgements.jsonl").read_bytes() == before
