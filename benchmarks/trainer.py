@@ -1,7 +1,7 @@
 """Our trainer beside TRL's stock ``GRPOTrainer``: the same model, prompts, rewards and lengths, in turns in one run.
 
 python benchmarks/trainer.py               (five minutes on 2 CPU cores; a GPU is used where there is one)
-python benchmarks/trainer.py --size tiny   (tries the script in seconds; the times mean little)
+python benchmarks/trainer.py --size tiny   (tries the script on random weights; the times mean little)
 python benchmarks/trainer.py --size 7b     (random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB)
 
 Two comparisons, each in turns of stock, ours, stock, ours, ...; every turn starts from the same weights, and its first step is not counted:
