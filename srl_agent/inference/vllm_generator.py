@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -75,32 +76,38 @@ class VLLMGenerator:
         if not tokenizer.chat_template:
             raise DataError(f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model.")
         self._encode = ChatEncoder(tokenizer, system_role)
+        self._calls = itertools.count()
+        self._finished: dict[str, Any] = {}  # what the engine has finished and no iterator has given yet
 
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`."""
         if self._llm is None:
             raise ConfigError("This generator is closed: open another one.")
-        engine = self._llm.llm_engine
+        engine, call = self._llm.llm_engine, next(self._calls)
         prompts = [self._encode(request.messages) for request in requests]
-        waiting: set[str] = set()
+        waiting: dict[str, int] = {}
         try:
             for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
                 if len(prompt) >= engine.model_config.max_model_len:
                     yield index, Completion("", 0, "context")
                     continue
-                self._add(engine, str(index), prompt, self._parameters(request, settings))
-                waiting.add(str(index))
+                identity = f"{call}-{index}"
+                self._add(engine, identity, prompt, request, settings)
+                waiting[identity] = index
             while waiting:
                 for output in engine.step():
                     if output.finished:
-                        waiting.discard(output.request_id)
-                        yield int(output.request_id), _completion(output.outputs[0])
+                        self._finished[output.request_id] = output  # perhaps of another iterator
+                for identity in waiting.keys() & self._finished.keys():
+                    yield waiting.pop(identity), _completion(self._finished.pop(identity).outputs[0])
         except self._dead as error:
             waiting.clear()
             raise InfrastructureError(f"vLLM's engine died: {error}. Start again; the cause stands in its log above.") from error
         finally:
             if waiting:
                 engine.abort_request(sorted(waiting))
+                for identity in waiting:
+                    self._finished.pop(identity, None)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, without special ones."""
@@ -126,9 +133,9 @@ class VLLMGenerator:
             output_kind=self._final_only,
         )
 
-    def _add(self, engine: Any, identity: str, prompt: list[int], parameters: Any) -> None:
+    def _add(self, engine: Any, identity: str, prompt: list[int], request: Request, settings: GenerationSettings) -> None:
         try:
-            engine.add_request(identity, {"prompt_token_ids": prompt}, parameters)
+            engine.add_request(identity, {"prompt_token_ids": prompt}, self._parameters(request, settings))
         except ValueError as error:
             raise ConfigError(f"{self.name!r} does not take request {identity}, a prompt of {len(prompt)} tokens: {error}") from error
 

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 
 from srl_agent.inference.backends import GeneratorConfig, open_generator  # noqa: E402
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request  # noqa: E402
+from srl_agent.inference.vllm_generator import VLLMGenerator  # noqa: E402
 from srl_envs.data.procedural import generate as word_problems  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -46,10 +47,10 @@ def make_model(folder: Path, template: str) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*(problem.prompt + problem.solution for problem in word_problems(85)), "é ü 火 車 ∑ 🚂 " * 200], trainer)
+    tokenizer.train_from_iterator([*(problem.prompt + problem.solution for problem in word_problems(85)), "é ü 火 車 ∑ 🚂 " * 5000], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=template)
     fast.save_pretrained(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(9)  # between the two most probable tokens of the greedy answers below there is always a gap
     config = LlamaConfig(
         vocab_size=400,
         hidden_size=32,
@@ -57,6 +58,7 @@ def make_model(folder: Path, template: str) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=32,  # vLLM computes no smaller heads on a CPU
         max_position_embeddings=CONTEXT,
         initializer_range=0.6,  # clear winners among the tokens, and answers that do not repeat one word
         bos_token_id=0,
@@ -69,6 +71,7 @@ def make_model(folder: Path, template: str) -> Path:
         for token in range(400):
             if (token not in ENDS and not fast.decode([token]).isprintable()) or "\ufffd" in fast.decode([token]):
                 model.lm_head.weight[token] = 0
+        model.lm_head.weight[ENDS] *= 0.5  # ends are drawn, but are seldom the most probable
     model.generation_config.eos_token_id = ENDS
     model.save_pretrained(folder)
     return folder
@@ -100,15 +103,15 @@ def _openai(request: pytest.FixtureRequest) -> Generator:
 
 
 def _vllm(request: pytest.FixtureRequest) -> Generator:
-    if importlib.util.find_spec("vllm") is None or not torch.cuda.is_available():
-        pytest.skip("needs vLLM and a GPU")
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("needs vLLM")
     return open_generator(GeneratorConfig(model=str(request.getfixturevalue("model_folder")), backend="vllm", dtype="float32"))
 
 
 FACTORIES = [
     pytest.param(_transformers, id="transformers"),
     pytest.param(_openai, id="openai"),
-    pytest.param(_vllm, id="vllm", marks=pytest.mark.gpu),
+    pytest.param(_vllm, id="vllm"),
 ]
 
 
@@ -196,6 +199,8 @@ def test_a_draw_does_not_depend_on_its_neighbours(generator: Generator) -> None:
 
 def test_different_conversations_are_drawn_with_different_numbers(generator: Generator) -> None:
     """At a temperature where every token is about as probable, the same numbers would write the same text after every prompt."""
+    if isinstance(generator, VLLMGenerator):
+        pytest.skip("vLLM takes temperatures up to 2")
     hot = GenerationSettings(max_new_tokens=4, temperature=1e6)
     texts = [completion.text for completion in answers(generator, QUESTIONS[:5], hot)]
     assert len(set(texts)) == 5
@@ -257,7 +262,7 @@ def test_a_stop_string_that_is_never_written_changes_nothing(generator: Generato
 
 
 def test_text_beyond_ascii_comes_whole(generator: Generator) -> None:
-    requests = [user("Ça va? 🚂", number) for number in range(12)]
+    requests = [user("Ça va? 🚂", number) for number in range(40)]
     drawn = answers(generator, requests, SAMPLED)
     text = "".join(completion.text for completion in drawn)
     stop = next(character for character in "éü火車∑🚂" if character in text)
