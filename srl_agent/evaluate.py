@@ -18,20 +18,23 @@ from pathlib import Path
 from srl_envs.command_line import exit_status
 from srl_envs.errors import MissingDependencyError, install_command
 
-TASKS = ("math", "swebench")
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] not in TASKS:
-        if {"-h", "--help"} & set(arguments):
-            print((__doc__ or "").strip())
-            return 0
-        print(f"error: name what to evaluate: {', '.join(TASKS)}. See --help.", file=sys.stderr)
-        return 2
-    evaluate = {"math": _math, "swebench": _swebench}[arguments[0]]
-    return exit_status(lambda: evaluate(arguments[1:]), interrupted="interrupted: what was answered is kept; the same command goes on with it")
+    return exit_status(lambda: _evaluate(arguments), interrupted="interrupted: what was answered is kept; the same command goes on with it")
+
+
+def _evaluate(arguments: list[str]) -> int:
+    if arguments[:1] == ["math"]:
+        return _math(arguments[1:])
+    if arguments[:1] == ["swebench"]:
+        return _swebench(arguments[1:])
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").strip())
+        return 0
+    print("error: name what to evaluate: math or swebench. See --help.", file=sys.stderr)
+    return 2
 
 
 def _math(arguments: list[str]) -> int:

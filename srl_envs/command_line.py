@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,3 +36,13 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
         where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return failed
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Write out what was printed; where the reader has left, as ``head`` does when it has seen enough, drop it without a complaint of Python's at the end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

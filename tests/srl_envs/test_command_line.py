@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from srl_envs.command_line import exit_status
@@ -34,3 +38,12 @@ def test_a_fault_of_the_program_is_let_through() -> None:
 
 def test_a_command_gives_its_own_status() -> None:
     assert exit_status(lambda: 5) == 5
+
+
+@pytest.mark.parametrize("arguments", [["srl_agent.evaluate", "--help"], ["srl_envs.replay", "--help"]])
+def test_a_reader_that_leaves_is_no_fault(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", *arguments], stdout=write, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
+    os.close(write)
+    assert (done.stderr, done.returncode) == ("", 0)
