@@ -115,8 +115,7 @@ def replay_all(trajectories: Iterable[Trajectory], jobs: int, *, image: str | No
 
 def main(arguments: list[str] | None = None) -> int:
     """Replay a source; 0 if every trajectory could be replayed, whatever came of it."""
-    chosen = _parser().parse_args(arguments)
-    return exit_status(lambda: _run(chosen), failed=2)
+    return exit_status(lambda: _run(_parser().parse_args(arguments)), failed=2)
 
 
 def _run(chosen: argparse.Namespace) -> int:
