@@ -24,7 +24,7 @@ lint: $(READY)  ## style and format
 types: $(READY)  ## static types
 	$(BIN)/mypy --strict srl_envs srl_agent
 
-benchmarks: $(READY)  ## the first tables of README's performance section
+benchmarks: $(READY)  ## the first three tables of README's performance section
 	for script in reward env trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 setup: $(READY)  ## the virtual environment alone

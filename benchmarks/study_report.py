@@ -46,7 +46,7 @@ def _setting(results: dict[str, Any]) -> str:
     budget, environment, seconds = results["budget"], results["environment"], results["seconds"]
     hardware = ", ".join(environment["gpus"]) or f"{environment['cpu_cores']} CPU cores, no GPU"
     packages = ", ".join(f"{name} {environment['packages'][name]}" for name in ("torch", "transformers", "trl") if name in environment["packages"])
-    again = f"; interrupted, and gone on with later: {results['interrupted']} of them" if results["interrupted"] else ""
+    again = f"; processes interrupted and continued later: {results['interrupted']}" if results["interrupted"] else ""
     questions = results["questions"]
     gsm8k = f", {questions['gsm8k_accuracy']} of GSM8K's test set ({results['gsm8k']})" if "gsm8k_accuracy" in questions else "; GSM8K was not at hand"
     return (

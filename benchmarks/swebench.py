@@ -1,10 +1,10 @@
 """Seconds per instance of an evaluation on SWE-bench beside the harness alone on the same patches, in one run on the built-in instances.
 
-python benchmarks/swebench.py        (needs a Docker engine; some minutes)
+python benchmarks/swebench.py        (needs a Docker engine; four minutes)
 
 Judging: the gold patches by both. So that what a program takes to start is not counted, one gold patch (the others empty, for which no container runs) is
 compared with all of them. The engine's own times scatter by more than what judging adds; so that is also read off one run: the seconds from an instance's
-turn to its verdict, less those that the harness's log of it spans (without the first instance, for which the harness starts).
+turn to its verdict, less those that the harness's log of it spans (without the first instance of each process, for which the harness starts).
 Generation: a server on this machine that answers every prompt after a set time, one at a time, with an edit that adds a comment to the first file it is
 shown. So patches are real, and how long they take to write is known: what is measured is how much of it the judging hides.
 """
@@ -108,9 +108,9 @@ class Benchmark:
         return seconds_of(self.folder, "-m", "srl_agent.evaluate", "swebench", *places, "--jobs", str(self.jobs), *arguments), output
 
 
-def beside_the_harness(output: Path) -> tuple[float, float]:
-    """Seconds of an instance from its turn to its verdict, and how many of them the harness's own log does not span; means without the first instance."""
-    judgements = [json.loads(line) for line in (output / "judgements.jsonl").read_text().splitlines()][1:]
+def beside_the_harness(output: Path, jobs: int) -> tuple[float, float]:
+    """Seconds of an instance from its turn to its verdict, and those that the harness's own log does not span; means, without the first ones."""
+    judgements = [json.loads(line) for line in (output / "judgements.jsonl").read_text().splitlines()][jobs:]
     spans = []
     for judgement in judgements:
         times = [datetime.strptime(time, "%Y-%m-%d %H:%M:%S,%f") for time in _LOGGED.findall(Path(judgement["log"], "run_instance.log").read_text())]
@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--instances", type=int, default=10, help="Built-in instances, at least 2. Default: 10, all.")
     parser.add_argument("--jobs", type=int, default=1, help="Judged side by side, by both. Default: 1.")
-    parser.add_argument("--rounds", type=int, default=2, help="Each command is run so often, in turn; the fastest counts. Default: 2.")
+    parser.add_argument("--rounds", type=int, default=3, help="Each command is run so often, in turn; the fastest counts. Default: 3.")
     parser.add_argument("--answer_seconds", type=float, default=0.5, help="How long the server writes at an answer. Default: 0.5.")
     options = parser.parse_args()
 
@@ -140,7 +140,7 @@ def main() -> None:
         ]
         alone_one, (our_one, _), alone, (ours, output) = (min(column) for column in zip(*times, strict=True))
         own, added = (alone - alone_one) / (count - 1), (ours - our_one) / (count - 1)
-        whole, beside = beside_the_harness(output)
+        whole, beside = beside_the_harness(output, options.jobs)
         print(f"{count} built-in instances, {options.jobs} judged side by side, the fastest of {options.rounds} rounds; seconds")
         print(f"{'gold patches':44s} {'whole':>9s} {'per further instance':>22s}")
         print(f"{'the harness alone':44s} {alone:9.1f} {own:22.2f}")
@@ -160,7 +160,7 @@ def main() -> None:
         print(f"\n{count} answers of {options.answer_seconds:g} s each, one at a time, {real} of them with a patch; whole commands, seconds")
         for label, seconds in (("written only", written), ("judged only", judged), ("written and judged", both)):
             print(f"{label:44s} {seconds:9.1f}")
-        print(f"writing took {count * options.answer_seconds:.1f} s, and made the whole {both - judged:+.1f} s longer than judging alone")
+        print(f"both less judged only: {both - judged:+.1f} s, of {count * options.answer_seconds:.1f} s of writing")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from srl_envs.errors import SRLError
 INTERRUPTED = 130
 """What a shell reports of a command that Ctrl-C ended."""
 
+READER_LEFT = 141
+"""What a shell reports of a command whose output nobody reads any more."""
+
 
 def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted") -> int:
     """Run a command and tell on stderr what ended it.
@@ -22,7 +25,8 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
         interrupted: What to say on Ctrl-C.
 
     Returns:
-        The command's status, ``failed``, or 130 on Ctrl-C. Any other exception is a fault of the program and is let through.
+        The command's status, ``failed``, 130 on Ctrl-C, or 141 if the reader of its output left. Any other
+        exception is a fault of the program and is let through.
     """
     try:
         return command()
@@ -32,6 +36,8 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has left, as head does when it has seen enough
+        return READER_LEFT
     except OSError as error:
         where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
@@ -41,8 +47,10 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
 
 
 def _flush_output() -> None:
-    """Write out what was printed; where the reader has left, as ``head`` does when it has seen enough, drop it without a complaint of Python's at the end."""
+    """Write out what was printed; drop what nobody can take, so that Python does not complain of it at its end."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error.strerror} (standard output)", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

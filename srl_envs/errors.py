@@ -38,5 +38,5 @@ def require(holds: bool, name: str, value: object, range: str) -> None:
 
 
 def install_command(*extras: str) -> str:
-    """How to install extras of this project, which is on no package index; for the message of a :class:`MissingDependencyError`."""
-    return f'in the project\'s folder, run: pip install -e ".[{",".join(extras)}]"'
+    """The command that installs extras of this project, which is on no package index: it is run in the project's folder."""
+    return f'pip install -e ".[{",".join(extras)}]" (in the project\'s folder)'

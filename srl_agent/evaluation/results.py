@@ -50,7 +50,7 @@ class SampledScores:
         pass_at: pass@1, 2, 4, ... k, estimated from the k answers without bias.
         majority: majority@k: how often the most frequent answer is right.
         answers: Counts.
-        alike: Whether the k answers of every problem are one and the same text: then they were hardly drawn at a temperature.
+        identical: Whether the k answers of every problem are one and the same text: then they were hardly drawn at a temperature.
     """
 
     k: int
@@ -58,7 +58,7 @@ class SampledScores:
     pass_at: dict[int, Estimate]
     majority: Estimate
     answers: Answers
-    alike: bool
+    identical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def _sampled_scores(drawn: Sequence[Sequence[Sample]], k: int, same: Callable[[s
         pass_at={few: bootstrap([pass_at_k(k, sum(verdicts), few) for verdicts in right], seed) for few in powers_of_two_up_to(k)},
         majority=bootstrap(votes, seed),
         answers=_answers([sample for samples in drawn for sample in samples]),
-        alike=k > 1 and all(len({sample.text for sample in samples}) == 1 for samples in drawn) and any(sample.text for sample in drawn[0]),
+        identical=k > 1 and all(len({sample.text for sample in samples}) == 1 for samples in drawn) and any(samples[0].text for samples in drawn),
     )
 
 

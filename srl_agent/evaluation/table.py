@@ -46,7 +46,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
 
 
 def note_lines(results: Results) -> list[str]:
-    """Of each benchmark, if there is something to tell: its steps and how many of them were malformed, contexts that were too short, samples that are none."""
+    """A line for what a reader of the scores should know of a benchmark: malformed steps, contexts that were too short, samples that are all the same."""
     lines = []
     for result in results.benchmarks:
         for label, answers in (("greedy", result.greedy_answers), ("sampled", result.sampled.answers if result.sampled else None)):
@@ -54,10 +54,8 @@ def note_lines(results: Results) -> list[str]:
                 lines.append(f"{result.label}, {label}: {answers.mean_steps:.1f} steps a solution, {answers.malformed_steps or 0:.1%} of them malformed")
             if answers and answers.context_full:
                 lines.append(f"{result.label}, {label}: {answers.context_full} of {answers.count} answers found no room in the model's context")
-        if result.sampled and result.sampled.alike:
-            lines.append(
-                f"{result.label}, sampled: the {result.sampled.k} answers of each problem are all the same text. Does the server heed the temperature?"
-            )
+        if result.sampled and result.sampled.identical:
+            lines.append(f"{result.label}, sampled: the {result.sampled.k} answers of each problem are all the same text. Was the temperature heeded?")
     return lines
 
 

@@ -85,7 +85,8 @@ class Generator(Protocol):
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request, each as soon as it is finished: in any order, every index once.
 
-        A prompt that leaves no room for an answer in the model's context gets an empty completion that says so: the others are answered.
+        A prompt that leaves no room for an answer in the model's context gets an empty completion that says so: the others are answered. Several iterators
+        may be open at once, in one thread; each gives its own completions.
 
         Raises:
             InfrastructureError: The model cannot be reached or failed; what was given before stays valid.

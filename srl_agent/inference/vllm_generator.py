@@ -1,4 +1,4 @@
-"""Runs a model with vLLM inside this process: the fast way on a GPU.
+"""Runs a model with vLLM inside this process: the fast way on a GPU (vLLM's CPU build serves too).
 
 Requests go straight to vLLM's engine, so that each completion is given when it is finished and the batch is always full. Samples of one conversation
 share its prompt by vLLM's prefix cache.
@@ -20,7 +20,7 @@ from srl_envs.prompts import Message
 
 
 class VLLMGenerator:
-    """A :class:`~srl_agent.inference.generator.Generator` on this machine's GPUs.
+    """A :class:`~srl_agent.inference.generator.Generator` on this machine's GPUs, or on its CPU with vLLM's CPU build.
 
     Every request has a seed of its own, but vLLM promises the same completions again only with ``VLLM_BATCH_INVARIANT=1`` in the environment.
 
@@ -53,6 +53,7 @@ class VLLMGenerator:
         try:
             self._vllm: Any = importlib.import_module("vllm")
             self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
+            self._refused: tuple[Any, ...] = (ValueError, importlib.import_module("vllm.exceptions").VLLMValidationError)
             self._final_only = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
         except ImportError as error:
             raise MissingDependencyError(f"The vllm backend needs vLLM on this machine ({error}): {install_command('vllm')}") from error
@@ -77,7 +78,7 @@ class VLLMGenerator:
             raise DataError(f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model.")
         self._encode = ChatEncoder(tokenizer, system_role)
         self._calls = itertools.count()
-        self._finished: dict[str, Any] = {}  # what the engine has finished and no iterator has given yet
+        self._finished: dict[str, Any] = {}  # by the engine while another iterator was read; not given yet
 
     def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`."""
@@ -95,9 +96,8 @@ class VLLMGenerator:
                 self._add(engine, identity, prompt, request, settings)
                 waiting[identity] = index
             while waiting:
-                for output in engine.step():
-                    if output.finished:
-                        self._finished[output.request_id] = output  # perhaps of another iterator
+                if not waiting.keys() & self._finished.keys():  # else another iterator has finished them, and an idle engine's step does not return
+                    self._finished |= {output.request_id: output for output in engine.step() if output.finished}
                 for identity in waiting.keys() & self._finished.keys():
                     yield waiting.pop(identity), _completion(self._finished.pop(identity).outputs[0])
         except self._dead as error:
@@ -105,7 +105,7 @@ class VLLMGenerator:
             raise InfrastructureError(f"vLLM's engine died: {error}. Start again; the cause stands in its log above.") from error
         finally:
             if waiting:
-                engine.abort_request(sorted(waiting))
+                engine.abort_request(list(waiting))
                 for identity in waiting:
                     self._finished.pop(identity, None)
 
@@ -136,8 +136,8 @@ class VLLMGenerator:
     def _add(self, engine: Any, identity: str, prompt: list[int], request: Request, settings: GenerationSettings) -> None:
         try:
             engine.add_request(identity, {"prompt_token_ids": prompt}, self._parameters(request, settings))
-        except ValueError as error:
-            raise ConfigError(f"{self.name!r} does not take request {identity}, a prompt of {len(prompt)} tokens: {error}") from error
+        except self._refused as error:
+            raise ConfigError(f"{self.name!r} does not take a prompt of {len(prompt)} tokens with these settings: {error}") from error
 
 
 def _completion(output: Any) -> Completion:

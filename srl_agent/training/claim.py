@@ -25,7 +25,7 @@ _MAY_CHANGE = frozenset(
 """Settings that a resumed run may be given anew: they do not change what was learned so far."""
 
 _PATHS = ("model_name_or_path", "source", "dataset_path")
-"""Settings that may name a file or folder; its absolute path is recorded and compared."""
+"""Settings that may name a file or folder: its absolute path is recorded, and compared (see also :func:`_moved_along`)."""
 
 
 def is_trained(folder: Path) -> bool:
@@ -94,14 +94,13 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 
 
 def _moved_along(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a path is another one only because the run's folder was moved together with what it names: the stage before in a curriculum, for example."""
-    from_folder = []
-    for settings in (before, now):
-        path, folder = settings[name], settings.get("output_dir")
-        if name not in _PATHS or not (isinstance(path, str) and isinstance(folder, str) and os.path.isabs(path)):
-            return False
-        from_folder.append(os.path.relpath(path, folder))
-    return from_folder[0] == from_folder[1]
+    """Whether a path stands where it stood, seen from the run's folder: both were moved together, as stages of a curriculum are. Contents are not compared."""
+    if name not in _PATHS:
+        return False
+    places = [(settings[name], settings.get("output_dir")) for settings in (before, now)]
+    if not all(isinstance(path, str) and os.path.isabs(path) and isinstance(folder, str) for path, folder in places):
+        return False
+    return len({os.path.relpath(path, folder) for path, folder in places}) == 1
 
 
 def _read(path: Path) -> dict[str, Any]:

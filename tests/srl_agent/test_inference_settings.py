@@ -148,7 +148,7 @@ def test_a_base_url_opens_a_server() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_vllm_that_is_missing_names_the_extra() -> None:
-    with pytest.raises(MissingDependencyError, match=r'run: pip install -e "\.\[vllm\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install -e "\.\[vllm\]" \(in the'):
         open_generator(GeneratorConfig(backend="vllm"))
 
 

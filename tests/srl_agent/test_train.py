@@ -234,7 +234,7 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
         (["--held_out", "5000"], "held_out is 5000"),
         (["--held_out", "1"], "held_out is 1: it must be at least 2"),
-        (["--use_vllm", "true"], 'in the project\'s folder, run: pip install -e ".[vllm]"'),
+        (["--use_vllm", "true"], 'pip install -e ".[vllm]" (in the project\'s folder)'),
         (["--use_liger_kernel", "true"], "use_liger_kernel needs the package 'liger_kernel'"),
         (["--deepspeed", "/nope.json"], "deepspeed"),
         (["--report_to", "nonsense"], "report_to is 'nonsense'"),

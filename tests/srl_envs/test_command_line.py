@@ -40,10 +40,22 @@ def test_a_command_gives_its_own_status() -> None:
     assert exit_status(lambda: 5) == 5
 
 
-@pytest.mark.parametrize("arguments", [["srl_agent.evaluate", "--help"], ["srl_envs.replay", "--help"]])
-def test_a_reader_that_leaves_is_no_fault(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("printing", "status"),
+    [("print('a')", 0), ("print('a' * 100_000)", 141), ("print('a', flush=True)", 141)],
+    ids=["as-it-ends", "in-its-midst", "at-once"],
+)
+def test_a_reader_that_leaves_is_no_fault(printing: str, status: int) -> None:
+    program = f"import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: {printing} or 0))"
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, "-m", *arguments], stdout=write, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
+    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
     os.close(write)
-    assert (done.stderr, done.returncode) == ("", 0)
+    assert (done.stderr, done.returncode) == ("", status)
+
+
+def test_an_output_that_takes_no_more_is_told() -> None:
+    program = "import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: print('a') or 0))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
+    assert done.stderr == "error: No space left on device (standard output)\n"

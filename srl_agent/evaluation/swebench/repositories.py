@@ -164,7 +164,7 @@ class Repositories:
             _fetch_commit(mirror, instance, str(self._clone_of(instance)), "--upload-pack", _UPLOAD_PACK)
 
     def _held(self, image: str) -> AbstractContextManager[None]:
-        """The image of an instance is there in the body of the ``with``, if it can be fetched."""
+        """In the body of the ``with`` the image stays; it is fetched first, if there is a budget to fetch with."""
         return self._images.holding(image) if self._images and image else nullcontext()
 
     def _make(self, instance: SweBenchInstance, mirror: Path) -> None:

@@ -91,7 +91,14 @@ def _ask_and_judge(
     missing = [instance for instance in instances if instance.instance_id not in records.predictions]
     errors: dict[str, str] = {}
     asked_until = started = time.monotonic()
-    with _Progress(config, records, instances) as progress, _images(config, folder) as images, _judging(config, folder, images, records, progress) as judging:
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_Progress(config, records, instances))
+        images: ImageBudget | None = None
+        judging: JudgingQueue | None = None
+        if config.judge or config.repository_source == "image":  # else no engine is needed
+            images = stack.enter_context(_image_budget(config, folder))
+            if config.judge:
+                judging = stack.enter_context(JudgingQueue(config, folder / "harness", images, records, progress.update))
         for instance in instances:
             if judging and instance.instance_id in records.predictions:
                 judging.submit(instance, records.predictions[instance.instance_id], name)
@@ -118,9 +125,13 @@ def _judge_given(
     config: SweBenchConfig, folder: Path, records: Records, instances: Sequence[SweBenchInstance], given: dict[str, tuple[str, str]]
 ) -> dict[str, str]:
     """Judge patches that are there already; why instances have none."""
-    with _Progress(config, records, instances) as progress, _images(config, folder) as images, _judging(config, folder, images, records, progress) as judging:
+    with (
+        _Progress(config, records, instances) as progress,
+        _image_budget(config, folder) as images,
+        JudgingQueue(config, folder / "harness", images, records, progress.update) as judging,
+    ):
         for instance in instances:
-            if instance.instance_id in given and judging:
+            if instance.instance_id in given:
                 model, patch = given[instance.instance_id]
                 if instance.instance_id not in records.predictions:
                     records.add_prediction(instance.instance_id, model, patch)
@@ -128,23 +139,8 @@ def _judge_given(
     return {one.instance_id: f"{config.predictions} has no prediction" for one in instances if one.instance_id not in given}
 
 
-@contextlib.contextmanager
-def _images(config: SweBenchConfig, folder: Path) -> Iterator[ImageBudget | None]:
-    """The images that patches are judged in, or that files are read from; None where a run needs none, and so no engine."""
-    if not (config.judge or config.repository_source == "image"):
-        yield None
-        return
-    with ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt") as images:
-        yield images
-
-
-@contextlib.contextmanager
-def _judging(config: SweBenchConfig, folder: Path, images: ImageBudget | None, records: Records, progress: _Progress) -> Iterator[JudgingQueue | None]:
-    if not config.judge or images is None:
-        yield None
-        return
-    with JudgingQueue(config, folder / "harness", images, records, progress.update) as judging:
-        yield judging
+def _image_budget(config: SweBenchConfig, folder: Path) -> ImageBudget:
+    return ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
 
 
 class _Progress:
