@@ -98,11 +98,16 @@ def test_contexts_that_were_too_short_are_told(tmp_path: Path) -> None:
 
 
 def test_samples_that_are_all_the_same_text_are_told() -> None:
-    problem = Problem("amc23", "1", "1 + 1?", "2")
+    problems = [Problem("amc23", name, "1 + 1?", "2") for name in ("1", "2")]
     keys = [("greedy", 0), ("sampled", 0), ("sampled", 1)]
-    for texts, lines in {("2", "2"): 1, ("2", "two"): 0, ("", ""): 0}.items():
-        samples = [Sample("amc23", "1", mode, number, texts[number], 1, False, "2", True) for mode, number in keys]  # type: ignore[arg-type]
-        notes = note_lines(summarize("tiny", {"amc23": [problem]}, samples, {"amc23": 2}, lambda one, other: one == other, seed=0))
+    empty = ("", "")  # the problem's prompt filled the context
+    for texts, lines in {(("2", "2"), empty): 1, (empty, ("2", "2")): 1, (empty, ("2", "two")): 0, (empty, empty): 0}.items():
+        samples = [
+            Sample("amc23", problem.id, mode, number, drawn[number], 1, False, "2", True)  # type: ignore[arg-type]
+            for problem, drawn in zip(problems, texts, strict=True)
+            for mode, number in keys
+        ]
+        notes = note_lines(summarize("tiny", {"amc23": problems}, samples, {"amc23": 2}, lambda one, other: one == other, seed=0))
         assert len(notes) == lines, texts
     assert note_lines(results(k=1)) == []
 

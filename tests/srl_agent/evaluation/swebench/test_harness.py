@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def harness(tmp_path):
     harness = Harness(tmp_path / "harness", jobs=2, settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0))
     yield harness
     harness.close()
+
+
+@pytest.fixture(scope="module")
+def slow(row):
+    """The instance with tests that take seconds longer."""
+    return {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
+
+
+def open_harness(folder: Path, attempts: int) -> AbstractContextManager[Harness]:
+    return closing(Harness(folder, settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=attempts)))
 
 
 def test_verdicts_are_kept_apart(row, harness) -> None:
@@ -89,14 +100,12 @@ def test_tests_that_do_not_end_are_told_and_leave_no_container(row, engine, tmp_
 
 def test_a_failure_of_the_machinery_is_not_repeated_from_the_logs(row, tmp_path) -> None:
     """Wherever the folder was when it failed."""
-    harness = Harness(tmp_path / "before", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1))
-    first = harness.judge(row, row["patch"], "gold")
-    harness.close()
+    with open_harness(tmp_path / "before", attempts=1) as harness:
+        first = harness.judge(row, row["patch"], "gold")
     (Path(first.log) / "report.json").write_text(json.dumps({row["instance_id"]: {"resolved": False, "infra_failure": True}}))
     (tmp_path / "before").rename(tmp_path / "after")
-    harness = Harness(tmp_path / "after", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1))
-    second = harness.judge(row, row["patch"], "gold")
-    harness.close()
+    with open_harness(tmp_path / "after", attempts=1) as harness:
+        second = harness.judge(row, row["patch"], "gold")
     assert (first.outcome, second.outcome) == ("resolved", "resolved")
 
 
@@ -123,30 +132,22 @@ def test_several_at_once(row, harness) -> None:
     assert outcomes == ["resolved", "unresolved", "patch_does_not_apply", "resolved"]
 
 
-def test_two_runs_judge_the_same_patch_at_once(row, engine, tmp_path) -> None:
-    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
-    first, second = (Harness(tmp_path / name, settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=1)) for name in ("first", "second"))
-    with ThreadPoolExecutor(1) as threads:
-        judging = threads.submit(first.judge, slow, row["patch"], "gold")
-        assert eventually(lambda: containers(engine, row))
-        assert second.judge(slow, row["patch"], "gold").outcome == "resolved"
-        assert judging.result().outcome == "resolved"
-    first.close()
-    second.close()
+def test_two_runs_judge_the_same_patch_at_once(slow, engine, tmp_path) -> None:
+    with open_harness(tmp_path / "first", attempts=1) as first, open_harness(tmp_path / "second", attempts=1) as second, ThreadPoolExecutor(2) as threads:
+        judging = [threads.submit(harness.judge, slow, slow["patch"], "gold") for harness in (first, second)]
+        assert eventually(lambda: len(containers(engine, slow)) == 2)
+        assert [one.result().outcome for one in judging] == ["resolved", "resolved"]
 
 
-def test_a_container_that_is_ended_is_no_verdict_and_tried_again(row, engine, tmp_path) -> None:
-    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
-    harness = Harness(tmp_path / "harness", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=2))
-    with ThreadPoolExecutor(1) as threads:
-        judging = threads.submit(harness.judge, slow, row["patch"], "gold")
-        assert eventually(lambda: containers(engine, row))
-        started = containers(engine, row)[0]
+def test_a_container_that_is_ended_is_no_verdict_and_tried_again(slow, engine, tmp_path) -> None:
+    with open_harness(tmp_path / "harness", attempts=2) as harness, ThreadPoolExecutor(1) as threads:
+        judging = threads.submit(harness.judge, slow, slow["patch"], "gold")
+        assert eventually(lambda: containers(engine, slow))
+        started = containers(engine, slow)[0]
         assert eventually(lambda: any("sleep 5" in line for process in engine.api.top(started)["Processes"] for line in process))
         engine.api.kill(started)
         assert judging.result().outcome == "resolved"
     assert len(list((harness.folder / "jobs").iterdir())) == 2
-    harness.close()
 
 
 @pytest.mark.parametrize(
