@@ -31,12 +31,13 @@ from srl_envs.sandbox.protocol import SandboxError
 Outcome = Literal["resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"]
 """The last one is no verdict on the patch: image or engine failed."""
 
-_ENGINE_SPEAKS = "(?:OCI runtime exec failed|cannot exec in)"  # Docker's answer to a command for a container that has ended
+# What the engine answers to a command for a container that has ended, where the command's output should stand: errors of containerd end in their kind.
+_ENGINE_SPEAKS = r"(?:OCI runtime |cannot exec |[^\n]*: (?:unknown|not found|unavailable|failed precondition)$)"
 # The log holds the patch too; only the harness's own lines begin with a time. In a container that has ended nothing applies: then the engine speaks, not git.
 _APPLY_FAILED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - >>>>> Patch Apply Failed:$(?!\n" + _ENGINE_SPEAKS + ")", re.MULTILINE)
 _TIMED_OUT = re.compile(r"^(swebench\.harness\.utils\.)?EvaluationError: .*Test timed out after \d+ seconds", re.MULTILINE)
-# After the tests, the engine's words or nothing in place of the diff: the container has ended. If a patch's own tests killed only the script, a diff follows.
-_CONTAINER_ENDED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - Git diff after:\n(?:" + _ENGINE_SPEAKS + r"|\d{4}-)", re.MULTILINE)
+# After the tests, anything but a diff: the container has ended. If a patch's own tests killed only the script, a diff follows.
+_CONTAINER_ENDED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - Git diff after:\n(?!diff --git )", re.MULTILINE)
 _SCRIPT_ENDED = ">>>>> End Test Output"
 _MARGIN_S = 600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
 

@@ -152,7 +152,12 @@ def test_a_container_that_is_ended_is_no_verdict_and_tried_again(slow, engine, t
 
 @pytest.mark.parametrize(
     ("diff", "outcome"),
-    [("cannot exec in a stopped state: unknown\n", "infrastructure_failure"), ("", "infrastructure_failure"), ("diff --git a/a.py b/a.py\n", "unresolved")],
+    [
+        ("cannot exec in a stopped state: unknown\n", "infrastructure_failure"),
+        (f"task {'0' * 64} not found: not found\n", "infrastructure_failure"),
+        ("", "infrastructure_failure"),
+        ("diff --git a/a.py b/a.py\n", "unresolved"),
+    ],
 )
 def test_tests_that_are_cut_are_no_verdict_if_the_container_ended(diff, outcome, tmp_path) -> None:
     """Else the patch's own tests have killed the script."""
@@ -204,6 +209,8 @@ def test_a_patch_that_no_file_can_hold_does_not_apply(row, harness) -> None:
         ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:", "patch_does_not_apply"),
         ("swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.", "unresolved"),
         ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in a stopped state: unknown", "infrastructure_failure"),
+        (f"2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ntask {'0' * 64} not found: not found", "infrastructure_failure"),
+        ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncan't find file to patch at input line 3", "patch_does_not_apply"),
         ("+>>>>> Patch Apply Failed", "infrastructure_failure"),
         (" EvaluationError: Test timed out after 2 seconds.", "infrastructure_failure"),
     ],
