@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
+import docker.errors
 import pytest
 
 from srl_envs.errors import ConfigError
@@ -144,7 +145,7 @@ def test_a_container_that_is_ended_is_no_verdict_and_tried_again(slow, engine, t
         judging = threads.submit(harness.judge, slow, slow["patch"], "gold")
         assert eventually(lambda: containers(engine, slow))
         started = containers(engine, slow)[0]
-        assert eventually(lambda: any("sleep 5" in line for process in engine.api.top(started)["Processes"] for line in process))
+        assert eventually(lambda: "sleep 5" in commands(engine, started))
         engine.api.kill(started)
         assert judging.result().outcome == "resolved"
     assert len(list((harness.folder / "jobs").iterdir())) == 2
@@ -242,7 +243,15 @@ def test_a_damaged_report_is_no_verdict(tmp_path) -> None:
 
 
 def containers(engine, row) -> list[str]:
-    return [container["Id"] for container in engine.api.containers(all=True) if any(row["instance_id"] in name for name in container["Names"])]
+    return [container["Id"] for container in engine.api.containers(all=True) if any(row["instance_id"] in name for name in container["Names"] or ())]
+
+
+def commands(engine, container: str) -> list[str]:
+    """What runs in a container; nothing before it has started."""
+    try:
+        return [process[-1] for process in engine.api.top(container, ps_args="-eo pid,args")["Processes"]]
+    except docker.errors.APIError:
+        return []
 
 
 def eventually(condition, seconds: float = 60.0) -> bool:
