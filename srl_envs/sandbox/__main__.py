@@ -19,8 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument("--mirror", default="http://deb.debian.org/debian", help="where the packages come from (default: %(default)s)")
     build.add_argument("--force", action="store_true", help="make it again if it is there")
     commands.add_parser("prune", help="remove containers whose owner is dead, and no others")
-    chosen = parser.parse_args(arguments)
-    return exit_status(lambda: _run(chosen))
+    return exit_status(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(chosen: argparse.Namespace) -> int:
