@@ -8,9 +8,10 @@ from collections.abc import Callable
 import gymnasium as gym
 
 from srl_envs.data.procedural import generate
-from srl_envs.prompts import as_text
+from srl_envs.instances import StepInstance
+from srl_envs.prompts.step import as_text
 from srl_envs.reward import sequence_similarity
-from srl_envs.trajectory import ExpertStep, StepInstance, Trajectory
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 TRAJECTORIES = generate(200)
 ENVIRONMENTS, ROUNDS, LENGTH = 64, 10, 1_500
@@ -56,23 +57,38 @@ def main() -> None:
 
     microseconds(episodes)
     whole, bare = min(spent), microseconds(parts)
-    print(f"env.step {whole:.0f} us; rendering and similarity {bare:.0f} us; overhead {whole - bare:.0f} us (goal < 100 us)")
+    print(
+        f"env.step {whole:.0f} us; rendering and similarity {bare:.0f} us; overhead {whole - bare:.0f} us (goal < 100 us)"
+    )
     text = "".join(trajectory.solution for trajectory in TRAJECTORIES)
     long = [
-        Trajectory(f"t{i}", "Problem", tuple(ExpertStep(text[start : start + LENGTH].strip()) for start in range(i * 50, i * 50 + 4 * LENGTH, LENGTH)))
+        Trajectory(
+            f"t{i}",
+            "Problem",
+            tuple(
+                ExpertStep(text[start : start + LENGTH].strip())
+                for start in range(i * 50, i * 50 + 4 * LENGTH, LENGTH)
+            ),
+        )
         for i in range(100)
     ]
     for mode in ("sync", "vector_entry_point"):
-        vector = gym.make_vec("SRL-Math-v0", num_envs=ENVIRONMENTS, vectorization_mode=mode, trajectories=long)
+        vector = gym.make_vec(
+            "SRL-Math-v0", num_envs=ENVIRONMENTS, vectorization_mode=mode, trajectories=long
+        )
         vector.reset(seed=0)
         actions = ("<think>so</think>" + text[-LENGTH:],) * ENVIRONMENTS
 
-        def rounds(vector: gym.vector.VectorEnv = vector, actions: tuple[str, ...] = actions) -> int:
+        def rounds(
+            vector: gym.vector.VectorEnv = vector, actions: tuple[str, ...] = actions
+        ) -> int:
             for _ in range(ROUNDS):
                 vector.step(actions)
             return ROUNDS * ENVIRONMENTS
 
-        print(f"{mode:<20} {microseconds(rounds, repeats=3):8.0f} us an answer and expert step of {LENGTH} characters, {ENVIRONMENTS} environments")
+        print(
+            f"{mode:<20} {microseconds(rounds, repeats=3):8.0f} us an answer and expert step of {LENGTH} characters, {ENVIRONMENTS} environments"
+        )
         vector.close()
 
 

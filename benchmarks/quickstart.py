@@ -1,7 +1,8 @@
 """Run the quick start, or read a finished run, and print its three points and paired differences as the README shows them.
 
-python benchmarks/quickstart.py                  runs it (about a quarter of an hour on 2 cores)
-python benchmarks/quickstart.py --run runs/mine  reads that run; with --record NAME its figures go to benchmarks/results/NAME/
+python benchmarks/quickstart.py                  runs it (about a quarter of an hour on
+2 cores) python benchmarks/quickstart.py --run runs/mine  reads that run; with --record
+NAME its figures go to benchmarks/results/NAME/
 """
 
 from __future__ import annotations
@@ -14,14 +15,29 @@ import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-RECORDED = ("summary.json", "metrics.jsonl", "environment.json", "config.yaml", "plots/reward.png", "plots/similarity.png")
+RECORDED = (
+    "summary.json",
+    "metrics.jsonl",
+    "environment.json",
+    "config.yaml",
+    "plots/reward.png",
+    "plots/similarity.png",
+)
 
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="a finished run folder; without it the quick start is run")
-    parser.add_argument("--record", metavar="NAME", help="copy summary, metrics, environment, config and two plots to benchmarks/results/NAME")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--run", type=Path, help="a finished run folder; without it the quick start is run"
+    )
+    parser.add_argument(
+        "--record",
+        metavar="NAME",
+        help="copy summary, metrics, environment, config and two plots to benchmarks/results/NAME",
+    )
     arguments = parser.parse_args()
     run = arguments.run
     if run is None:
@@ -45,16 +61,23 @@ def main() -> int:
 def print_table(run: Path) -> None:
     """The stages and differences of a run as Markdown."""
     summary = json.loads((run / "summary.json").read_text())
-    print("| stage | step | step reward | well-formed | similarity of the well-formed |\n|---|---|---|---|---|")
+    print(
+        "| stage | step | step reward | well-formed | similarity of the well-formed |\n|---|---|---|---|---|"
+    )
     for stage in summary["stages"]:
         similarity = "-" if stage["similarity"] is None else f"{stage['similarity']:.3f}"
-        print(f"| {stage['stage']} | {stage['step']} | {stage['reward']:+.3f} | {stage['format_rate']:.0%} | {similarity} |")
+        print(
+            f"| {stage['stage']} | {stage['step']} | {stage['reward']:+.3f} | {stage['format_rate']:.0%} | {similarity} |"
+        )
     for change in summary["differences"]:
         interval = f"{change['low']:+.3f} to {change['high']:+.3f}"
         print(
-            f"\n{change['metric']}, {change['from']} -> {change['to']}: {change['difference']:+.3f} (95% interval {interval}, {change['count']} pairs)", end=""
+            f"\n{change['metric']}, {change['from']} -> {change['to']}: {change['difference']:+.3f} (95% interval {interval}, {change['count']} pairs)",
+            end="",
         )
-    print(f"\n\n{summary['stages'][0]['count']} held-out step instances; the whole run took {summary['seconds']['total'] / 60:.1f} minutes.")
+    print(
+        f"\n\n{summary['stages'][0]['count']} held-out step instances; the whole run took {summary['seconds']['total'] / 60:.1f} minutes."
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Time the step similarity beside the standard library's difflib and cydifflib, in one run: ``python benchmarks/reward.py``.
 
-The standard library is timed on a part of each set (``--stdlib-pairs``, one pair of 16,000 characters) and scaled up; the table says so. Every timed value is
-compared with ours.
+The standard library is timed on a part of each set (``--stdlib-pairs``, one pair of
+16,000 characters) and scaled up; the table says so. Every timed value is compared with
+ours.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ Score = Callable[[Sequence[Pair]], list[float]]
 
 
 def stdlib(pairs: Sequence[Pair]) -> list[float]:
-    return [difflib.SequenceMatcher(None, model, expert, autojunk=False).ratio() for model, expert in pairs]
+    return [
+        difflib.SequenceMatcher(None, model, expert, autojunk=False).ratio()
+        for model, expert in pairs
+    ]
 
 
 def cython(pairs: Sequence[Pair]) -> list[float]:
-    return [cydifflib.SequenceMatcher(None, model, expert, autojunk=False).ratio() for model, expert in pairs]
+    return [
+        cydifflib.SequenceMatcher(None, model, expert, autojunk=False).ratio()
+        for model, expert in pairs
+    ]
 
 
 def text_pairs(count: int, length: int, randomness: random.Random) -> list[Pair]:
@@ -43,9 +50,17 @@ def text_pairs(count: int, length: int, randomness: random.Random) -> list[Pair]
             if kind < 0.2:
                 sentence = randomness.choice(sentences)
             elif kind < 0.35:
-                sentence = "".join(str(randomness.randrange(10)) if letter.isdigit() else letter for letter in sentence)
+                sentence = "".join(
+                    str(randomness.randrange(10)) if letter.isdigit() else letter
+                    for letter in sentence
+                )
             model.append(sentence)
-        pairs.append(("\n".join(model)[:length].ljust(length, "."), "\n".join(expert)[:length].ljust(length, ".")))
+        pairs.append(
+            (
+                "\n".join(model)[:length].ljust(length, "."),
+                "\n".join(expert)[:length].ljust(length, "."),
+            )
+        )
     return pairs
 
 
@@ -59,7 +74,9 @@ def timed(score: Score, pairs: Sequence[Pair], repeats: int = 1) -> tuple[float,
     return best, values
 
 
-def row(name: str, pairs: Sequence[Pair], stdlib_pairs: int, limit: str, cython_pairs: int | None = None) -> None:
+def row(
+    name: str, pairs: Sequence[Pair], stdlib_pairs: int, limit: str, cython_pairs: int | None = None
+) -> None:
     ours, values = timed(sequence_similarities, pairs, repeats=3)
     part = pairs[:cython_pairs]
     other, other_values = timed(cython, part)
@@ -76,17 +93,40 @@ def row(name: str, pairs: Sequence[Pair], stdlib_pairs: int, limit: str, cython_
         peers = f"{base:9.3f}{note:<11} {other:9.3f} {ours:9.4f} {base / ours:7.0f}x"
     else:
         peers = f"{'not timed':>9}{'':<11} {other:9.3f} {ours:9.4f} {'':>8}"
-    print(f"{name:<34} {peers} {other / ours:6.1f}x {ours / len(pairs) * 1000:9.2f}  {limit}", flush=True)
+    print(
+        f"{name:<34} {peers} {other / ours:6.1f}x {ours / len(pairs) * 1000:9.2f}  {limit}",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stdlib-pairs", type=int, default=64, help="of the 512 pairs, how many the standard library scores (default 64; 512 takes a minute)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--stdlib-pairs",
+        type=int,
+        default=64,
+        help="of the 512 pairs, how many the standard library scores (default 64; 512 takes a minute)",
+    )
     arguments = parser.parse_args()
     randomness = random.Random(0)
-    print(f"{'seconds for the whole set':<34} {'stdlib':>9}{'':<11} {'cydifflib':>9} {'ours':>9} {'/stdlib':>8} {'/cy':>7} {'ms a pair':>9}  goal")
-    row("512 pairs of 1,500 characters", text_pairs(512, 1_500, randomness), arguments.stdlib_pairs, ">= 250x stdlib")
-    row("8 pairs of 16,000 characters", text_pairs(8, 16_000, randomness), 1, "< 6 ms a pair", cython_pairs=2)
+    print(
+        f"{'seconds for the whole set':<34} {'stdlib':>9}{'':<11} {'cydifflib':>9} {'ours':>9} {'/stdlib':>8} {'/cy':>7} {'ms a pair':>9}  goal"
+    )
+    row(
+        "512 pairs of 1,500 characters",
+        text_pairs(512, 1_500, randomness),
+        arguments.stdlib_pairs,
+        ">= 250x stdlib",
+    )
+    row(
+        "8 pairs of 16,000 characters",
+        text_pairs(8, 16_000, randomness),
+        1,
+        "< 6 ms a pair",
+        cython_pairs=2,
+    )
     row("one letter, 16,000 characters", [("a" * 16_000, "a" * 15_999)], 0, "< 1,500 ms")
     row("two alternating, 16,000", [("ab" * 8_000, "ba" * 8_000)], 0, "< 1,500 ms")
 

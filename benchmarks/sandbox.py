@@ -1,6 +1,7 @@
 """The sandbox beside Docker's own commands, on one engine in one run: a command's round trip, getting a clean container, many containers at once.
 
-python benchmarks/sandbox.py        (needs a Docker engine at DOCKER_HOST and the base image: python -m srl_envs.sandbox build-base)
+python benchmarks/sandbox.py        (needs a Docker engine at DOCKER_HOST and the base
+image: python -m srl_envs.sandbox build-base)
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def median_ms(work: Callable[[], object], times: int) -> float:
 
 def bash_alone_ms(times: int) -> float:
     """The same command through a bash of this machine that is kept open, without any container."""
-    with subprocess.Popen(["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as bash:
+    with subprocess.Popen(
+        ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as bash:
         assert bash.stdin is not None and bash.stdout is not None
 
         def round_trip() -> None:
@@ -51,7 +54,10 @@ def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
     def one(number: int) -> int:
         with DockerSandbox(image, workdir="/tmp", limits=LIMITS) as sandbox:
             sandbox.run(f"own={number}; echo {number} > own.txt")
-            return sum(sandbox.run("echo $own $(cat own.txt)").output != f"{number} {number}\n" for _ in range(rounds))
+            return sum(
+                sandbox.run("echo $own $(cat own.txt)").output != f"{number} {number}\n"
+                for _ in range(rounds)
+            )
 
     start = time.perf_counter()
     with ThreadPoolExecutor(max_workers=containers) as threads:
@@ -61,9 +67,16 @@ def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--image", default=BASE_IMAGE)
-    parser.add_argument("--times", type=int, default=20, help="repetitions of each measurement (the fast ones: 25 times as many)")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=20,
+        help="repetitions of each measurement (the fast ones: 25 times as many)",
+    )
     chosen = parser.parse_args()
     try:
         measure(chosen.image, chosen.times)
@@ -75,7 +88,23 @@ def main() -> int:
 
 def measure(image: str, times: int) -> None:
     """Ours beside docker exec and docker run."""
-    docker_run = ["docker", "run", "--rm", "--network", "none", "--memory", "256m", "--memory-swap", "256m", "--cap-drop", "ALL", image, "bash", "-c", COMMAND]
+    docker_run = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--memory",
+        "256m",
+        "--memory-swap",
+        "256m",
+        "--cap-drop",
+        "ALL",
+        image,
+        "bash",
+        "-c",
+        COMMAND,
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
     with DockerSandbox(image, workdir="/tmp", limits=LIMITS) as sandbox:
         docker_exec = ["docker", "exec", sandbox.container_id, "bash", "-c", COMMAND]
@@ -97,10 +126,18 @@ def measure(image: str, times: int) -> None:
             acquired.append(time.perf_counter() - start)
             pool.release(sandbox)
     seconds, wrong = many_at_once(image, 32, 20)
-    print(f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x")
-    print(f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms   (from a pool of 2)")
-    print(f"A clean container, cold     ours {cold_ms:8.1f} ms   (with its end)   docker run {run_ms:6.1f} ms, which runs one command")
-    print(f"32 containers at once, 20 commands each: {seconds:.1f} s, {wrong} wrong answers of {32 * 20}")
+    print(
+        f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x"
+    )
+    print(
+        f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms   (from a pool of 2)"
+    )
+    print(
+        f"A clean container, cold     ours {cold_ms:8.1f} ms   (with its end)   docker run {run_ms:6.1f} ms, which runs one command"
+    )
+    print(
+        f"32 containers at once, 20 commands each: {seconds:.1f} s, {wrong} wrong answers of {32 * 20}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,22 +1,31 @@
 r"""The paper's methods side by side on one small model: base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step.
 
-    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, 91 minutes beside other work; GSM8K from the hub
-    python benchmarks/study.py --gsm8k FOLDER/gsm8k     GSM8K from FOLDER/gsm8k/test.jsonl
-    python benchmarks/study.py --size gpu               Qwen2.5-1.5B-Instruct on one GPU (not run yet)
-    python benchmarks/study.py --record NAME            copies the results to benchmarks/results/study_NAME as well
+    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, 91
+    minutes beside other work; GSM8K from the hub python benchmarks/study.py --gsm8k
+    FOLDER/gsm8k     GSM8K from FOLDER/gsm8k/test.jsonl python benchmarks/study.py
+    --size gpu               Qwen2.5-1.5B-Instruct on one GPU (not run yet) python
+    benchmarks/study.py --record NAME            copies the results to
+    benchmarks/results/study_NAME as well
 
-A study that was killed goes on with the same command: what is finished is not done again, and a training goes on from its latest checkpoint.
+A study that was killed goes on with the same command: what is finished is not done
+again, and a training goes on from its latest checkpoint.
 
-**What is held equal.** All trained arms of a seed start from the same weights: a supervised warm-up that teaches both formats (whole solutions with
-the answer in a box, then single steps after a think block), since a model of 135M parameters has neither. Then each arm takes the same number of
-optimizer steps and learns from the same number of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
-rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL one-step). SRL -> RLVR splits this budget in halves, as else it
-would have twice as much as the arms that it is compared with. Methods that drop groups without spread draw others in their place, as the paper
-has it; so they draw more than they learn from, at most ``max_sampling_rounds`` times as much, and the table tells how much. The last weights count; no
-validation chooses a checkpoint. Not equal: tokens (a solution is longer than a step) and, for SFT, sampling (it needs none).
+**What is held equal.** All trained arms of a seed start from the same weights: a
+supervised warm-up that teaches both formats (whole solutions with the answer in a box,
+then single steps after a think block), since a model of 135M parameters has neither.
+Then each arm takes the same number of optimizer steps and learns from the same number
+of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
+rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL
+one-step). SRL -> RLVR splits this budget in halves, as else it would have twice as much
+as the arms that it is compared with. Methods that drop groups without spread draw
+others in their place, as the paper has it; so they draw more than they learn from, at
+most ``max_sampling_rounds`` times as much, and the table tells how much. The last
+weights count; no validation chooses a checkpoint. Not equal: tokens (a solution is
+longer than a step) and, for SFT, sampling (it needs none).
 
-**An arm that stops is a result.** An arm that finds nothing to learn from (all rewards of its groups equal) stops; it is scored as it stood at
-its latest checkpoint, or at its start, and the table says so.
+**An arm that stops is a result.** An arm that finds nothing to learn from (all rewards
+of its groups equal) stops; it is scored as it stood at its latest checkpoint, or at its
+start, and the table says so.
 """
 
 from __future__ import annotations
@@ -39,8 +48,8 @@ from typing import Any, TextIO
 import yaml
 from study_plan import TRAINED, Size, read_size, stage_folders, write_config
 
-from srl_agent.evaluation.benchmarks import load_benchmark
-from srl_agent.files import replace_file
+from srl_agent.evaluation.math.benchmarks import load_benchmark
+from srl_agent.runs.files import replace_file
 from srl_envs.command_line import exit_status
 from srl_envs.errors import ConfigError, InfrastructureError
 
@@ -50,27 +59,44 @@ RECORDED = ("results.json", "table.md", "plot.png", "findings.md")
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="cpu", help="cpu, gpu, or the path of a YAML file like those in benchmarks/study/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size",
+        default="cpu",
+        help="cpu, gpu, or the path of a YAML file like those in benchmarks/study/",
+    )
     parser.add_argument("--model_name_or_path", help="another model than the size's")
     parser.add_argument("--seeds", type=int, help="another number of seeds than the size's")
-    parser.add_argument("--gsm8k", help="GSM8K's test set, as a file or a folder; without it the hub is asked")
+    parser.add_argument(
+        "--gsm8k", help="GSM8K's test set, as a file or a folder; without it the hub is asked"
+    )
     parser.add_argument("--output_dir", type=Path, help="default: runs/study-<size>")
-    parser.add_argument("--record", metavar="NAME", help="copy the results to benchmarks/results/study_NAME")
+    parser.add_argument(
+        "--record", metavar="NAME", help="copy the results to benchmarks/results/study_NAME"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    return exit_status(lambda: _study(options), interrupted="interrupted: the same command goes on with what is finished")
+    return exit_status(
+        lambda: _study(options),
+        interrupted="interrupted: the same command goes on with what is finished",
+    )
 
 
 def _study(options: argparse.Namespace) -> int:
-    size = read_size(options.size, {"model_name_or_path": options.model_name_or_path, "seeds": options.seeds})
+    size = read_size(
+        options.size, {"model_name_or_path": options.model_name_or_path, "seeds": options.seeds}
+    )
     folder = options.output_dir or Path("runs") / f"study-{Path(options.size).stem}"
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder) as lock:
         gsm8k = _claimed(folder, size, options.gsm8k)
         study = Study(folder, size, gsm8k, lock)
         study.run()
-        from study_results import write_all  # needs numpy and matplotlib: not before they are needed
+        from study_results import (
+            write_all,
+        )  # needs numpy and matplotlib: not before they are needed
 
         print("\n" + write_all(folder, size))
     if options.record:
@@ -87,10 +113,12 @@ class Study:
     """The study's folder and how it is filled.
 
     Attributes:
-        folder: Holds ``base.scores.json``, and for each seed ``seed-<n>/<arm>`` (the run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
+        folder: Holds ``base.scores.json``, and for each seed ``seed-<n>/<arm>`` (the
+            run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
         size: The settings.
         gsm8k: ``"hub"``, a path, or None if GSM8K is left out.
-        lock: Open file that children inherit: while one of them lives, no other study takes the folder.
+        lock: Open file that children inherit: while one of them lives, no other study
+            takes the folder.
     """
 
     folder: Path
@@ -100,12 +128,16 @@ class Study:
 
     def run(self) -> None:
         """Everything, or what a killed study left to do."""
-        replace_file(self.folder / "size.yaml", yaml.safe_dump(self.size.plain(), sort_keys=False).encode())
+        replace_file(
+            self.folder / "size.yaml", yaml.safe_dump(self.size.plain(), sort_keys=False).encode()
+        )
         for seed in range(self.size.seeds):
             place = self.folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
             start = self.train("warmup", seed, self.size.model_name_or_path)
-            models = {place / "warmup.scores.json": start} | {place / f"{arm}.scores.json": self.train(arm, seed, start) for arm in TRAINED}
+            models = {place / "warmup.scores.json": start} | {
+                place / f"{arm}.scores.json": self.train(arm, seed, start) for arm in TRAINED
+            }
             if seed == 0:  # the base model's greedy answers depend on no seed
                 models = {self.folder / "base.scores.json": self.size.model_name_or_path} | models
             self.score(seed, models)
@@ -125,39 +157,75 @@ class Study:
         stopped = False
         if not _finished(stages[-1]):
             config = write_config(self.folder / "configs", self.size, arm)
-            command = ["-m", "srl_agent.train", "--config", str(config), "--model_name_or_path", start, "--output_dir", str(run)]
+            command = [
+                "-m",
+                "srl_agent.train",
+                "--config",
+                str(config),
+                "--model_name_or_path",
+                start,
+                "--output_dir",
+                str(run),
+            ]
             command += ["--seed", str(seed), "--disable_tqdm", "true"]
             log = place / f"{arm}.log"
             if self._child(f"seed {seed}, {arm}: training", command, log):
-                stopped = any(line.startswith("error: Nothing can be learned") for line in log.read_text(errors="replace").splitlines()[-5:])
+                stopped = any(
+                    line.startswith("error: Nothing can be learned")
+                    for line in log.read_text(errors="replace").splitlines()[-5:]
+                )
                 if not stopped:
-                    raise InfrastructureError(f"The training of {arm} with seed {seed} failed; {log} ends with: {_tail(log)}")
+                    raise InfrastructureError(
+                        f"The training of {arm} with seed {seed} failed; {log} ends with: {_tail(log)}"
+                    )
         model = _model_of(stages, start)
         for stage in stages:  # they served to go on; the weights that count are in final/
             for checkpoint in stage.glob("checkpoint-*"):
                 if str(checkpoint) != model:
                     shutil.rmtree(checkpoint)
-        replace_file(record, json.dumps({"model": model, "start": start, "stopped": stopped}, indent=1).encode())
+        replace_file(
+            record,
+            json.dumps({"model": model, "start": start, "stopped": stopped}, indent=1).encode(),
+        )
         return model
 
     def score(self, seed: int, models: dict[Path, str]) -> None:
         """Score the models of a seed, each into its file, unless it is there; one process for all, as it takes longer to start than to score."""
-        missing = [part for output, model in models.items() if not output.is_file() for part in ("--score", model, str(output))]
+        missing = [
+            part
+            for output, model in models.items()
+            if not output.is_file()
+            for part in ("--score", model, str(output))
+        ]
         if not missing:
             return
-        command = [str(Path(__file__).with_name("study_scores.py")), "--size", str(self.folder / "size.yaml"), *missing]
+        command = [
+            str(Path(__file__).with_name("study_scores.py")),
+            "--size",
+            str(self.folder / "size.yaml"),
+            *missing,
+        ]
         log = self.folder / f"seed-{seed}" / "scores.log"
-        if self._child(f"seed {seed}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log):
-            raise InfrastructureError(f"Scoring the models of seed {seed} failed; {log} ends with: {_tail(log)}")
+        if self._child(
+            f"seed {seed}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log
+        ):
+            raise InfrastructureError(
+                f"Scoring the models of seed {seed} failed; {log} ends with: {_tail(log)}"
+            )
 
     def _child(self, label: str, arguments: list[str], log: Path) -> int:
         """Run a Python program to its end, its output in a log; an interrupt waits until it has written its checkpoint."""
         print(f"{label} ...", end=" ", flush=True)
         started = time.monotonic()
         with log.open("a") as output:
-            # In a session of its own, so that Ctrl-C comes to it once, as SIGTERM: then it writes a checkpoint; a second signal would end it at once.
+            # In a session of its own, so that Ctrl-C comes to it once, as SIGTERM: then it writes a
+            # checkpoint; a second signal would end it at once.
             child = subprocess.Popen(
-                [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[self.lock.fileno()]
+                [sys.executable, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[self.lock.fileno()],
             )
             try:
                 status = child.wait()
@@ -168,7 +236,10 @@ class Study:
             finally:
                 seconds = round(time.monotonic() - started, 1)
                 with (self.folder / "children.jsonl").open("a") as file:
-                    file.write(json.dumps({"child": label, "seconds": seconds, "status": child.returncode}) + "\n")
+                    file.write(
+                        json.dumps({"child": label, "seconds": seconds, "status": child.returncode})
+                        + "\n"
+                    )
         print(f"{seconds:.0f} s", flush=True)
         return status
 
@@ -202,8 +273,12 @@ def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
     path = folder / "study.json"
     if path.is_file():
         before: dict[str, Any] = json.loads(path.read_text())
-        if before["size"] != size.plain() or (gsm8k and before["gsm8k"] != str(Path(gsm8k).resolve())):
-            raise ConfigError(f"{folder} holds a study with other settings: choose another --output_dir, or the same settings to go on.")
+        if before["size"] != size.plain() or (
+            gsm8k and before["gsm8k"] != str(Path(gsm8k).resolve())
+        ):
+            raise ConfigError(
+                f"{folder} holds a study with other settings: choose another --output_dir, or the same settings to go on."
+            )
         found: str | None = before["gsm8k"]
         return found
     place = str(Path(gsm8k).resolve()) if gsm8k else "hub"
@@ -212,7 +287,9 @@ def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
     except InfrastructureError as error:
         print(f"GSM8K is left out: {error}", flush=True)
         place = ""
-    replace_file(path, json.dumps({"size": size.plain(), "gsm8k": place or None}, indent=1).encode())
+    replace_file(
+        path, json.dumps({"size": size.plain(), "gsm8k": place or None}, indent=1).encode()
+    )
     return place or None
 
 
@@ -223,7 +300,10 @@ def _alone(folder: Path) -> Iterator[TextIO]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{folder} is in use by a study, or by a training that outlived one: waiting for its end", flush=True)
+            print(
+                f"{folder} is in use by a study, or by a training that outlived one: waiting for its end",
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
 

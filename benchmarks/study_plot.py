@@ -20,13 +20,23 @@ _UNTRAINED, _TRAINED, _SRL = "#8a8f98", "#c77d1a", "#1f6fb4"
 
 def draw(path: Path, results: dict[str, Any], measures: Sequence[Measure]) -> None:
     """Draw the means with their intervals; arms with SRL in them have a colour of their own."""
-    figure, panels = plt.subplots(1, len(measures), figsize=(3.1 * len(measures) + 1.6, 3.9), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(measures), figsize=(3.1 * len(measures) + 1.6, 3.9), sharey=True, squeeze=False
+    )
     places = {arm: len(ARMS) - 1 - number for number, arm in enumerate(ARMS)}
     for panel, measure in zip(panels[0], measures, strict=True):
         for arm, place in places.items():
             score = results["scores"][arm][measure.name]
             if score["value"] is None:
-                panel.text(0.02, place, "no well-formed answer", transform=panel.get_yaxis_transform(), va="center", fontsize=7, color="#666666")
+                panel.text(
+                    0.02,
+                    place,
+                    "no well-formed answer",
+                    transform=panel.get_yaxis_transform(),
+                    va="center",
+                    fontsize=7,
+                    color="#666666",
+                )
                 continue
             scale = 100 if measure.is_share else 1
             mean, low, high = (scale * score[name] for name in ("value", "low", "high"))

@@ -26,7 +26,13 @@ _CLAIMS = (
 
 def table(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     """The means with their intervals, and what each arm consumed, as Markdown."""
-    head = ["arm", *(measure.label for measure in measures), "steps", "prompts learned from", "drawn"]
+    head = [
+        "arm",
+        *(measure.label for measure in measures),
+        "steps",
+        "prompts learned from",
+        "drawn",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for arm, label in ARMS.items():
         cells = [_cell(results["scores"][arm][measure.name], measure) for measure in measures]
@@ -37,18 +43,40 @@ def table(results: dict[str, Any], measures: Sequence[Measure]) -> str:
 def findings(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     """What came out, in plain words."""
     judged = [measure for measure in measures if measure.name in _JUDGED]
-    parts = ["# What came out", _setting(results), _best(results, judged), _learned(results, judged), _claims(results, judged)]
-    parts.append("\n".join(["## What to keep in mind", *_of_format(results, measures), *_limits(results, judged)]))
+    parts = [
+        "# What came out",
+        _setting(results),
+        _best(results, judged),
+        _learned(results, judged),
+        _claims(results, judged),
+    ]
+    parts.append(
+        "\n".join(
+            ["## What to keep in mind", *_of_format(results, measures), *_limits(results, judged)]
+        )
+    )
     return "\n\n".join(part for part in parts if part)
 
 
 def _setting(results: dict[str, Any]) -> str:
     budget, environment, seconds = results["budget"], results["environment"], results["seconds"]
     hardware = ", ".join(environment["gpus"]) or f"{environment['cpu_cores']} CPU cores, no GPU"
-    packages = ", ".join(f"{name} {environment['packages'][name]}" for name in ("torch", "transformers", "trl") if name in environment["packages"])
-    again = f"; processes interrupted and continued later: {results['interrupted']}" if results["interrupted"] else ""
+    packages = ", ".join(
+        f"{name} {environment['packages'][name]}"
+        for name in ("torch", "transformers", "trl")
+        if name in environment["packages"]
+    )
+    again = (
+        f"; processes interrupted and continued later: {results['interrupted']}"
+        if results["interrupted"]
+        else ""
+    )
     questions = results["questions"]
-    gsm8k = f", {questions['gsm8k_accuracy']} of GSM8K's test set ({results['gsm8k']})" if "gsm8k_accuracy" in questions else "; GSM8K was not at hand"
+    gsm8k = (
+        f", {questions['gsm8k_accuracy']} of GSM8K's test set ({results['gsm8k']})"
+        if "gsm8k_accuracy" in questions
+        else "; GSM8K was not at hand"
+    )
     return (
         f"{results['model']}; {budget['seeds']} seeds; {budget['steps']} optimizer steps of {budget['prompts_per_step']} prompts for each arm. "
         f"Scored greedily on {questions['step_reward']} held-out steps and {questions['builtin_accuracy']} held-out built-in problems{gsm8k}. "
@@ -64,14 +92,23 @@ def _best(results: dict[str, Any], measures: Sequence[Measure]) -> str:
         best = max(means.values())
         names = [ARMS[arm] for arm, mean in means.items() if mean == best]
         who = "all arms alike" if len(names) == len(ARMS) else " and ".join(names)
-        lines.append(f"- {measure.label}: {who}, {_cell(results['scores'][next(arm for arm in means if means[arm] == best)][measure.name], measure)}.")
+        lines.append(
+            f"- {measure.label}: {who}, {_cell(results['scores'][next(arm for arm in means if means[arm] == best)][measure.name], measure)}."
+        )
     return "\n".join(lines)
 
 
 def _learned(results: dict[str, Any], measures: Sequence[Measure]) -> str:
     lines = ["## Against the warm-up, where all trained arms start"]
     for arm in TRAINED:
-        lines.append(f"- {ARMS[arm]}: " + "; ".join(f"{measure.label} {_verdict(results, arm, 'warmup', measure)}" for measure in measures) + ".")
+        lines.append(
+            f"- {ARMS[arm]}: "
+            + "; ".join(
+                f"{measure.label} {_verdict(results, arm, 'warmup', measure)}"
+                for measure in measures
+            )
+            + "."
+        )
     return "\n".join(lines)
 
 
@@ -81,19 +118,41 @@ def _claims(results: dict[str, Any], measures: Sequence[Measure]) -> str:
         lines.append(f"- {claim[0].upper()}{claim[1:]}?")
         for measure in measures:
             found = _difference(results, arm, other, measure)
-            answer = "yes" if found["low"] > 0 else "the other way round" if found["high"] < 0 else "cannot be told"
-            lines.append(f"  - {measure.label}: {answer}: {_verdict(results, arm, other, measure)}.")
+            answer = (
+                "yes"
+                if found["low"] > 0
+                else "the other way round"
+                if found["high"] < 0
+                else "cannot be told"
+            )
+            lines.append(
+                f"  - {measure.label}: {answer}: {_verdict(results, arm, other, measure)}."
+            )
     return "\n".join(lines)
 
 
 def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
     """Which arms gained step reward by writing more steps in the format, not (as far as can be told) better ones."""
-    reward, share, similarity = (next(measure for measure in measures if measure.name == name) for name in ("step_reward", "format_rate", "similarity"))
-    gained = [arm for arm in TRAINED if all(_difference(results, arm, "warmup", measure)["low"] > 0 for measure in (reward, share))]
-    arms = [arm for arm in gained if (_difference(results, arm, "warmup", similarity)["low"] or 0) <= 0]
+    reward, share, similarity = (
+        next(measure for measure in measures if measure.name == name)
+        for name in ("step_reward", "format_rate", "similarity")
+    )
+    gained = [
+        arm
+        for arm in TRAINED
+        if all(
+            _difference(results, arm, "warmup", measure)["low"] > 0 for measure in (reward, share)
+        )
+    ]
+    arms = [
+        arm for arm in gained if (_difference(results, arm, "warmup", similarity)["low"] or 0) <= 0
+    ]
     each = []
     for arm in arms:
-        both = (f"{measure.label} ({_numbers(_difference(results, arm, 'warmup', measure), measure)})" for measure in (share, similarity))
+        both = (
+            f"{measure.label} ({_numbers(_difference(results, arm, 'warmup', measure), measure)})"
+            for measure in (share, similarity)
+        )
         each.append(f"{ARMS[arm]}: {', '.join(both)}")
     told = "a malformed step counts -1. These arms write more steps in the format than the warm-up; that those are nearer to the expert's cannot be told"
     return [f"- {reward.label}: {told}. {'; '.join(each)}."] if arms else []
@@ -105,28 +164,48 @@ def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
         stopped = [run for run in results["consumed"][arm] if run["stopped"]]
         if stopped:
             after = ", ".join(f"seed {run['seed']} after {run['steps']} steps" for run in stopped)
-            lines.append(f"- {ARMS[arm]} stopped, because all rewards of each group in a whole batch were equal: {after}. It is scored as it stood.")
+            lines.append(
+                f"- {ARMS[arm]} stopped, because all rewards of each group in a whole batch were equal: {after}. It is scored as it stood."
+            )
     for measure in measures:
         best = max(scores[measure.name]["value"] for scores in results["scores"].values())
         if measure.is_share and best < _FLOOR:
-            lines.append(f"- {measure.label}: no arm reaches {_FLOOR:.0%}. The problems are too hard for this model to tell the arms apart.")
+            lines.append(
+                f"- {measure.label}: no arm reaches {_FLOOR:.0%}. The problems are too hard for this model to tell the arms apart."
+            )
     dropped = [run["dropped"] for run in results["consumed"]["srl"]]
     if not any(dropped):
-        lines.append("- SRL dropped no group for want of spread, so that with and without dynamic sampling it was the same training; what differs is rounding.")
+        lines.append(
+            "- SRL dropped no group for want of spread, so that with and without dynamic sampling it was the same training; what differs is rounding."
+        )
     else:
-        lines.append(f"- SRL dropped {', '.join(map(str, dropped))} groups (by seed) for want of spread: all that dynamic sampling could change.")
-    lines.append("- Few steps on a small model: this shows how the parts work together and which way they pull, not what the paper's setting would give.")
+        lines.append(
+            f"- SRL dropped {', '.join(map(str, dropped))} groups (by seed) for want of spread: all that dynamic sampling could change."
+        )
+    lines.append(
+        "- Few steps on a small model: this shows how the parts work together and which way they pull, not what the paper's setting would give."
+    )
     return lines
 
 
 def _difference(results: dict[str, Any], arm: str, other: str, measure: Measure) -> dict[str, Any]:
-    return next(row for row in results["differences"] if (row["arm"], row["against"], row["measure"]) == (arm, other, measure.name))
+    return next(
+        row
+        for row in results["differences"]
+        if (row["arm"], row["against"], row["measure"]) == (arm, other, measure.name)
+    )
 
 
 def _verdict(results: dict[str, Any], arm: str, other: str, measure: Measure) -> str:
     """A difference with its interval, and whether it can be told from none."""
     found = _difference(results, arm, other, measure)
-    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else "no difference that can be told"
+    word = (
+        "higher"
+        if found["low"] > 0
+        else "lower"
+        if found["high"] < 0
+        else "no difference that can be told"
+    )
     return f"{word} ({_numbers(found, measure)})"
 
 
@@ -151,6 +230,16 @@ def _consumed(results: dict[str, Any], arm: str) -> list[str]:
     runs = results["consumed"].get(arm)
     if runs is None:
         return ["-", "-", "-"]
-    steps, learned, drawn = (sum(run[name] for run in runs) / len(runs) for name in ("steps", "learned_from", "drawn"))
-    mark = f" (stopped in {sum(run['stopped'] for run in runs)} of {len(runs)})" if any(run["stopped"] for run in runs) else ""
-    return [f"{steps:g}{mark}" if steps == int(steps) else f"{steps:.1f}{mark}", f"{learned:.0f}", f"{drawn:.0f}"]
+    steps, learned, drawn = (
+        sum(run[name] for run in runs) / len(runs) for name in ("steps", "learned_from", "drawn")
+    )
+    mark = (
+        f" (stopped in {sum(run['stopped'] for run in runs)} of {len(runs)})"
+        if any(run["stopped"] for run in runs)
+        else ""
+    )
+    return [
+        f"{steps:g}{mark}" if steps == int(steps) else f"{steps:.1f}{mark}",
+        f"{learned:.0f}",
+        f"{drawn:.0f}",
+    ]

@@ -1,8 +1,10 @@
 """The figures of a finished study: means over seeds and questions with intervals, paired differences, and what each arm consumed.
 
-**Intervals** are 95 % percentile intervals of a hierarchical bootstrap with 10,000 resamples: seeds are drawn again with replacement, and, crossed
-with them, questions. All seeds and arms answer the same questions, so a difference between two arms is of the same seeds and questions
-in every resample. With few seeds the part that seeds have in it is rough: three seeds hardly tell how far a fourth would lie.
+**Intervals** are 95 % percentile intervals of a hierarchical bootstrap with 10,000
+resamples: seeds are drawn again with replacement, and, crossed with them, questions.
+All seeds and arms answer the same questions, so a difference between two arms is of the
+same seeds and questions in every resample. With few seeds the part that seeds have in
+it is rough: three seeds hardly tell how far a fourth would lie.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from study_plan import ARMS, TRAINED, Size, stage_folders, stages
 from study_plot import draw
 from study_report import findings, table
 
-from srl_agent.files import replace_file
-from srl_agent.quickstart_model import QUICKSTART_FOLDER, QUICKSTART_NAMES
+from srl_agent.models.quickstart import QUICKSTART_FOLDER, QUICKSTART_NAMES
+from srl_agent.runs.files import replace_file
 
 RESAMPLES, _AT_ONCE = 10_000, 500
 
@@ -45,10 +47,24 @@ class Measure:
 
 MEASURES = (
     Measure("step_reward", "held-out step reward", "steps", lambda row: row["reward"]),
-    Measure("format_rate", "well-formed steps", "steps", lambda row: float(row["error"] is None), is_share=True),
+    Measure(
+        "format_rate",
+        "well-formed steps",
+        "steps",
+        lambda row: float(row["error"] is None),
+        is_share=True,
+    ),
     Measure("similarity", "similarity of the well-formed", "steps", lambda row: row["similarity"]),
-    Measure("builtin_accuracy", "built-in held-out problems", "builtin", lambda row: float(row["correct"]), is_share=True),
-    Measure("gsm8k_accuracy", "GSM8K test", "gsm8k", lambda row: float(row["correct"]), is_share=True),
+    Measure(
+        "builtin_accuracy",
+        "built-in held-out problems",
+        "builtin",
+        lambda row: float(row["correct"]),
+        is_share=True,
+    ),
+    Measure(
+        "gsm8k_accuracy", "GSM8K test", "gsm8k", lambda row: float(row["correct"]), is_share=True
+    ),
 )
 
 COMPARED = (
@@ -94,9 +110,17 @@ def write_all(folder: Path, size: Size) -> str:
     """
     matrices = {arm: _matrices(folder, size, arm) for arm in ARMS}
     measures = [measure for measure in MEASURES if measure.name in matrices["base"]]
-    scores = {arm: {measure.name: asdict(interval(matrices[arm][measure.name])) for measure in measures} for arm in ARMS}
+    scores = {
+        arm: {measure.name: asdict(interval(matrices[arm][measure.name])) for measure in measures}
+        for arm in ARMS
+    }
     differences = [
-        {"arm": arm, "against": other, "measure": measure.name, **asdict(interval(matrices[arm][measure.name] - matrices[other][measure.name]))}
+        {
+            "arm": arm,
+            "against": other,
+            "measure": measure.name,
+            **asdict(interval(matrices[arm][measure.name] - matrices[other][measure.name])),
+        }
         for arm, other in COMPARED
         for measure in measures
     ]
@@ -104,18 +128,44 @@ def write_all(folder: Path, size: Size) -> str:
     base = json.loads((folder / "base.scores.json").read_text())
     settings = json.loads((folder / "study.json").read_text())
     results = {
-        "model": QUICKSTART_FOLDER if size.model_name_or_path in QUICKSTART_NAMES else Path(size.model_name_or_path).name,
-        "questions": {measure.name: int(matrices["base"][measure.name].shape[1]) for measure in measures},
-        "budget": {"steps": size.steps, "prompts_per_step": size.training["prompts_per_step"], "seeds": size.seeds},
+        "model": QUICKSTART_FOLDER
+        if size.model_name_or_path in QUICKSTART_NAMES
+        else Path(size.model_name_or_path).name,
+        "questions": {
+            measure.name: int(matrices["base"][measure.name].shape[1]) for measure in measures
+        },
+        "budget": {
+            "steps": size.steps,
+            "prompts_per_step": size.training["prompts_per_step"],
+            "seeds": size.seeds,
+        },
         "scores": scores,
         "differences": differences,
-        "consumed": {arm: [consumed(folder, size, arm, seed) for seed in range(size.seeds)] for arm in TRAINED},
-        "gsm8k": None if settings["gsm8k"] is None else "hub" if settings["gsm8k"] == "hub" else "local file",
-        "seconds": {"total": round(sum(child["seconds"] for child in children), 1), "children": len(children)},
+        "consumed": {
+            arm: [consumed(folder, size, arm, seed) for seed in range(size.seeds)]
+            for arm in TRAINED
+        },
+        "gsm8k": None
+        if settings["gsm8k"] is None
+        else "hub"
+        if settings["gsm8k"] == "hub"
+        else "local file",
+        "seconds": {
+            "total": round(sum(child["seconds"] for child in children), 1),
+            "children": len(children),
+        },
         "interrupted": sum(child["status"] not in (0, 1) for child in children),
         "settings": {**size.plain(), "model_name_or_path": None},
-        "environment": {name: value for name, value in base["environment"].items() if name != "command"},
-        "per_question": {arm: {name: np.where(np.isnan(m), None, m.astype(object)).tolist() for name, m in matrices[arm].items()} for arm in ARMS},
+        "environment": {
+            name: value for name, value in base["environment"].items() if name != "command"
+        },
+        "per_question": {
+            arm: {
+                name: np.where(np.isnan(m), None, m.astype(object)).tolist()
+                for name, m in matrices[arm].items()
+            }
+            for arm in ARMS
+        },
     }
     text = table(results, measures)
     words = findings(results, measures)
@@ -135,21 +185,42 @@ def consumed(folder: Path, size: Size, arm: str, seed: int) -> dict[str, Any]:
         if not (run / "metrics.jsonl").is_file():
             continue
         logged = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
-        rows = {row["step"]: row for row in logged if row["kind"] == "train" and row["step"] <= settings["max_steps"]}  # a resumed run logs a step again
+        rows = {
+            row["step"]: row
+            for row in logged
+            if row["kind"] == "train" and row["step"] <= settings["max_steps"]
+        }  # a resumed run logs a step again
         steps += len(rows)
         for row in rows.values():
             batch = row.get("groups_kept", settings["prompts_per_step"])
             lost = row.get("groups_dropped", 0)
-            kept, dropped, drawn = kept + int(batch), dropped + int(lost), drawn + int(batch + lost + row.get("groups_surplus", 0))
-        if stopped and not (run / "summary.json").is_file():  # its last batch was never learned from, nor logged
+            kept, dropped, drawn = (
+                kept + int(batch),
+                dropped + int(lost),
+                drawn + int(batch + lost + row.get("groups_surplus", 0)),
+            )
+        if (
+            stopped and not (run / "summary.json").is_file()
+        ):  # its last batch was never learned from, nor logged
             rejected = settings["prompts_per_step"] * settings["max_sampling_rounds"]
             dropped, drawn = dropped + rejected, drawn + rejected
-    return {"seed": seed, "steps": steps, "learned_from": kept, "drawn": drawn, "dropped": dropped, "stopped": stopped}
+    return {
+        "seed": seed,
+        "steps": steps,
+        "learned_from": kept,
+        "drawn": drawn,
+        "dropped": dropped,
+        "stopped": stopped,
+    }
 
 
 def _matrices(folder: Path, size: Size, arm: str) -> dict[str, np.ndarray]:
     """Each measure of an arm: a row a seed (the base model's answers, which no seed decides, stand once), a column a question."""
-    names = ["base.scores.json"] if arm == "base" else [f"seed-{seed}/{arm}.scores.json" for seed in range(size.seeds)]
+    names = (
+        ["base.scores.json"]
+        if arm == "base"
+        else [f"seed-{seed}/{arm}.scores.json" for seed in range(size.seeds)]
+    )
     files = [json.loads((folder / name).read_text()) for name in names]
     found = {}
     for measure in MEASURES:

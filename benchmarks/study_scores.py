@@ -1,9 +1,12 @@
 """Scores models for the study, in a process of its own: single steps by their reward, whole problems by their final answer; all greedy.
 
-    python benchmarks/study_scores.py --size cpu --score quickstart base.json --score runs/study-cpu/seed-0/srl/final srl.json
+    python benchmarks/study_scores.py --size cpu --score quickstart base.json --score
+    runs/study-cpu/seed-0/srl/final srl.json
 
-What a model is asked: of every held-out question of the training's source one step, as SRL asks for it; held-out questions of the built-in
-source, and problems of GSM8K's test set, as ``srl_agent.evaluate math`` asks for them. No seed's training has seen any of them.
+What a model is asked: of every held-out question of the training's source one step, as
+SRL asks for it; held-out questions of the built-in source, and problems of GSM8K's test
+set, as ``srl_agent.evaluate math`` asks for them. No seed's training has seen any of
+them.
 """
 
 from __future__ import annotations
@@ -18,18 +21,18 @@ from typing import Any
 
 from study_plan import Size, read_size
 
-from srl_agent.evaluation.benchmarks import Problem, load_benchmark
-from srl_agent.evaluation.grading import Grader, extract_answer
-from srl_agent.evaluation.prompts import evaluation_messages
-from srl_agent.files import replace_file
+from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
-from srl_agent.memory import keep_freed_memory
+from srl_agent.runs.files import replace_file
+from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.provenance import environment
 from srl_agent.training.config import DataConfig
-from srl_agent.training.environment import environment
 from srl_envs import StepInstance, load_trajectories, step_rewards
+from srl_envs.answers.grading import Grader, extract_answer
 from srl_envs.command_line import exit_status
 from srl_envs.data.splits import split_by_question
+from srl_envs.prompts.problem import evaluation_messages
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 from srl_envs.trajectory import Trajectory
@@ -39,11 +42,25 @@ Row = dict[str, Any]
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", required=True, help="cpu, gpu, or a YAML file: whose settings of data and scores hold")
-    parser.add_argument("--gsm8k", help="GSM8K's test set: hub, or a file gsm8k.jsonl or gsm8k/test.jsonl; without it GSM8K is left out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--score", nargs=2, action="append", required=True, metavar=("MODEL", "FILE"), help="a model by name or folder, and the JSON file for its scores"
+        "--size",
+        required=True,
+        help="cpu, gpu, or a YAML file: whose settings of data and scores hold",
+    )
+    parser.add_argument(
+        "--gsm8k",
+        help="GSM8K's test set: hub, or a file gsm8k.jsonl or gsm8k/test.jsonl; without it GSM8K is left out",
+    )
+    parser.add_argument(
+        "--score",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("MODEL", "FILE"),
+        help="a model by name or folder, and the JSON file for its scores",
     )
     options = parser.parse_args()
     return exit_status(lambda: _score(options))
@@ -52,7 +69,10 @@ def main() -> int:
 def _score(options: argparse.Namespace) -> int:
     keep_freed_memory()
     size = read_size(options.size, {})
-    builtin, gsm8k = builtin_problems(size), gsm8k_problems(options.gsm8k, size.scores["gsm8k"]) if options.gsm8k else []
+    builtin, gsm8k = (
+        builtin_problems(size),
+        gsm8k_problems(options.gsm8k, size.scores["gsm8k"]) if options.gsm8k else [],
+    )
     with Grader() as grader:
         for model, output in options.score:
             started = time.monotonic()
@@ -65,24 +85,47 @@ def _score(options: argparse.Namespace) -> int:
             scores["builtin"] = rows[: len(builtin)]
             if gsm8k:
                 scores["gsm8k"] = rows[len(builtin) :]
-            scores |= {"seconds": round(time.monotonic() - started, 1), "environment": environment()}
-            replace_file(Path(output), (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode())
+            scores |= {
+                "seconds": round(time.monotonic() - started, 1),
+                "environment": environment(),
+            }
+            replace_file(
+                Path(output), (json.dumps(scores, indent=1, ensure_ascii=False) + "\n").encode()
+            )
             print(f"{model}: {scores['seconds']} s", flush=True)
     return 0
 
 
 def score_steps(generator: Generator, size: Size) -> list[Row]:
     """One step of each held-out question: its reward, its similarity (None if malformed) and what was wrong with it."""
-    data = DataConfig(**{field.name: size.training[field.name] for field in fields(DataConfig) if field.name in size.training})
+    data = DataConfig(
+        **{
+            field.name: size.training[field.name]
+            for field in fields(DataConfig)
+            if field.name in size.training
+        }
+    )
     held_out = held_out_trajectories(data)[: size.scores["questions"]]
     targets = [(trajectory, trajectory.target_count(data.targets)) for trajectory in held_out]  # type: ignore[arg-type]  # checked by DataConfig
-    # The first question's first step, the second's second, ...: every place in a solution is asked for.
-    instances = [StepInstance(trajectory, number % count, data.prompt_settings) for number, (trajectory, count) in enumerate(targets) if count]
+    # The first question's first step, the second's second, ...: every place in a solution is asked
+    # for.
+    instances = [
+        StepInstance(trajectory, number % count, data.prompt_settings)
+        for number, (trajectory, count) in enumerate(targets)
+        if count
+    ]
     requests = [Request(tuple(instance.messages)) for instance in instances]
     answers = _answers(generator, requests, size.scores["step_tokens"])
-    reward = RewardSettings(format=ResponseFormat(require_think=size.training.get("require_think", True)))
+    reward = RewardSettings(
+        format=ResponseFormat(require_think=size.training.get("require_think", True))
+    )
     expert = [instance.expert_action for instance in instances]
-    rewards = step_rewards([answer.text for answer in answers], expert, reward, truncated=[answer.finish == "length" for answer in answers])
+    rewards = step_rewards(
+        [answer.text for answer in answers],
+        expert,
+        reward,
+        truncated=[answer.finish == "length" for answer in answers],
+    )
     return [
         {
             "id": instance.id,
@@ -97,11 +140,19 @@ def score_steps(generator: Generator, size: Size) -> list[Row]:
     ]
 
 
-def score_problems(generator: Generator, grader: Grader, problems: list[Problem], size: Size) -> list[Row]:
+def score_problems(
+    generator: Generator, grader: Grader, problems: list[Problem], size: Size
+) -> list[Row]:
     """Whole problems: whether the final answer is right."""
-    answers = _answers(generator, [Request(evaluation_messages(problem.text)) for problem in problems], size.scores["answer_tokens"])
+    answers = _answers(
+        generator,
+        [Request(evaluation_messages(problem.text)) for problem in problems],
+        size.scores["answer_tokens"],
+    )
     given = [extract_answer(answer.text) for answer in answers]
-    verdicts = grader.grade([(answer, problem.answer) for answer, problem in zip(given, problems, strict=True)])
+    verdicts = grader.grade(
+        [(answer, problem.answer) for answer, problem in zip(given, problems, strict=True)]
+    )
     return [
         {
             "id": problem.id,
@@ -112,22 +163,35 @@ def score_problems(generator: Generator, grader: Grader, problems: list[Problem]
             "tokens": completion.tokens,
             "text": completion.text,
         }
-        for problem, completion, answer, verdict in zip(problems, answers, given, verdicts, strict=True)
+        for problem, completion, answer, verdict in zip(
+            problems, answers, given, verdicts, strict=True
+        )
     ]
 
 
 def held_out_trajectories(data: DataConfig) -> list[Trajectory]:
     """The first trajectory of each question that a training with these settings holds out."""
-    everything = load_trajectories(data.source, path=data.dataset_path, seed=data.split_seed, count=data.count)
+    everything = load_trajectories(
+        data.source, path=data.dataset_path, seed=data.split_seed, count=data.count
+    )
     _, held_out = split_by_question(everything, data.held_out, data.split_seed)
     return list({trajectory.prompt: trajectory for trajectory in reversed(held_out)}.values())[::-1]
 
 
 def builtin_problems(size: Size) -> list[Problem]:
     """Held-out questions of the built-in source, whatever the training's source is."""
-    own = {name: size.training[name] for name in ("count", "held_out", "split_seed") if name in size.training}
-    held_out = held_out_trajectories(DataConfig(source="builtin", **own))[: size.scores["questions"]]
-    return [Problem("builtin", trajectory.id, trajectory.prompt, trajectory.answer) for trajectory in held_out]
+    own = {
+        name: size.training[name]
+        for name in ("count", "held_out", "split_seed")
+        if name in size.training
+    }
+    held_out = held_out_trajectories(DataConfig(source="builtin", **own))[
+        : size.scores["questions"]
+    ]
+    return [
+        Problem("builtin", trajectory.id, trajectory.prompt, trajectory.answer)
+        for trajectory in held_out
+    ]
 
 
 def gsm8k_problems(place: str, count: int) -> list[Problem]:
@@ -137,7 +201,9 @@ def gsm8k_problems(place: str, count: int) -> list[Problem]:
     return [problems[number * len(problems) // count] for number in range(count)]
 
 
-def _answers(generator: Generator, requests: list[Request], max_new_tokens: int) -> list[Completion]:
+def _answers(
+    generator: Generator, requests: list[Request], max_new_tokens: int
+) -> list[Completion]:
     """Greedy answers, in the order of the requests."""
     found = dict(generator.generate(requests, GenerationSettings(max_new_tokens=max_new_tokens)))
     return [found[index] for index in range(len(requests))]

@@ -1,20 +1,27 @@
 """Our trainer beside TRL's stock ``GRPOTrainer``: the same model, prompts, rewards and lengths, in turns in one run.
 
-python benchmarks/trainer.py               (five minutes on 2 CPU cores; a GPU is used where there is one)
-python benchmarks/trainer.py --size tiny   (tries the script on random weights; the times mean little)
-python benchmarks/trainer.py --size 7b     (random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB)
+python benchmarks/trainer.py               (five minutes on 2 CPU cores; a GPU is used
+where there is one) python benchmarks/trainer.py --size tiny   (tries the script on
+random weights; the times mean little) python benchmarks/trainer.py --size 7b
+(random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB)
 
-Two comparisons, each in turns of stock, ours, stock, ours, ...; every turn starts from the same weights, and its first step is not counted:
+Two comparisons, each in turns of stock, ours, stock, ours, ...; every turn starts from
+the same weights, and its first step is not counted:
 
 1. Every group is trained on: dynamic sampling is off. Time of an optimizer step.
-2. Half of the groups have no spread: the expert step of every second instance is made of a character that no answer contains, so that all its answers
-   have similarity 0. Stock trains on all groups; ours replaces those. Time, and tokens that go through forward and backward (padding included, since it is
-   computed), for each useful group: one that was trained on and has spread.
+2. Half of the groups have no spread: the expert step of every second instance is made
+   of a character that no answer contains, so that all its answers have similarity 0.
+   Stock trains on all groups; ours replaces those. Time, and tokens that go through
+   forward and backward (padding included, since it is computed), for each useful group:
+   one that was trained on and has spread.
 
-Both trainers get the quick start's kind of prompt in the same order, score answers by our similarity, and have the same loss (``grpo``, no KL term), optimizer,
-learning rate, precision and micro-batches, and no gradient checkpointing. What else stock does is TRL's default: it samples with ``generate``, and once for all
-rows of a step. End tokens have probability 0 in both, so that every completion has the full length. On a CPU both keep freed memory
-(``srl_agent/memory.py``). ``--no_shared_prompt`` takes from ours what it gains in training by computing a prompt once for all its completions.
+Both trainers get the quick start's kind of prompt in the same order, score answers by
+our similarity, and have the same loss (``grpo``, no KL term), optimizer, learning rate,
+precision and micro-batches, and no gradient checkpointing. What else stock does is
+TRL's default: it samples with ``generate``, and once for all rows of a step. End tokens
+have probability 0 in both, so that every completion has the full length. On a CPU both
+keep freed memory (``srl_agent/runs/memory.py``). ``--no_shared_prompt`` takes from ours
+what it gains in training by computing a prompt once for all its completions.
 """
 
 from __future__ import annotations
@@ -40,13 +47,13 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from srl_agent.memory import keep_freed_memory
-from srl_agent.models import load_model_and_tokenizer
+from srl_agent.models.loading import load_model_and_tokenizer
+from srl_agent.rollouts.sampler import end_token_ids
+from srl_agent.rollouts.scorers import Instance, StepScorer
+from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.rollouts import end_token_ids
-from srl_agent.training.step_times import PHASES
-from srl_agent.training.tasks import Instance, StepScorer
-from srl_agent.training.trainer import SRLTrainer
+from srl_agent.training.trl.grpo import SRLTrainer
+from srl_agent.training.trl.step_times import PHASES
 from srl_envs import StepInstance, load_trajectories
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings, StepReward
@@ -55,8 +62,20 @@ RESULTS = Path(__file__).parent / "results"
 STOCK, OURS = "stock GRPOTrainer", "ours"
 NEVER_WRITTEN = "\N{SNOWMAN}"
 SHAPES = {
-    "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
-    "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "7b": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+    },
+    "tiny": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
 }
 """Of Qwen2 models with random weights; all have Qwen2.5's vocabulary of 152,064, of which the quick start's tokenizer reads the first third."""
 
@@ -84,7 +103,9 @@ class SimilarityScorer(StepScorer):
     def __init__(self) -> None:
         super().__init__(RewardSettings(format=ResponseFormat(require_think=False)))
 
-    def score(self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]) -> list[StepReward]:
+    def score(
+        self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]
+    ) -> list[StepReward]:
         """All answers are cut at the same length: that is no malformation here."""
         return super().score(instances, texts, [False] * len(texts))
 
@@ -97,7 +118,9 @@ class Watch(TrainerCallback):
         self._counted, self._started = 0, 0.0
         model.register_forward_pre_hook(self._count, with_kwargs=True)
 
-    def _count(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _count(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if torch.is_grad_enabled():
             self._counted += kwargs["input_ids"].numel()
 
@@ -125,7 +148,9 @@ def never_end(model: Any, tokenizer: Any) -> None:
     """Give end tokens probability 0 in sampling."""
     ends = end_token_ids(model, tokenizer)
 
-    def forbid(module: torch.nn.Module, args: tuple[Any, ...], logits: torch.Tensor) -> torch.Tensor:
+    def forbid(
+        module: torch.nn.Module, args: tuple[Any, ...], logits: torch.Tensor
+    ) -> torch.Tensor:
         if not torch.is_grad_enabled():
             logits[..., ends] = float("-inf")
         return logits
@@ -136,11 +161,21 @@ def never_end(model: Any, tokenizer: Any) -> None:
 def hopeless(instance: StepInstance) -> StepInstance:
     """The same prompt, with an expert step that no answer resembles."""
     steps = list(instance.trajectory.steps)
-    steps[instance.index] = replace(steps[instance.index], action=NEVER_WRITTEN * len(instance.expert_action))
+    steps[instance.index] = replace(
+        steps[instance.index], action=NEVER_WRITTEN * len(instance.expert_action)
+    )
     return StepInstance(replace(instance.trajectory, steps=tuple(steps)), instance.index)
 
 
-def make_trainer(name: str, model: Any, tokenizer: Any, instances: Sequence[StepInstance], folder: str, filters: bool, options: argparse.Namespace) -> Any:
+def make_trainer(
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    instances: Sequence[StepInstance],
+    folder: str,
+    filters: bool,
+    options: argparse.Namespace,
+) -> Any:
     rows = options.prompts_per_step * options.num_generations
     common: dict[str, Any] = {
         "output_dir": folder,
@@ -164,18 +199,44 @@ def make_trainer(name: str, model: Any, tokenizer: Any, instances: Sequence[Step
     }
     scorer = SimilarityScorer()
     if name == OURS:
-        args = SRLConfig(**common, eval_strategy="no", dynamic_sampling=filters, shared_prompt=not options.no_shared_prompt)
+        args = SRLConfig(
+            **common,
+            eval_strategy="no",
+            dynamic_sampling=filters,
+            shared_prompt=not options.no_shared_prompt,
+        )
         return SRLTrainer(model, args, instances, [], tokenizer, scorer=scorer)
 
     def similarity(completions: list[Any], instance: list[int], **columns: Any) -> list[float]:
         texts = [completion[0]["content"] for completion in completions]
-        return [reward.value for reward in scorer.score([instances[index] for index in instance], texts, [])]
+        return [
+            reward.value
+            for reward in scorer.score([instances[index] for index in instance], texts, [])
+        ]
 
-    data = Dataset.from_dict({"prompt": [instance.messages for instance in instances], "instance": list(range(len(instances)))})
-    return GRPOTrainer(model=model, reward_funcs=similarity, args=GRPOConfig(**common), train_dataset=data, processing_class=tokenizer)
+    data = Dataset.from_dict(
+        {
+            "prompt": [instance.messages for instance in instances],
+            "instance": list(range(len(instances))),
+        }
+    )
+    return GRPOTrainer(
+        model=model,
+        reward_funcs=similarity,
+        args=GRPOConfig(**common),
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
 
 
-def take_turn(name: str, base: Any, tokenizer: Any, instances: Sequence[StepInstance], filters: bool, options: argparse.Namespace) -> Turn:
+def take_turn(
+    name: str,
+    base: Any,
+    tokenizer: Any,
+    instances: Sequence[StepInstance],
+    filters: bool,
+    options: argparse.Namespace,
+) -> Turn:
     """Train from the base weights and give what was measured."""
     model = copy.deepcopy(base)
     with tempfile.TemporaryDirectory() as folder:
@@ -188,8 +249,15 @@ def take_turn(name: str, base: Any, tokenizer: Any, instances: Sequence[StepInst
     gc.collect()
     torch.cuda.empty_cache()
     groups, logs = options.prompts_per_step, watch.logs[1:]
-    useful = [log["groups_kept"] if name == OURS else groups * (1 - log["frac_reward_zero_std"]) for log in logs]
-    phases = {phase: statistics.fmean(log[f"time/{phase}"] for log in logs) for phase in PHASES} if name == OURS else {}
+    useful = [
+        log["groups_kept"] if name == OURS else groups * (1 - log["frac_reward_zero_std"])
+        for log in logs
+    ]
+    phases = (
+        {phase: statistics.fmean(log[f"time/{phase}"] for log in logs) for phase in PHASES}
+        if name == OURS
+        else {}
+    )
     return Turn(watch.seconds[1:], watch.tokens[1:], useful, phases)
 
 
@@ -199,11 +267,16 @@ def compare(title: str, take: Callable[[str], Turn], repeats: int) -> dict[str, 
     for number in range(repeats):
         for name, taken in turns.items():
             taken.append(take(name))
-            print(f"{title}, turn {number + 1} of {repeats}, {name}: {[round(seconds, 2) for seconds in taken[-1].seconds]} s a step", flush=True)
+            print(
+                f"{title}, turn {number + 1} of {repeats}, {name}: {[round(seconds, 2) for seconds in taken[-1].seconds]} s a step",
+                flush=True,
+            )
     return turns
 
 
-def table(title: str, turns: dict[str, list[Turn]], figures: dict[str, Callable[[Turn], float]]) -> Iterator[str]:
+def table(
+    title: str, turns: dict[str, list[Turn]], figures: dict[str, Callable[[Turn], float]]
+) -> Iterator[str]:
     """Medians over the turns, and the ratio of each turn of ours to the turn of stock before it."""
     yield f"| {title} | {STOCK} | {OURS} | {OURS} / {STOCK.split()[0]}, by turn |"
     yield "|---|---|---|---|"
@@ -220,29 +293,78 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
     model, tokenizer = load_model_and_tokenizer(options.model, dtype=torch.float32)
     if options.size:
         torch.manual_seed(0)
-        config = Qwen2Config(**SHAPES[options.size], vocab_size=152_064, bos_token_id=None, eos_token_id=tokenizer.eos_token_id)
+        config = Qwen2Config(
+            **SHAPES[options.size],
+            vocab_size=152_064,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
         with device:
-            model = Qwen2ForCausalLM(config).to(torch.bfloat16 if device.type == "cuda" else torch.float32)
+            model = Qwen2ForCausalLM(config).to(
+                torch.bfloat16 if device.type == "cuda" else torch.float32
+            )
     never_end(model.to(device), tokenizer)
     return model, tokenizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="quickstart", help="Hub name or folder. Default: the built-in SmolLM2-135M-Instruct, fp32.")
-    parser.add_argument("--size", choices=SHAPES, help="Random weights of this shape instead of the model's; its tokenizer stays.")
-    parser.add_argument("--prompts_per_step", type=int, default=2, help="B, groups of an optimizer step; even. Default: 2.")
-    parser.add_argument("--num_generations", type=int, default=4, help="G, completions of a prompt. Default: 4.")
-    parser.add_argument("--max_completion_length", type=int, default=24, help="Tokens of every completion. Default: 24.")
-    parser.add_argument("--per_device_train_batch_size", type=int, default=8, help="Rows of a micro-batch; divides B * G. Default: 8.")
-    parser.add_argument("--steps", type=int, default=1, help="Steps of a turn that count. Default: 1.")
-    parser.add_argument("--repeats", type=int, default=3, help="Turns of each trainer in each comparison. Default: 3.")
-    parser.add_argument("--no_shared_prompt", action="store_true", help="Train ours with shared_prompt off.")
-    parser.add_argument("--record", metavar="NAME", help="Also write what is printed, and every turn, to benchmarks/results/NAME/trainer.json.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model",
+        default="quickstart",
+        help="Hub name or folder. Default: the built-in SmolLM2-135M-Instruct, fp32.",
+    )
+    parser.add_argument(
+        "--size",
+        choices=SHAPES,
+        help="Random weights of this shape instead of the model's; its tokenizer stays.",
+    )
+    parser.add_argument(
+        "--prompts_per_step",
+        type=int,
+        default=2,
+        help="B, groups of an optimizer step; even. Default: 2.",
+    )
+    parser.add_argument(
+        "--num_generations", type=int, default=4, help="G, completions of a prompt. Default: 4."
+    )
+    parser.add_argument(
+        "--max_completion_length",
+        type=int,
+        default=24,
+        help="Tokens of every completion. Default: 24.",
+    )
+    parser.add_argument(
+        "--per_device_train_batch_size",
+        type=int,
+        default=8,
+        help="Rows of a micro-batch; divides B * G. Default: 8.",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1, help="Steps of a turn that count. Default: 1."
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=3,
+        help="Turns of each trainer in each comparison. Default: 3.",
+    )
+    parser.add_argument(
+        "--no_shared_prompt", action="store_true", help="Train ours with shared_prompt off."
+    )
+    parser.add_argument(
+        "--record",
+        metavar="NAME",
+        help="Also write what is printed, and every turn, to benchmarks/results/NAME/trainer.json.",
+    )
     options = parser.parse_args()
     rows = options.prompts_per_step * options.num_generations
     if options.prompts_per_step % 2 or rows % options.per_device_train_batch_size:
-        parser.error("--prompts_per_step must be even, and --per_device_train_batch_size must divide prompts_per_step * num_generations")
+        parser.error(
+            "--prompts_per_step must be even, and --per_device_train_batch_size must divide prompts_per_step * num_generations"
+        )
     disable_progress_bars()
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)
@@ -253,12 +375,26 @@ def main() -> None:
     count = 3 * options.prompts_per_step * (1 + options.steps)  # ours draws twice what stock does
     plain = list(load_trajectories("builtin", count=count).instances("all_but_last"))[:count]
     mixed = [hopeless(instance) if index % 2 else instance for index, instance in enumerate(plain)]
-    every = compare("every group", lambda name: take_turn(name, model, tokenizer, plain, False, options), options.repeats)
-    half = compare("half of the groups", lambda name: take_turn(name, model, tokenizer, mixed, True, options), options.repeats)
+    every = compare(
+        "every group",
+        lambda name: take_turn(name, model, tokenizer, plain, False, options),
+        options.repeats,
+    )
+    half = compare(
+        "half of the groups",
+        lambda name: take_turn(name, model, tokenizer, mixed, True, options),
+        options.repeats,
+    )
 
-    place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    place = (
+        torch.cuda.get_device_name()
+        if model.device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads"
+    )
     named = f"random weights, {options.size}" if options.size else options.model
-    phases = {phase: statistics.median(turn.phases[phase] for turn in every[OURS]) for phase in PHASES}
+    phases = {
+        phase: statistics.median(turn.phases[phase] for turn in every[OURS]) for phase in PHASES
+    }
     lines = [
         "",
         f"{named}, {str(model.dtype).removeprefix('torch.')}, {place}, Python {platform.python_version()}, torch {torch.__version__}, "
@@ -269,7 +405,10 @@ def main() -> None:
         *table(
             "every group is trained on",
             every,
-            {"seconds a step": lambda turn: statistics.median(turn.seconds), "forward/backward tokens a step": lambda turn: statistics.fmean(turn.tokens)},
+            {
+                "seconds a step": lambda turn: statistics.median(turn.seconds),
+                "forward/backward tokens a step": lambda turn: statistics.fmean(turn.tokens),
+            },
         ),
         "",
         *table(
@@ -279,18 +418,28 @@ def main() -> None:
                 "useful groups a step": lambda turn: statistics.fmean(turn.useful),
                 "seconds a step": lambda turn: statistics.fmean(turn.seconds),
                 "seconds a useful group": lambda turn: sum(turn.seconds) / sum(turn.useful),
-                "forward/backward tokens a useful group": lambda turn: sum(turn.tokens) / sum(turn.useful),
+                "forward/backward tokens a useful group": lambda turn: (
+                    sum(turn.tokens) / sum(turn.useful)
+                ),
             },
         ),
         "",
-        "ours, every group: " + ", ".join(f"{phase} {seconds:.3g} s" for phase, seconds in phases.items()),
+        "ours, every group: "
+        + ", ".join(f"{phase} {seconds:.3g} s" for phase, seconds in phases.items()),
     ]
     print("\n".join(lines))
     if options.record:
         target = RESULTS / options.record
         target.mkdir(parents=True, exist_ok=True)
-        turns = {title: {name: list(map(asdict, taken)) for name, taken in both.items()} for title, both in (("every", every), ("half", half))}
-        (target / "trainer.json").write_text(json.dumps({"options": vars(options), "printed": lines, "turns": turns}, indent=1) + "\n", encoding="utf-8")
+        turns = {
+            title: {name: list(map(asdict, taken)) for name, taken in both.items()}
+            for title, both in (("every", every), ("half", half))
+        }
+        (target / "trainer.json").write_text(
+            json.dumps({"options": vars(options), "printed": lines, "turns": turns}, indent=1)
+            + "\n",
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/trajectories.py
 
-The file is written by another process, so that this one's memory is what loading costs. Memory is the growth of the resident set; "peak" is the
-highest it stood while loading.
+The file is written by another process, so that this one's memory is what loading costs.
+Memory is the growth of the resident set; "peak" is the highest it stood while loading.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ def write(path: Path, count: int, steps: int, characters: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         for i in range(count):
             text = "".join(generator.choices(alphabet, k=characters))
-            turns = [{"action": f"sed -n {k}p file_{i}.py", "observation": f"{k:06d}{text[6:]}"} for k in range(steps)]
-            file.write(json.dumps({"id": str(i), "prompt": f"Issue {i}", "domain": "swe", "steps": turns}) + "\n")
+            turns = [
+                {"action": f"sed -n {k}p file_{i}.py", "observation": f"{k:06d}{text[6:]}"}
+                for k in range(steps)
+            ]
+            file.write(
+                json.dumps({"id": str(i), "prompt": f"Issue {i}", "domain": "swe", "steps": turns})
+                + "\n"
+            )
 
 
 def resident_bytes() -> int:
@@ -42,14 +48,18 @@ def resident_bytes() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trajectories", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=27)
     parser.add_argument("--characters", type=int, default=2000, help="characters of an observation")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trajectories.jsonl"
-        writer = multiprocessing.get_context("spawn").Process(target=write, args=(path, arguments.trajectories, arguments.steps, arguments.characters))
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write, args=(path, arguments.trajectories, arguments.steps, arguments.characters)
+        )
         writer.start()
         writer.join()
         if writer.exitcode:
@@ -67,7 +77,12 @@ def main() -> None:
     walked = sum(len(instance.expert_action) > 0 for instance in instances)
     done = time.perf_counter()
     everything = trajectories.instances("all")
-    raw = sum(len(one.id) + len(one.prompt) + sum(len(step.action) + len(step.observation) for step in one.steps) for one in trajectories)
+    raw = sum(
+        len(one.id)
+        + len(one.prompt)
+        + sum(len(step.action) + len(step.observation) for step in one.steps)
+        for one in trajectories
+    )
 
     print(f"{len(trajectories):,} trajectories, {raw / 1e6:.0f} MB of raw text")
     print("| | value | limit |\n|---|---|---|")

@@ -20,7 +20,9 @@ from srl_envs.errors import ConfigError
 def named_configs() -> list[str]:
     """The names of the configs that come with the package."""
     folder = resources.files("srl_agent") / "configs"
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return sorted(
+        path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")
+    )
 
 
 def read_config(name_or_path: str) -> dict[str, Any]:
@@ -30,18 +32,26 @@ def read_config(name_or_path: str) -> dict[str, Any]:
         ConfigError: There is no such config, or it is not a mapping of settings.
     """
     if name_or_path in named_configs():
-        text = (resources.files("srl_agent") / "configs" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        text = (resources.files("srl_agent") / "configs" / f"{name_or_path}.yaml").read_text(
+            encoding="utf-8"
+        )
     elif Path(name_or_path).is_file():
         try:
             text = Path(name_or_path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{name_or_path} is no UTF-8 text (byte {error.start}): save it as UTF-8.") from None
+            raise ConfigError(
+                f"{name_or_path} is no UTF-8 text (byte {error.start}): save it as UTF-8."
+            ) from None
     else:
-        raise ConfigError(f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the path of a YAML file.")
+        raise ConfigError(
+            f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the path of a YAML file."
+        )
     try:
         settings = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name_or_path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"{name_or_path} is no valid YAML: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{name_or_path} holds no settings: write one `name: value` a line.")
     return settings
@@ -55,7 +65,12 @@ class ConfigParser(HfArgumentParser):  # type: ignore[misc]
         raise ConfigError(f"{message}. See --help.")
 
 
-def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None) -> tuple[str, tuple[Any, ...]]:
+def parse(
+    dataclass_types: Sequence[type],
+    default_config: str,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> tuple[str, tuple[Any, ...]]:
     """Read ``--config`` and the flags into dataclasses.
 
     Args:
@@ -78,39 +93,62 @@ def parse(dataclass_types: Sequence[type], default_config: str, argv: Sequence[s
         epilog=f"Defaults shown here are those of a setting that the config does not name. Without --config the config is {default_config}, which names "
         "some: see srl_agent/configs/, and the config.yaml in a run's folder, which has all.",
     )
-    parser.add_argument("--config", default=default_config, help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it.")
+    parser.add_argument(
+        "--config",
+        default=default_config,
+        help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it.",
+    )
     chosen = _config_of(arguments, default_config)
     settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
-    fields = {field.name: field for kind in dataclass_types for field in dataclasses.fields(kind) if field.init}
+    fields = {
+        field.name: field
+        for kind in dataclass_types
+        for field in dataclasses.fields(kind)
+        if field.init
+    }
     known = set(fields)
     for name, value in settings.items():
         if name not in known:
-            raise ConfigError(f"{chosen}: unknown setting {name!r}{_did_you_mean(str(name), known)}")
+            raise ConfigError(
+                f"{chosen}: unknown setting {name!r}{_did_you_mean(str(name), known)}"
+            )
         if isinstance(value, list) and "list" not in str(fields[name].type):
             raise ConfigError(f"{chosen}: {name} is {value!r}: it must be one value, not a list.")
         if value is None and fields[name].default not in (None, dataclasses.MISSING):
-            raise ConfigError(f"{chosen}: {name} has no value. Give one, or leave the line out for the default: {fields[name].default!r}.")
+            raise ConfigError(
+                f"{chosen}: {name} has no value. Give one, or leave the line out for the default: {fields[name].default!r}."
+            )
     # YAML values go through the same parser as flags, so that both are converted and checked alike.
     flags = [part for name, value in settings.items() for part in _as_flag(name, value)]
     try:
-        *instances, rest, unknown = parser.parse_args_into_dataclasses([*flags, *arguments], look_for_args_file=False, return_remaining_strings=True)
+        *instances, rest, unknown = parser.parse_args_into_dataclasses(
+            [*flags, *arguments], look_for_args_file=False, return_remaining_strings=True
+        )
     except (ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(" ".join(str(error).split())) from None  # on one line, whatever library says it
+        raise ConfigError(
+            " ".join(str(error).split())
+        ) from None  # on one line, whatever library says it
     if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}")
+        raise ConfigError(
+            f"unknown setting {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}"
+        )
     del rest  # holds --config, which was read above
     return chosen, tuple(instances)
 
 
 def parse_stages(
-    dataclass_types: Sequence[type], default_config: str, argv: Sequence[str] | None = None, prog: str | None = None
+    dataclass_types: Sequence[type],
+    default_config: str,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> tuple[str, list[tuple[str, tuple[Any, ...]]]]:
     """:func:`parse`, also for a curriculum: a config whose ``stages`` lists other configs. Its other settings, and the flags, hold for every stage.
 
     Returns:
-        The config's name or path; and of each stage its own name or path, with one instance per type. A plain config is its own only stage.
+        The config's name or path; and of each stage its own name or path, with one
+        instance per type. A plain config is its own only stage.
 
     Raises:
         ConfigError: As :func:`parse`; or ``stages`` is no list of configs.
@@ -121,11 +159,18 @@ def parse_stages(
     if "stages" not in settings:
         return chosen, [parse(dataclass_types, default_config, argv, prog)]
     stages = settings.pop("stages")
-    if not (isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)):
-        raise ConfigError(f"{chosen}: stages is {stages!r}: it must be a list of configs, each a name or the path of a YAML file.")
+    if not (
+        isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)
+    ):
+        raise ConfigError(
+            f"{chosen}: stages is {stages!r}: it must be a list of configs, each a name or the path of a YAML file."
+        )
     common = [part for name, value in settings.items() for part in _as_flag(str(name), value)]
     flags = _without_config(arguments)
-    return chosen, [parse(dataclass_types, default_config, ["--config", stage, *common, *flags], prog) for stage in stages]
+    return chosen, [
+        parse(dataclass_types, default_config, ["--config", stage, *common, *flags], prog)
+        for stage in stages
+    ]
 
 
 def _without_config(arguments: Sequence[str]) -> list[str]:
@@ -158,4 +203,8 @@ def _as_flag(name: str, value: Any) -> list[str]:
 
 def _did_you_mean(name: str, known: set[str]) -> str:
     close = difflib.get_close_matches(name.replace("-", "_"), known, n=3, cutoff=0.6)
-    return f": did you mean {', '.join(close)}?" if close else f". --help lists the {len(known)} valid ones."
+    return (
+        f": did you mean {', '.join(close)}?"
+        if close
+        else f". --help lists the {len(known)} valid ones."
+    )

@@ -1,13 +1,17 @@
 """Evaluate a language model.
 
-    python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct        the paper's Table 1: greedy, and 32 samples a problem
-    python -m srl_agent.evaluate math --model runs/mine/final --stepwise      an SRL model, one step at a time
-    python -m srl_agent.evaluate math --benchmarks gsm8k --data gsm8k/test.jsonl --limit 20
-    python -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs differ
-    python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final     SWE-Bench Verified, judged by its harness in Docker
-    python -m srl_agent.evaluate swebench --mode end-to-end --dataset builtin       the project's own tasks: no registry of images needed
+    python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct        the
+    paper's Table 1: greedy, and 32 samples a problem python -m srl_agent.evaluate math
+    --model runs/mine/final --stepwise      an SRL model, one step at a time python -m
+    srl_agent.evaluate math --benchmarks gsm8k --data gsm8k/test.jsonl --limit 20 python
+    -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs
+    differ python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final
+    SWE-Bench Verified, judged by its harness in Docker python -m srl_agent.evaluate
+    swebench --mode end-to-end --dataset builtin       the project's own tasks: no
+    registry of images needed
 
-Every answer is on disk as soon as it is finished: a killed run goes on with the same command and asks nothing twice.
+Every answer is on disk as soon as it is finished: a killed run goes on with the same
+command and asks nothing twice.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ from srl_envs.errors import MissingDependencyError, install_command
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return exit_status(lambda: _evaluate(arguments), interrupted="interrupted: what was answered is kept; the same command goes on with it")
+    return exit_status(
+        lambda: _evaluate(arguments),
+        interrupted="interrupted: what was answered is kept; the same command goes on with it",
+    )
 
 
 def _evaluate(arguments: list[str]) -> int:
@@ -40,13 +47,20 @@ def _evaluate(arguments: list[str]) -> int:
 def _math(arguments: list[str]) -> int:
     try:
         from srl_agent.configuration import parse
-        from srl_agent.evaluation.compare import compare_runs
         from srl_agent.evaluation.config import MathConfig
-        from srl_agent.evaluation.math import evaluate_math
+        from srl_agent.evaluation.math.compare import compare_runs
+        from srl_agent.evaluation.math.run import evaluate_math
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
-        raise MissingDependencyError(f"{error.name} is missing. Evaluation needs the extra train: {install_command('train')}") from None
-    _, (config, model) = parse([MathConfig, GeneratorConfig], "evaluate_math", arguments, prog="python -m srl_agent.evaluate math")
+        raise MissingDependencyError(
+            f"{error.name} is missing. Evaluation needs the extra train: {install_command('train')}"
+        ) from None
+    _, (config, model) = parse(
+        [MathConfig, GeneratorConfig],
+        "evaluate_math",
+        arguments,
+        prog="python -m srl_agent.evaluate math",
+    )
     if config.compare is not None:
         before, after = map(Path, config.compare)
         compare_runs(before, after, Path(config.output_dir) if config.output_dir else None)
@@ -63,8 +77,15 @@ def _swebench(arguments: list[str]) -> int:
         from srl_agent.evaluation.swebench.run import evaluate_swebench
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
-        raise MissingDependencyError(f"{error.name} is missing. This needs the extras train and swebench: {install_command('train', 'swebench')}") from None
-    _, (config, model) = parse([SweBenchConfig, GeneratorConfig], "evaluate_swebench", arguments, prog="python -m srl_agent.evaluate swebench")
+        raise MissingDependencyError(
+            f"{error.name} is missing. This needs the extras train and swebench: {install_command('train', 'swebench')}"
+        ) from None
+    _, (config, model) = parse(
+        [SweBenchConfig, GeneratorConfig],
+        "evaluate_swebench",
+        arguments,
+        prog="python -m srl_agent.evaluate swebench",
+    )
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)
     if line:

@@ -1,12 +1,15 @@
 """Train a language model by Supervised Reinforcement Learning (SRL), or by the methods that it is compared with (RLVR, SFT), or by several in turn.
 
-    python -m srl_agent.train                                  the quick start: a small model, built-in problems, 2 CPU cores
-    python -m srl_agent.train --config srl_math_7b             the paper's math settings
-    python -m srl_agent.train --config srl_then_rlvr_math_7b   a curriculum: stages one after another, each from the best checkpoint before
-    python -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
+    python -m srl_agent.train                                  the quick start: a small
+    model, built-in problems, 2 CPU cores python -m srl_agent.train --config srl_math_7b
+    the paper's math settings python -m srl_agent.train --config srl_then_rlvr_math_7b
+    a curriculum: stages one after another, each from the best checkpoint before python
+    -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
 
-A run: answer what is held out with the base model, teach the format if asked to, answer it again, train with the method, write the report. A run
-whose ``--output_dir`` holds checkpoints goes on from the latest whole one; a curriculum passes over the stages that are finished.
+A run: answer what is held out with the base model, teach the format if asked to, answer
+it again, train with the method, write the report. A run whose ``--output_dir`` holds
+checkpoints goes on from the latest whole one; a curriculum passes over the stages that
+are finished.
 """
 
 from __future__ import annotations
@@ -37,13 +40,17 @@ def _train(argv: list[str] | None) -> int:
             from trl import ModelConfig
 
             from srl_agent.configuration import parse_stages
-            from srl_agent.machine_errors import told
+            from srl_agent.runs.machine_errors import told
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.curriculum import Curriculum
             from srl_agent.training.run import Run
         except ImportError as error:
-            raise MissingDependencyError(f"{error.name} is missing. Training needs the extra train: {install_command('train')}") from None
-    config, stages = parse_stages([DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train")
+            raise MissingDependencyError(
+                f"{error.name} is missing. Training needs the extra train: {install_command('train')}"
+            ) from None
+    config, stages = parse_stages(
+        [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train"
+    )
     data, args, model = stages[0][1]
     with told(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
@@ -62,7 +69,11 @@ def _interrupted_imports() -> Iterator[None]:
         os._exit(130)
 
     try:
-        before = signal.signal(signal.SIGINT, leave) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else None
+        before = (
+            signal.signal(signal.SIGINT, leave)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            else None
+        )
     except ValueError:  # not in the main thread, where no signal arrives either
         before = None
     try:

@@ -1,14 +1,23 @@
 """Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer.
 
-Importing it registers ``SRL-Math-v0``, ``SRL-SWE-v0`` and ``SRL-Steps-v0`` with gymnasium.
+Importing it registers ``SRL-Math-v0``, ``SRL-SWE-v0`` and ``SRL-Steps-v0`` with
+gymnasium.
 """
 
 import gymnasium as _gymnasium
 
 from srl_envs.data import load_trajectories
+from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
 from srl_envs.response import Response, ResponseFormat, parse_response
-from srl_envs.reward import RewardSettings, StepReward, sequence_similarities, sequence_similarity, step_reward, step_rewards
-from srl_envs.trajectory import ExpertStep, StepInstance, StepInstances, Trajectory, TrajectorySet
+from srl_envs.reward import (
+    RewardSettings,
+    StepReward,
+    sequence_similarities,
+    sequence_similarity,
+    step_reward,
+    step_rewards,
+)
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 __all__ = [
     "ExpertStep",
@@ -28,6 +37,18 @@ __all__ = [
     "step_rewards",
 ]
 
-_gymnasium.register("SRL-Math-v0", entry_point="srl_envs.math:MathEnv", vector_entry_point="srl_envs.vector:MathVectorEnv")
-_gymnasium.register("SRL-SWE-v0", entry_point="srl_envs.swe:SWEEnv", vector_entry_point="srl_envs.swe:SWEVectorEnv")
-_gymnasium.register("SRL-Steps-v0", entry_point="srl_envs.steps:StepsEnv", vector_entry_point="srl_envs.vector:StepsVectorEnv")
+_gymnasium.register(
+    "SRL-Math-v0",
+    entry_point="srl_envs.math:MathEnv",
+    vector_entry_point="srl_envs.vector:MathVectorEnv",
+)
+_gymnasium.register(
+    "SRL-SWE-v0",
+    entry_point="srl_envs.swe.env:SWEEnv",
+    vector_entry_point="srl_envs.swe.env:SWEVectorEnv",
+)
+_gymnasium.register(
+    "SRL-Steps-v0",
+    entry_point="srl_envs.steps:StepsEnv",
+    vector_entry_point="srl_envs.vector:StepsVectorEnv",
+)

@@ -16,7 +16,9 @@ READER_LEFT = 141
 """What a shell reports of a command whose output nobody reads any more."""
 
 
-def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted") -> int:
+def exit_status(
+    command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted"
+) -> int:
     """Run a command and tell on stderr what ended it.
 
     Args:
@@ -25,8 +27,8 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
         interrupted: What to say on Ctrl-C.
 
     Returns:
-        The command's status, ``failed``, 130 on Ctrl-C, or 141 if the reader of its output left. Any other
-        exception is a fault of the program and is let through.
+        The command's status, ``failed``, 130 on Ctrl-C, or 141 if the reader of its
+        output left. Any other exception is a fault of the program and is let through.
     """
     try:
         return command()
@@ -36,7 +38,9 @@ def exit_status(command: Callable[[], int], *, failed: int = 1, interrupted: str
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has left, as head does when it has seen enough
+    except (
+        BrokenPipeError
+    ):  # the reader of the output has left, as head does when it has seen enough
         return READER_LEFT
     except OSError as error:
         where = f" ({Path(error.filename)})" if isinstance(error.filename, str) else ""

@@ -1,9 +1,11 @@
 """The exceptions of ``srl_envs``: each says what was wrong, where, and what to do.
 
-Two families are kept apart, because only one of them is the fault of what a user or a model wrote:
+Two families are kept apart, because only one of them is the fault of what a user or a
+model wrote:
 
 * :class:`DataError`, :class:`ConfigError`: the input is wrong; mend it and start again.
-* :class:`InfrastructureError`: the machinery failed (daemon, disk, network). It is never turned into a reward.
+* :class:`InfrastructureError`: the machinery failed (daemon, disk, network). It is
+  never turned into a reward.
 """
 
 
@@ -31,7 +33,8 @@ def require(holds: bool, name: str, value: object, range: str) -> None:
     """Check a setting.
 
     Raises:
-        ConfigError: ``holds`` is false; the message names the setting, its value, and the range that it must be in.
+        ConfigError: ``holds`` is false; the message names the setting, its value, and
+            the range that it must be in.
     """
     if not holds:
         raise ConfigError(f"{name} is {value!r}: it must be {range}.")

@@ -22,12 +22,17 @@ class MatchingBlock(NamedTuple):
     size: int
 
 
-def matching_blocks(model: str, expert: str, *, autojunk: bool = False, comparisons: int = COMPARISONS) -> list[MatchingBlock]:
+def matching_blocks(
+    model: str, expert: str, *, autojunk: bool = False, comparisons: int = COMPARISONS
+) -> list[MatchingBlock]:
     """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block.
 
-    difflib looks for the longest block, then left and right of it, and so on; repetitive texts ("aaaa" beside "abab") take it time cubic in their
-    length: minutes at 16,000 characters. So the larger pieces are searched first, each for as many comparisons as it has pairs of equal characters; a
-    piece for which ``comparisons`` no longer suffices is left unsearched, as if nothing matched in it. Rewards are not computed here: theirs are exact.
+    difflib looks for the longest block, then left and right of it, and so on;
+    repetitive texts ("aaaa" beside "abab") take it time cubic in their length: minutes
+    at 16,000 characters. So the larger pieces are searched first, each for as many
+    comparisons as it has pairs of equal characters; a piece for which ``comparisons``
+    no longer suffices is left unsearched, as if nothing matched in it. Rewards are not
+    computed here: theirs are exact.
 
     Args:
         model: What the model wrote.
@@ -52,7 +57,9 @@ def matching_blocks(model: str, expert: str, *, autojunk: bool = False, comparis
         if cost > comparisons:
             continue
         comparisons -= cost
-        block = MatchingBlock(*matcher.find_longest_match(model_start, model_end, expert_start, expert_end))
+        block = MatchingBlock(
+            *matcher.find_longest_match(model_start, model_end, expert_start, expert_end)
+        )
         if block.size:
             found.append(block)
             add((model_start, block.a, expert_start, block.b))
@@ -101,14 +108,21 @@ class _EqualPairs:
         codes = {character: code for code, character in enumerate(sorted(set(model) | set(expert)))}
         self._size = len(codes)
         self._model = np.fromiter((codes[character] for character in model), np.int64, len(model))
-        self._expert = np.fromiter((codes[character] for character in expert), np.int64, len(expert))
+        self._expert = np.fromiter(
+            (codes[character] for character in expert), np.int64, len(expert)
+        )
         self._popular = [codes[character] for character in popular]
 
     def compared(self, model_start: int, model_end: int, expert_end: int) -> int:
         in_expert = np.bincount(self._expert[:expert_end], minlength=self._size)
         in_expert[self._popular] = 0
         # One more for each character, so that a piece in which nothing matches counts too.
-        return int(in_expert[self._model[model_start:model_end]].sum()) + model_end - model_start + expert_end
+        return (
+            int(in_expert[self._model[model_start:model_end]].sum())
+            + model_end
+            - model_start
+            + expert_end
+        )
 
 
 def _joined(blocks: list[MatchingBlock]) -> list[MatchingBlock]:

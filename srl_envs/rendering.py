@@ -7,14 +7,27 @@ import unicodedata
 from itertools import zip_longest
 
 COLUMN = 58
-_CONTROLS = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421} | {code: 0xFFFD for code in (*range(0x80, 0xA0), *range(0xD800, 0xE000))}
+_CONTROLS = (
+    {code: 0x2400 + code for code in range(0x20)}
+    | {0x7F: 0x2421}
+    | {code: 0xFFFD for code in (*range(0x80, 0xA0), *range(0xD800, 0xE000))}
+)
 """Control characters as their pictures, so that no text can steer the terminal; lone surrogates, which it cannot show."""
 
 
 def side_by_side(heading: str, model: str, expert: str) -> str:
     """The model's step left, the expert's right, under one heading; columns that are 58 characters of a terminal wide."""
-    rows = zip_longest(["model", "-" * COLUMN, *_wrapped(model)], ["expert", "-" * COLUMN, *_wrapped(expert)], fillvalue="")
-    return "\n".join([heading, *(f"{left}{' ' * (COLUMN - width(left))} | {right}".rstrip() for left, right in rows)])
+    rows = zip_longest(
+        ["model", "-" * COLUMN, *_wrapped(model)],
+        ["expert", "-" * COLUMN, *_wrapped(expert)],
+        fillvalue="",
+    )
+    return "\n".join(
+        [
+            heading,
+            *(f"{left}{' ' * (COLUMN - width(left))} | {right}".rstrip() for left, right in rows),
+        ]
+    )
 
 
 def width(text: str) -> int:
@@ -29,7 +42,11 @@ def _width(character: str) -> int:
 
 
 def _wrapped(text: str) -> list[str]:
-    return [piece for line in text.splitlines() for piece in _lines(line.expandtabs(4).translate(_CONTROLS))]
+    return [
+        piece
+        for line in text.splitlines()
+        for piece in _lines(line.expandtabs(4).translate(_CONTROLS))
+    ]
 
 
 def _lines(line: str) -> list[str]:

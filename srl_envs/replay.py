@@ -1,7 +1,8 @@
 """``python -m srl_envs.replay``: run experts' commands again in sandboxes, and keep the trajectories that still reach their goal.
 
-A filter for anybody's data: a trajectory whose commands do not solve its issue any more, or whose observations drift away from what the expert saw,
-teaches a model to act on what is not there.
+A filter for anybody's data: a trajectory whose commands do not solve its issue any
+more, or whose observations drift away from what the expert saw, teaches a model to act
+on what is not there.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from srl_envs.data import load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, SandboxLimits
-from srl_envs.sandbox.agent_session import AgentSession, drift, expert_commands
-from srl_envs.swe_tasks.images import image_of, workdir_of
-from srl_envs.swe_tasks.verification import verify_patch
+from srl_envs.swe.agent_session import AgentSession, drift, expert_commands
+from srl_envs.swe.tasks.images import image_of, workdir_of
+from srl_envs.swe.tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
 
 _COMPARED = 16_000
@@ -37,8 +38,10 @@ class Replay:
 
     Attributes:
         id: The trajectory's.
-        resolved: The verdict of its tests; None if it has none, or if the machinery failed.
-        drift: Mean over its steps of how far the observation is from the recorded one, in [0, 1].
+        resolved: The verdict of its tests; None if it has none, or if the machinery
+            failed.
+        drift: Mean over its steps of how far the observation is from the recorded one,
+            in [0, 1].
         patch_characters: Length of the patch that its commands made.
         failure: What the machinery said if it failed; empty otherwise.
     """
@@ -62,7 +65,8 @@ def replay(
 
     Args:
         trajectory: Of the domain ``"swe"``.
-        image: Where to run; None takes the trajectory's own, see :func:`~srl_envs.swe_tasks.images.image_of`.
+        image: Where to run; None takes the trajectory's own, see
+            :func:`~srl_envs.swe.tasks.images.image_of`.
         limits: Of the sandboxes.
         command_timeout: Seconds that a shell command may take.
         stop: Once it is set the replay is given up before the next command.
@@ -88,25 +92,39 @@ def replay(
             patch = sandbox.diff()
         except DamagedRepositoryError:
             patch = ""
-    return Replay(trajectory.id, verify_patch(trajectory, patch, make), sum(drifts) / len(drifts), len(patch))
+    return Replay(
+        trajectory.id, verify_patch(trajectory, patch, make), sum(drifts) / len(drifts), len(patch)
+    )
 
 
-def replay_all(trajectories: Iterable[Trajectory], jobs: int, *, image: str | None, limits: SandboxLimits, command_timeout: float) -> Iterator[Replay]:
+def replay_all(
+    trajectories: Iterable[Trajectory],
+    jobs: int,
+    *,
+    image: str | None,
+    limits: SandboxLimits,
+    command_timeout: float,
+) -> Iterator[Replay]:
     """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only.
 
-    What ends the iteration early (Ctrl-C) ends those under way before their next command; the rest is not begun.
+    What ends the iteration early (Ctrl-C) ends those under way before their next
+    command; the rest is not begun.
     """
     stop = threading.Event()
 
     def one(trajectory: Trajectory) -> Replay:
         try:
-            return replay(trajectory, image=image, limits=limits, command_timeout=command_timeout, stop=stop)
+            return replay(
+                trajectory, image=image, limits=limits, command_timeout=command_timeout, stop=stop
+            )
         except InfrastructureError as error:
             return Replay(trajectory.id, None, 1.0, 0, failure=str(error))
 
     with ThreadPoolExecutor(max_workers=jobs) as threads:
         try:
-            for future in as_completed([threads.submit(one, trajectory) for trajectory in trajectories]):
+            for future in as_completed(
+                [threads.submit(one, trajectory) for trajectory in trajectories]
+            ):
                 yield future.result()
         finally:
             stop.set()
@@ -133,20 +151,43 @@ def _run(chosen: argparse.Namespace) -> int:
     if done:
         print(f"{len(done)} trajectories stand in {chosen.report} already and are not run again.")
     limits = SandboxLimits(memory_mib=chosen.memory_mib)
-    replays = replay_all(open_ones, chosen.jobs, image=chosen.image, limits=limits, command_timeout=chosen.command_timeout)
-    for result in tqdm(replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()):
+    replays = replay_all(
+        open_ones,
+        chosen.jobs,
+        image=chosen.image,
+        limits=limits,
+        command_timeout=chosen.command_timeout,
+    )
+    for result in tqdm(
+        replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()
+    ):
         if not result.failure:
             done[result.id] = result
             if chosen.report:
                 with chosen.report.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
-        verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[result.resolved]
-        tqdm.write(f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch {result.patch_characters} characters")
+        verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[
+            result.resolved
+        ]
+        tqdm.write(
+            f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch {result.patch_characters} characters"
+        )
     results = [done[trajectory.id] for trajectory in trajectories if trajectory.id in done]
-    kept = [t for t in trajectories if t.id in done and done[t.id].resolved is not False and done[t.id].drift <= chosen.max_drift]
+    kept = [
+        t
+        for t in trajectories
+        if t.id in done
+        and done[t.id].resolved is not False
+        and done[t.id].drift <= chosen.max_drift
+    ]
     failed = len(trajectories) - len(results)
-    print(f"{sum(bool(result.resolved) for result in results)} resolved, {sum(result.resolved is False for result in results)} not, ", end="")
-    print(f"{sum(result.resolved is None for result in results)} without tests, {failed} failed for reasons of the machinery.")
+    print(
+        f"{sum(bool(result.resolved) for result in results)} resolved, {sum(result.resolved is False for result in results)} not, ",
+        end="",
+    )
+    print(
+        f"{sum(result.resolved is None for result in results)} without tests, {failed} failed for reasons of the machinery."
+    )
     if chosen.output:
         save_trajectories(kept, chosen.output)
         print(f"{len(kept)} of {len(trajectories)} trajectories written to {chosen.output}.")
@@ -176,10 +217,14 @@ def _require_writable(option: str, path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        with tempfile.TemporaryFile(dir=path.parent):  # whether the folder takes files only a try can tell
+        with tempfile.TemporaryFile(
+            dir=path.parent
+        ):  # whether the folder takes files only a try can tell
             pass
     except OSError as error:
-        raise DataError(f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that exists.") from None
+        raise DataError(
+            f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that exists."
+        ) from None
 
 
 def read_report(path: Path | None) -> dict[str, Replay]:
@@ -191,27 +236,66 @@ def read_report(path: Path | None) -> dict[str, Replay]:
     if path is None or not path.exists():
         return {}
     done = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # as text, a U+2028 in a reason would end a line too
+    for number, line in enumerate(
+        path.read_bytes().splitlines(), start=1
+    ):  # as text, a U+2028 in a reason would end a line too
         try:
             result = Replay(**json.loads(line))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove the line, or name another file.") from None
+            raise DataError(
+                f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove the line, or name another file."
+            ) from None
         done[result.id] = result
     return done
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m srl_envs.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="builtin_swe", help="source of trajectories, as in load_trajectories (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m srl_envs.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--source",
+        default="builtin_swe",
+        help="source of trajectories, as in load_trajectories (default: %(default)s)",
+    )
     parser.add_argument("--path", type=Path, help="local file or folder of the source")
     parser.add_argument("--limit", type=int, help="at most this many trajectories")
-    parser.add_argument("--image", help="image to run all of them in; without it each names its own")
-    parser.add_argument("--jobs", type=int, default=2, help="trajectories at a time (default: %(default)s)")
-    parser.add_argument("--command_timeout", type=float, default=60.0, help="seconds that a command may take (default: %(default)s)")
-    parser.add_argument("--memory_mib", type=int, default=2048, help="memory of a sandbox in MiB (default: %(default)s)")
-    parser.add_argument("--report", type=Path, help="JSONL with one line a trajectory, written as each is finished; what stands there is not run again")
-    parser.add_argument("--output", type=Path, help="JSONL (our schema) of the trajectories that are kept: not unresolved, and within --max_drift")
-    parser.add_argument("--max_drift", type=float, default=1.0, help="largest mean drift that is kept, 0 to 1 (default: %(default)s)")
+    parser.add_argument(
+        "--image", help="image to run all of them in; without it each names its own"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="trajectories at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--command_timeout",
+        type=float,
+        default=60.0,
+        help="seconds that a command may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory_mib",
+        type=int,
+        default=2048,
+        help="memory of a sandbox in MiB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        help="JSONL with one line a trajectory, written as each is finished; what stands there is not run again",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="JSONL (our schema) of the trajectories that are kept: not unresolved, and within --max_drift",
+    )
+    parser.add_argument(
+        "--max_drift",
+        type=float,
+        default=1.0,
+        help="largest mean drift that is kept, 0 to 1 (default: %(default)s)",
+    )
     return parser
 
 

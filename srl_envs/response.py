@@ -1,7 +1,9 @@
 """A model's text -> its thought and its action, or the name of what is malformed about it.
 
-The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a non-empty action. Nothing else decides. White space, control and
-format characters (NUL, a byte order mark, a zero-width space) alone are no text: neither an action nor something before the block.
+The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a
+non-empty action. Nothing else decides. White space, control and format characters (NUL,
+a byte order mark, a zero-width space) alone are no text: neither an action nor
+something before the block.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ class ResponseFormat:
     """Which shape an answer must have; recorded with every run.
 
     Attributes:
-        think_prefilled: The prompt already ends with ``<think>``: the model's text starts inside the block.
-        require_think: If False, a text without any think tag is the bare action, for models too small to think.
+        think_prefilled: The prompt already ends with ``<think>``: the model's text
+            starts inside the block.
+        require_think: If False, a text without any think tag is the bare action, for
+            models too small to think.
     """
 
     think_prefilled: bool = False
@@ -41,8 +45,10 @@ class Response:
     """A parsed answer.
 
     Attributes:
-        thought: The text inside the think block, without outer white space; empty if malformed.
-        action: The text after it, without outer white space; empty if malformed. Only this is ever compared.
+        thought: The text inside the think block, without outer white space; empty if
+            malformed.
+        action: The text after it, without outer white space; empty if malformed. Only
+            this is ever compared.
         error: None if well-formed, else one of :data:`MALFORMATIONS`.
     """
 
@@ -51,18 +57,22 @@ class Response:
     error: str | None = None
 
 
-def parse_response(text: str, format: ResponseFormat = ResponseFormat(), *, truncated: bool = False) -> Response:
+def parse_response(
+    text: str, format: ResponseFormat = ResponseFormat(), *, truncated: bool = False
+) -> Response:
     """Split an answer into thought and action.
 
     Args:
         text: What the model wrote.
         format: Which shape is asked for.
-        truncated: The answer hit the token limit before its end token. Such an answer is always malformed (``"truncated"``), whatever
-            it holds: a step that was cut is not the step the model meant to write.
+        truncated: The answer hit the token limit before its end token. Such an answer
+            is always malformed (``"truncated"``), whatever it holds: a step that was
+            cut is not the step the model meant to write.
 
     Returns:
-        The response. Of several malformations the first in this order is named: truncated, no block at all, a block that is not
-        closed or not opened, more than one, text before it, nothing after it.
+        The response. Of several malformations the first in this order is named:
+        truncated, no block at all, a block that is not closed or not opened, more than
+        one, text before it, nothing after it.
     """
     if truncated:
         return _malformed("truncated")
@@ -92,7 +102,10 @@ def parse_response(text: str, format: ResponseFormat = ResponseFormat(), *, trun
 
 def has_text(text: str) -> bool:
     """Whether a text holds a character that can be seen: not white space, a control (``Cc``) or a format character (``Cf``) of Unicode."""
-    return any(not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf") for character in text)
+    return any(
+        not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
+        for character in text
+    )
 
 
 def format_response(thought: str, action: str, format: ResponseFormat = ResponseFormat()) -> str:

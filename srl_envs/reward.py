@@ -1,10 +1,13 @@
 """The step reward: how similar the model's step is to the expert's, -1 for a malformed answer.
 
-``R = 2M / T`` with M the characters in matching blocks and T the characters in both strings (arXiv 2510.25992, Eq. 2): exactly the
-``ratio()`` of the standard library's ``difflib.SequenceMatcher``, which is not symmetric, so the order is fixed: (model, expert).
+``R = 2M / T`` with M the characters in matching blocks and T the characters in both
+strings (arXiv 2510.25992, Eq. 2): exactly the ``ratio()`` of the standard library's
+``difflib.SequenceMatcher``, which is not symmetric, so the order is fixed: (model,
+expert).
 
-The paper does not say which ``autojunk`` it used. Python's default (True) acts from 200 characters on and collapses scores of long steps, so
-False is the default here, and the setting is recorded with every run.
+The paper does not say which ``autojunk`` it used. Python's default (True) acts from 200
+characters on and collapses scores of long steps, so False is the default here, and the
+setting is recorded with every run.
 """
 
 from __future__ import annotations
@@ -29,9 +32,12 @@ class RewardSettings:
     """How an answer is scored; recorded with every run.
 
     Attributes:
-        autojunk: difflib's heuristic that ignores frequent characters of expert steps of 200 characters and more.
-        max_characters: Only this many first characters of either action can match; those beyond still count in T, so that a flood
-            lowers its own reward and cannot stall a run. At least 1. The longest real action we met has 12,936 characters.
+        autojunk: difflib's heuristic that ignores frequent characters of expert steps
+            of 200 characters and more.
+        max_characters: Only this many first characters of either action can match;
+            those beyond still count in T, so that a flood lowers its own reward and
+            cannot stall a run. At least 1. The longest real action we met has 12,936
+            characters.
         format: Which shape an answer must have.
     """
 
@@ -77,11 +83,15 @@ def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> f
     return sequence_similarities([(model, expert)], autojunk=autojunk)[0]
 
 
-def sequence_similarities(pairs: Sequence[tuple[str, str]], *, autojunk: bool = False) -> list[float]:
+def sequence_similarities(
+    pairs: Sequence[tuple[str, str]], *, autojunk: bool = False
+) -> list[float]:
     """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores (one after another with ``autojunk``).
 
-    Two libraries share the work: difflib-fast does what ``autojunk`` has no part in; cydifflib does the rest. It is not asked for more, because
-    repetitive strings ("aaaa" beside "abab") take it time cubic in their length: minutes at 16,000 characters.
+    Two libraries share the work: difflib-fast does what ``autojunk`` has no part in;
+    cydifflib does the rest. It is not asked for more, because repetitive strings
+    ("aaaa" beside "abab") take it time cubic in their length: minutes at 16,000
+    characters.
     """
     if autojunk:
         return [_ratio_with_autojunk(model, expert) for model, expert in pairs]
@@ -106,12 +116,15 @@ def step_reward(
         expert_action: The expert's step. Outer white space counts on neither side.
         settings: How to score.
         truncated: The answer hit the token limit.
-        scored: What of the model's action is compared: :meth:`StepInstance.scored <srl_envs.StepInstance.scored>`; ``str`` compares all of it.
+        scored: What of the model's action is compared: :meth:`StepInstance.scored
+            <srl_envs.StepInstance.scored>`; ``str`` compares all of it.
 
     Returns:
         The reward: 2M/T of the actions, or -1 for a malformed answer.
     """
-    return step_rewards([text], [expert_action], settings, truncated=[truncated], scored=[scored])[0]
+    return step_rewards([text], [expert_action], settings, truncated=[truncated], scored=[scored])[
+        0
+    ]
 
 
 def step_rewards(
@@ -128,7 +141,10 @@ def step_rewards(
         ValueError: The sequences differ in length.
     """
     cut_off = [False] * len(texts) if truncated is None else truncated
-    responses = [parse_response(text, settings.format, truncated=cut) for text, cut in zip(texts, cut_off, strict=True)]
+    responses = [
+        parse_response(text, settings.format, truncated=cut)
+        for text, cut in zip(texts, cut_off, strict=True)
+    ]
     scorings = [str] * len(texts) if scored is None else scored
     well_formed = [
         (scoring(response.action), expert.strip())
@@ -140,14 +156,19 @@ def step_rewards(
         similarity * _counted_share(model, expert, limit)
         for (model, expert), similarity in zip(
             well_formed,
-            sequence_similarities([(model[:limit], expert[:limit]) for model, expert in well_formed], autojunk=settings.autojunk),
+            sequence_similarities(
+                [(model[:limit], expert[:limit]) for model, expert in well_formed],
+                autojunk=settings.autojunk,
+            ),
             strict=True,
         )
     )
     rewards = []
     for response in responses:
         similarity = next(similarities) if response.error is None else None
-        rewards.append(StepReward(MALFORMED_REWARD if similarity is None else similarity, similarity, response))
+        rewards.append(
+            StepReward(MALFORMED_REWARD if similarity is None else similarity, similarity, response)
+        )
     return rewards
 
 

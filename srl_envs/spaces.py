@@ -1,8 +1,10 @@
 """A space of Unicode texts whose observations stay right in every kind of vector environment.
 
-``gymnasium.spaces.Text`` knows ASCII letters and digits only, a charset of all Unicode costs seconds and megabytes, and with shared memory (the default of
-``gymnasium.vector.AsyncVectorEnv``) its observations are never read again after the first. Here the shared memory of a text is an unlinked temporary
-file per environment: of any length, gone with its last process, and read when the observation is taken.
+``gymnasium.spaces.Text`` knows ASCII letters and digits only, a charset of all Unicode
+costs seconds and megabytes, and with shared memory (the default of
+``gymnasium.vector.AsyncVectorEnv``) its observations are never read again after the
+first. Here the shared memory of a text is an unlinked temporary file per environment:
+of any length, gone with its last process, and read when the observation is taken.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from typing import Any, overload
 
 import numpy as np
 from gymnasium.spaces import Text
-from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
+from gymnasium.vector.utils import (
+    create_shared_memory,
+    read_from_shared_memory,
+    write_to_shared_memory,
+)
 
 from srl_envs.errors import InfrastructureError
 
@@ -34,7 +40,13 @@ class UnicodeText(Text):
         seed: Seeds :meth:`sample`.
     """
 
-    def __init__(self, max_length: int | None = None, *, min_length: int = 0, seed: int | np.random.Generator | None = None) -> None:
+    def __init__(
+        self,
+        max_length: int | None = None,
+        *,
+        min_length: int = 0,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
         bound = np.iinfo(np.int32).max if max_length is None else max_length
         super().__init__(int(bound), min_length=min_length, charset=string.printable, seed=seed)
 
@@ -58,7 +70,10 @@ class UnicodeText(Text):
         return f"UnicodeText({self.min_length}, {self.max_length})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnicodeText) and (self.min_length, self.max_length) == (other.min_length, other.max_length)
+        return isinstance(other, UnicodeText) and (self.min_length, self.max_length) == (
+            other.min_length,
+            other.max_length,
+        )
 
     __hash__ = None  # type: ignore[assignment]  # mutable (its generator), as every gymnasium space
 
@@ -73,7 +88,9 @@ class _SharedText:
         data = text.encode("utf-8", "surrogatepass")
         record = len(data).to_bytes(_HEADER_BYTES, "little") + data
         if os.pwrite(self._file.fileno(), record, 0) != len(record):
-            raise InfrastructureError(f"Only a part of an observation of {len(record)} bytes could be written: free space in {tempfile.gettempdir()}.")
+            raise InfrastructureError(
+                f"Only a part of an observation of {len(record)} bytes could be written: free space in {tempfile.gettempdir()}."
+            )
 
     def read(self) -> str:
         size = int.from_bytes(os.pread(self._file.fileno(), _HEADER_BYTES, 0), "little")
@@ -122,5 +139,7 @@ def _read(space: UnicodeText, shared_memory: tuple[_SharedText, ...], n: int = 1
 
 
 @write_to_shared_memory.register(UnicodeText)
-def _write(space: UnicodeText, index: int, value: str, shared_memory: tuple[_SharedText, ...]) -> None:
+def _write(
+    space: UnicodeText, index: int, value: str, shared_memory: tuple[_SharedText, ...]
+) -> None:
     shared_memory[index].write(value)

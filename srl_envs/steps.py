@@ -15,5 +15,7 @@ STEPS_SYSTEM_PROMPT = (
 class StepsEnv(ExpertStepEnv):
     """``SRL-Steps-v0``: see :class:`~srl_envs.env.ExpertStepEnv`; the source is ``"jsonl"``, which needs ``path``."""
 
-    def __init__(self, *, source: str = "jsonl", system_prompt: str = STEPS_SYSTEM_PROMPT, **settings: Any) -> None:
+    def __init__(
+        self, *, source: str = "jsonl", system_prompt: str = STEPS_SYSTEM_PROMPT, **settings: Any
+    ) -> None:
         super().__init__(source=source, system_prompt=system_prompt, **settings)

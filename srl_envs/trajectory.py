@@ -1,21 +1,10 @@
-"""The nouns everybody shares: an expert's step, a whole trajectory, and one training instance of it.
-
-An expert solution ``y = (step_1 .. step_N)`` of a problem ``x`` gives one instance for each target step ``k``: the prompt is
-``x`` with ``step_1 .. step_{k-1}``, the target is ``step_k`` (arXiv 2510.25992, section 3.2).
-"""
+"""The ground floor: an expert's step, and a whole trajectory of them. It knows nothing of prompts or commands."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
-from typing import Any, Literal, overload
-
-from srl_envs.commands import scored_text
-from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message, PromptSettings, step_messages, swe_step_messages
+from typing import Any, Literal
 
 Targets = Literal["all_but_last", "all"]
 """Which steps of a trajectory are targets: the paper's first ``N-1``, or all ``N``."""
@@ -26,13 +15,18 @@ class ExpertStep:
     """One step of an expert's solution.
 
     Attributes:
-        action: What the step says or does: the text that a model's answer is compared with. Never empty, no outer white space.
-        title: A short name of the step ("Coprime Pairs"); empty if the source gives none.
-        heading: How the source wrote number and title in front of the action ("2. **Coprime Pairs**: "), verbatim; empty if the
-            title is no part of the step's text.
-        thought: The expert's reasoning before the action; empty if unknown. Never compared.
+        action: What the step says or does: the text that a model's answer is compared
+            with. Never empty, no outer white space.
+        title: A short name of the step ("Coprime Pairs"); empty if the source gives
+            none.
+        heading: How the source wrote number and title in front of the action ("2.
+            **Coprime Pairs**: "), verbatim; empty if the title is no part of the step's
+            text.
+        thought: The expert's reasoning before the action; empty if unknown. Never
+            compared.
         observation: What the environment answered to the action; empty in math.
-        gap: The white space between this step and what follows, verbatim, so that joining steps gives back the source.
+        gap: The white space between this step and what follows, verbatim, so that
+            joining steps gives back the source.
     """
 
     action: str
@@ -59,9 +53,12 @@ class Trajectory:
         answer: The reference final answer ("42"); empty if there is none to verify.
         preamble: Text of the solution before the first step, verbatim.
         tail: Text of the solution after the last step, verbatim.
-        domain: Which prompt and which environment fit: ``"math"``, ``"swe"`` or ``"steps"`` (anything else).
-        metadata: What else the source says about it (kind of problem, origin), for the reader's use. In ``"swe"`` ``grammar`` names the one of
-            :data:`srl_envs.commands.GRAMMARS` in which the actions are written; without it ``"xml"``.
+        domain: Which prompt and which environment fit: ``"math"``, ``"swe"`` or
+            ``"steps"`` (anything else).
+        metadata: What else the source says about it (kind of problem, origin), for the
+            reader's use. In ``"swe"`` ``grammar`` names the one of
+            :data:`srl_envs.commands.GRAMMARS` in which the actions are written; without
+            it ``"xml"``.
     """
 
     id: str
@@ -88,135 +85,8 @@ class Trajectory:
         return len(self.steps) - (targets == "all_but_last")
 
 
-@dataclass(frozen=True, slots=True)
-class StepInstance:
-    """One task: given the problem and the expert's first ``index`` steps, write step ``index`` (counted from 0).
-
-    Holds a reference and an index; the prompt is rendered whenever it is asked for, so that 134k instances of 5k trajectories cost
-    the memory of the 5k.
-    """
-
-    trajectory: Trajectory
-    index: int
-    settings: PromptSettings = field(default_factory=PromptSettings)
-
-    @property
-    def id(self) -> str:
-        """The trajectory's id and the step's number, counted from 1: ``"s1k-12/3"``."""
-        return f"{self.trajectory.id}/{self.index + 1}"
-
-    @property
-    def step(self) -> ExpertStep:
-        """The expert's step that is to be written."""
-        return self.trajectory.steps[self.index]
-
-    @property
-    def title(self) -> str:
-        """The target step's title; empty if its source gives none."""
-        return self.step.title
-
-    @property
-    def expert_action(self) -> str:
-        """The text that the model's action is compared with.
-
-        What the prompt already shows is not asked for again: with the title hint on, a step's heading is left out. In the domain ``"swe"``
-        it is the command, or what ``settings.scored`` says of it: the model's action must go through :meth:`scored`.
-        """
-        if self.trajectory.domain == "swe":
-            return self.scored(self.step.action)
-        return self.step.action if self.settings.title_hint else self.step.text
-
-    def scored(self, action: str) -> str:
-        """What of the model's action is compared with :attr:`expert_action`: all of it; in the domain ``"swe"`` the command without prose."""
-        return scored_text(action, self.trajectory.grammar, self.settings.scored) if self.trajectory.domain == "swe" else action
-
-    @property
-    def messages(self) -> list[Message]:
-        """The chat messages (system, user) that ask for this step."""
-        steps = self.trajectory.steps
-        if self.trajectory.domain == "swe":
-            turns = [(step.action, step.observation) for step in steps[: self.index]]
-            return swe_step_messages(self.trajectory.prompt, turns, self.settings, grammar=self.trajectory.grammar)
-        return step_messages(self.trajectory.prompt, [step.text for step in steps[: self.index]], title=self.title, settings=self.settings)
-
-
-class StepInstances(Sequence[StepInstance]):
-    """All instances of some trajectories, indexable at once and made when asked for.
-
-    Args:
-        trajectories: Their order is kept.
-        targets: Which steps are targets.
-        settings: How prompts are rendered.
-    """
-
-    def __init__(
-        self,
-        trajectories: Sequence[Trajectory],
-        targets: Targets = "all_but_last",
-        settings: PromptSettings = PromptSettings(),
-    ) -> None:
-        if targets not in ("all_but_last", "all"):
-            raise ConfigError(f"targets is {targets!r}: use 'all_but_last' (the paper's N-1 steps) or 'all'.")
-        self.trajectories = trajectories
-        self.targets: Targets = targets
-        self.settings = settings
-        self._ends = list(accumulate(trajectory.target_count(targets) for trajectory in trajectories))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, index: int) -> StepInstance: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[StepInstance]: ...
-    def __getitem__(self, index: int | slice) -> StepInstance | list[StepInstance]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
-            raise IndexError(f"instance {index} of {len(self)}")
-        which = bisect_right(self._ends, position)
-        first = self._ends[which - 1] if which else 0
-        return StepInstance(self.trajectories[which], position - first, self.settings)
-
-
-class TrajectorySet(Sequence[Trajectory]):
-    """Trajectories of one source, with a count of the rows that were left out.
-
-    Attributes:
-        source: The source's name, for messages.
-        rejected: How many rows were left out, by reason.
-    """
-
-    def __init__(self, trajectories: Iterable[Trajectory], source: str = "", rejected: Mapping[str, int] | None = None) -> None:
-        self._trajectories = tuple(trajectories)
-        self.source = source
-        self.rejected: Counter[str] = Counter(rejected or {})
-
-    def __len__(self) -> int:
-        return len(self._trajectories)
-
-    @overload
-    def __getitem__(self, index: int) -> Trajectory: ...
-    @overload
-    def __getitem__(self, index: slice) -> TrajectorySet: ...
-    def __getitem__(self, index: int | slice) -> Trajectory | TrajectorySet:
-        if isinstance(index, slice):
-            return TrajectorySet(self._trajectories[index], self.source, self.rejected)
-        return self._trajectories[index]
-
-    def __iter__(self) -> Iterator[Trajectory]:
-        return iter(self._trajectories)
-
-    def instances(self, targets: Targets = "all_but_last", settings: PromptSettings | None = None) -> StepInstances:
-        """All step instances of these trajectories, lazily."""
-        return StepInstances(self, targets, settings or PromptSettings())
-
-    def __repr__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
-        return f"TrajectorySet({self.source!r}, {len(self)} trajectories" + (f"; left out: {left_out})" if left_out else ")")
-
-
 def as_one_step(trajectory: Trajectory) -> Trajectory:
     """The trajectory with its whole solution as a single step: the paper's one-step ablation. Use it with ``targets="all"``."""
-    return replace(trajectory, steps=(ExpertStep(trajectory.solution.strip(), gap=""),), preamble="", tail="")
+    return replace(
+        trajectory, steps=(ExpertStep(trajectory.solution.strip(), gap=""),), preamble="", tail=""
+    )

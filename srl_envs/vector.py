@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from srl_envs.answers import AnswerVerifier
+from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.math import MathEnv
@@ -23,7 +23,8 @@ Result = TypeVar("Result")
 class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     """``num_envs`` environments over the same trajectories, with gymnasium's next-step autoreset.
 
-    Equal to ``SyncVectorEnv`` in observations, rewards and infos; the data is loaded once, and one batch scores all answers.
+    Equal to ``SyncVectorEnv`` in observations, rewards and infos; the data is loaded
+    once, and one batch scores all answers.
 
     Args:
         num_envs: How many; at least 1.
@@ -43,20 +44,34 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self.num_envs = num_envs
         self.render_mode = first.render_mode
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
-        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
+        self.single_observation_space, self.single_action_space = (
+            first.observation_space,
+            first.action_space,
+        )
         self.observation_space = batch_space(first.observation_space, num_envs)
         self.action_space = batch_space(first.action_space, num_envs)
         self._finished = [False] * num_envs
 
-    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], dict[str, Any]]:
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Start an episode in each; a single seed gives ``seed + i`` to environment ``i``.
 
         Raises:
             ValueError: There are more or fewer seeds than environments.
         """
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else seed
+        seeds = (
+            [None if seed is None else seed + i for i in range(self.num_envs)]
+            if seed is None or isinstance(seed, int)
+            else seed
+        )
         if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments: give one each, or a single one.")
+            raise ValueError(
+                f"{len(seeds)} seeds for {self.num_envs} environments: give one each, or a single one."
+            )
         states = self._each(lambda i: self.envs[i].reset(seed=seeds[i], options=options))
         observations, infos = [], dict[str, Any]()
         for i, (observation, info) in enumerate(states):
@@ -75,19 +90,38 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
             given = "one text" if isinstance(actions, str) else f"{len(actions)} actions"
-            raise ValueError(f"{given} for {self.num_envs} environments: give a sequence with one action each.")
+            raise ValueError(
+                f"{given} for {self.num_envs} environments: give a sequence with one action each."
+            )
         stepping = [i for i in range(self.num_envs) if not self._finished[i]]
         for i in stepping:
             self.envs[i].check_action(actions[i])
         experts = [self.envs[i].expert_action or "" for i in stepping]
         texts = [actions[i] for i in stepping]
         scoring = [self.envs[i].scored for i in stepping]
-        scores = dict(zip(stepping, step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring), strict=True))
+        scores = dict(
+            zip(
+                stepping,
+                step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring),
+                strict=True,
+            )
+        )
         rewards = np.zeros(self.num_envs, dtype=np.float64)
-        terminations, truncations = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
-        transitions = self._each(lambda i: self.envs[i].advance(actions[i], scores[i]) if i in scores else _restarted(self.envs[i]))
+        terminations, truncations = (
+            np.zeros(self.num_envs, dtype=np.bool_),
+            np.zeros(self.num_envs, dtype=np.bool_),
+        )
+        transitions = self._each(
+            lambda i: (
+                self.envs[i].advance(actions[i], scores[i])
+                if i in scores
+                else _restarted(self.envs[i])
+            )
+        )
         observations, infos = [], dict[str, Any]()
-        for i, (observation, rewards[i], terminations[i], truncations[i], info) in enumerate(transitions):
+        for i, (observation, rewards[i], terminations[i], truncations[i], info) in enumerate(
+            transitions
+        ):
             observations.append(observation)
             infos = self._add_info(infos, info, i)
         self._finished = [bool(ended) for ended in terminations | truncations]
@@ -119,7 +153,9 @@ class MathVectorEnv(ExpertStepVectorEnv):
 
     environment = MathEnv
 
-    def __init__(self, num_envs: int = 1, *, verifier: AnswerVerifier | None = None, **settings: Any) -> None:
+    def __init__(
+        self, num_envs: int = 1, *, verifier: AnswerVerifier | None = None, **settings: Any
+    ) -> None:
         super().__init__(num_envs, verifier=verifier or AnswerVerifier(), **settings)
 
 

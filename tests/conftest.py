@@ -17,19 +17,24 @@ from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
 from srl_envs.sandbox.images import image_of_tree
 
-# Whoever started the tests in the background may have these ignored, and the processes that tests start would inherit that.
+# Whoever started the tests in the background may have these ignored, and the processes that tests
+# start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What a busy machine makes slow is not wrong.
-hypothesis.settings.register_profile("timeless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "timeless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("timeless")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout, or ``$SRL_SHARED_DATA``; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("SRL_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    folder = Path(
+        os.environ.get("SRL_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    )
     if not folder.is_dir():
         pytest.skip(f"real data is not there: {folder}")
     return folder
@@ -104,5 +109,14 @@ def repository_image(engine: Any, base_image: str, small_repository: Path) -> It
 
 
 def _git(folder: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "core.autocrlf=false", "-c", "commit.gpgSign=false"]
+    identity = [
+        "-c",
+        "user.name=Tester",
+        "-c",
+        "user.email=tester@example.org",
+        "-c",
+        "core.autocrlf=false",
+        "-c",
+        "commit.gpgSign=false",
+    ]
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)

@@ -25,14 +25,23 @@ def test_named_settings_configs_and_files_exist() -> None:
     from srl_agent.training.config import DataConfig, SRLConfig
 
     table = README.split("| setting |")[1].split("\n\n")[0]
-    names = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert names and names <= {field.name for config in (DataConfig, SRLConfig) for field in fields(config)}
+    names = {
+        name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert names and names <= {
+        field.name for config in (DataConfig, SRLConfig) for field in fields(config)
+    }
     assert set(re.findall(r"--config (\w+)", README)) <= set(named_configs())
     for path in re.findall(r"`((?:srl_envs|srl_agent)/[\w/]+\.py)`", README):
         assert (ROOT / path).is_file(), path
 
 
 def test_the_quick_start_has_the_recorded_figures() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "quickstart.py"), "--run", str(ROOT / "benchmarks" / "results" / "quickstart_2cores")]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "quickstart.py"),
+        "--run",
+        str(ROOT / "benchmarks" / "results" / "quickstart_2cores"),
+    ]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert [line for line in printed.splitlines() if line not in README.splitlines()] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from srl_agent.evaluation.benchmarks import BENCHMARKS, TABLE_1
+from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1
 from srl_agent.inference.generator import GenerationSettings
 from srl_envs.errors import ConfigError, require
 
@@ -15,23 +15,50 @@ class MathConfig:
 
     benchmarks: list[str] = field(
         default_factory=lambda: list(TABLE_1),
-        metadata={"help": f"Which benchmarks: {', '.join(BENCHMARKS)}. Default: those of the paper's Table 1."},
+        metadata={
+            "help": f"Which benchmarks: {', '.join(BENCHMARKS)}. Default: those of the paper's Table 1."
+        },
     )
     data: list[str] | None = field(
         default=None,
-        metadata={"help": "Local files (amc23.jsonl, ...) or folders that hold them, also as gsm8k/test.jsonl. None reads the hub."},
+        metadata={
+            "help": "Local files (amc23.jsonl, ...) or folders that hold them, also as gsm8k/test.jsonl. None reads the hub."
+        },
     )
-    limit: int | None = field(default=None, metadata={"help": "Only the first so many problems of each benchmark, for a quick look. None takes all."})
+    limit: int | None = field(
+        default=None,
+        metadata={
+            "help": "Only the first so many problems of each benchmark, for a quick look. None takes all."
+        },
+    )
     output_dir: str | None = field(
-        default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/math-<model>, with -stepwise where it applies."}
+        default=None,
+        metadata={
+            "help": "Run folder; the same command goes on with what it holds. None: runs/math-<model>, with -stepwise where it applies."
+        },
     )
     sampled: list[str] | None = field(
         default=None,
-        metadata={"help": "Benchmarks that are answered num_samples times besides greedily. None: amc23, aime24, aime25, as in the paper."},
+        metadata={
+            "help": "Benchmarks that are answered num_samples times besides greedily. None: amc23, aime24, aime25, as in the paper."
+        },
     )
-    num_samples: int = field(default=32, metadata={"help": "k of avg@k, pass@k and majority@k (paper: 32). 0 answers greedily only."})
-    temperature: float = field(default=1.0, metadata={"help": "Of the sampled answers, above 0 (paper: 1.0). The greedy ones are always at 0."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampled answers, in (0, 1]; 1 keeps every token."})
+    num_samples: int = field(
+        default=32,
+        metadata={
+            "help": "k of avg@k, pass@k and majority@k (paper: 32). 0 answers greedily only."
+        },
+    )
+    temperature: float = field(
+        default=1.0,
+        metadata={
+            "help": "Of the sampled answers, above 0 (paper: 1.0). The greedy ones are always at 0."
+        },
+    )
+    top_p: float = field(
+        default=1.0,
+        metadata={"help": "Nucleus of the sampled answers, in (0, 1]; 1 keeps every token."},
+    )
     max_new_tokens: int = field(
         default=4096,
         metadata={
@@ -39,57 +66,115 @@ class MathConfig:
             "2,000, those cut off are counted. A context that ends earlier cuts off there."
         },
     )
-    seed: int = field(default=0, metadata={"help": "Decides the sampled answers, and the resamples of the intervals."})
+    seed: int = field(
+        default=0,
+        metadata={"help": "Decides the sampled answers, and the resamples of the intervals."},
+    )
     system_prompt: str | None = field(
         default=None,
-        metadata={"help": "System message; empty sends none. None: the project's evaluation prompt, with stepwise that of SRL-Math-v0."},
+        metadata={
+            "help": "System message; empty sends none. None: the project's evaluation prompt, with stepwise that of SRL-Math-v0."
+        },
     )
     stepwise: bool = field(
         default=False,
-        metadata={"help": "Let an SRL model write one step at a time through SRL-Math-v0, its own steps before it, until a step holds the final answer."},
+        metadata={
+            "help": "Let an SRL model write one step at a time through SRL-Math-v0, its own steps before it, until a step holds the final answer."
+        },
     )
-    max_steps: int = field(default=30, metadata={"help": "stepwise: most steps of a solution; then it counts as truncated. At least 1."})
-    require_think: bool = field(default=True, metadata={"help": "stepwise: a step without a think block is malformed. False accepts it, for tiny models."})
+    max_steps: int = field(
+        default=30,
+        metadata={
+            "help": "stepwise: most steps of a solution; then it counts as truncated. At least 1."
+        },
+    )
+    require_think: bool = field(
+        default=True,
+        metadata={
+            "help": "stepwise: a step without a think block is malformed. False accepts it, for tiny models."
+        },
+    )
     episodes_at_once: int = field(
-        default=256, metadata={"help": "stepwise: solutions written side by side; a kill loses the unfinished ones among them. At least 1."}
+        default=256,
+        metadata={
+            "help": "stepwise: solutions written side by side; a kill loses the unfinished ones among them. At least 1."
+        },
     )
     answer_timeout: float = field(
-        default=10.0, metadata={"help": "Seconds of processor time that verifying an answer may take, above 0; one that takes longer is wrong."}
+        default=10.0,
+        metadata={
+            "help": "Seconds of processor time that verifying an answer may take, above 0; one that takes longer is wrong."
+        },
     )
-    grading_processes: int = field(default=4, metadata={"help": "Processes that verify answers side by side. At least 1."})
+    grading_processes: int = field(
+        default=4, metadata={"help": "Processes that verify answers side by side. At least 1."}
+    )
     page_answers: int = field(
         default=3000,
-        metadata={"help": "Most answers that report.html shows, spread over the problems; samples.jsonl has all. 3000 make a page of some 10 MB. At least 1."},
+        metadata={
+            "help": "Most answers that report.html shows, spread over the problems; samples.jsonl has all. 3000 make a page of some 10 MB. At least 1."
+        },
     )
     compare: list[str] | None = field(
         default=None,
-        metadata={"help": "Two run folders: print and draw how their accuracies and lengths differ, into output_dir or RUN_B/compare-RUN_A. Asks no model."},
+        metadata={
+            "help": "Two run folders: print and draw how their accuracies and lengths differ, into output_dir or RUN_B/compare-RUN_A. Asks no model."
+        },
     )
 
     def __post_init__(self) -> None:
         for option, names in (("benchmarks", self.benchmarks), ("sampled", self.sampled or [])):
             for name in names:
                 if name not in BENCHMARKS:
-                    raise ConfigError(f"{option}: unknown benchmark {name!r}: use one of {', '.join(BENCHMARKS)}.")
+                    raise ConfigError(
+                        f"{option}: unknown benchmark {name!r}: use one of {', '.join(BENCHMARKS)}."
+                    )
             if len(set(names)) != len(names):
                 raise ConfigError(f"{option} names a benchmark twice: {', '.join(names)}.")
-        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+        require(
+            self.limit is None or self.limit >= 1,
+            "limit",
+            self.limit,
+            "at least 1, or None for all",
+        )
         require(self.num_samples >= 0, "num_samples", self.num_samples, "0 or more")
-        require(self.temperature > 0, "temperature", self.temperature, "above 0; greedy answers are always given too")
+        require(
+            self.temperature > 0,
+            "temperature",
+            self.temperature,
+            "above 0; greedy answers are always given too",
+        )
         require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
         require(self.answer_timeout > 0, "answer_timeout", self.answer_timeout, "above 0")
-        for name in ("max_new_tokens", "max_steps", "episodes_at_once", "grading_processes", "page_answers"):
+        for name in (
+            "max_new_tokens",
+            "max_steps",
+            "episodes_at_once",
+            "grading_processes",
+            "page_answers",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         if self.compare is not None and len(self.compare) != 2:
-            raise ConfigError(f"compare takes two run folders: --compare RUN_A RUN_B, not {len(self.compare)}.")
+            raise ConfigError(
+                f"compare takes two run folders: --compare RUN_A RUN_B, not {len(self.compare)}."
+            )
 
     def samples_of(self, benchmark: str) -> int:
         """How many sampled answers each problem of a benchmark gets."""
-        chosen = [name for name, known in BENCHMARKS.items() if known.sampled] if self.sampled is None else self.sampled
+        chosen = (
+            [name for name, known in BENCHMARKS.items() if known.sampled]
+            if self.sampled is None
+            else self.sampled
+        )
         return self.num_samples if benchmark in chosen else 0
 
     def generation(self, greedy: bool) -> GenerationSettings:
         """How answers are drawn."""
         if greedy:
             return GenerationSettings(max_new_tokens=self.max_new_tokens, seed=self.seed)
-        return GenerationSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed)
+        return GenerationSettings(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+        )

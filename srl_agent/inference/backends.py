@@ -18,7 +18,9 @@ class GeneratorConfig:
 
     model: str = field(
         default="quickstart",
-        metadata={"help": "Hub name, folder, or quickstart for the built-in SmolLM2-135M-Instruct; with base_url, the name that the server knows it by."},
+        metadata={
+            "help": "Hub name, folder, or quickstart for the built-in SmolLM2-135M-Instruct; with base_url, the name that the server knows it by."
+        },
     )
     backend: str = field(
         default="auto",
@@ -28,9 +30,17 @@ class GeneratorConfig:
             "choices": list(BACKENDS),
         },
     )
-    base_url: str | None = field(default=None, metadata={"help": "Address of the server, up to and with /v1, such as http://localhost:8000/v1. openai only."})
+    base_url: str | None = field(
+        default=None,
+        metadata={
+            "help": "Address of the server, up to and with /v1, such as http://localhost:8000/v1. openai only."
+        },
+    )
     api_key_variable: str = field(
-        default="OPENAI_API_KEY", metadata={"help": "Environment variable that holds the server's key; where it is not set, none is sent. openai only."}
+        default="OPENAI_API_KEY",
+        metadata={
+            "help": "Environment variable that holds the server's key; where it is not set, none is sent. openai only."
+        },
     )
     system_role: SystemRole = field(
         default="auto",
@@ -46,10 +56,24 @@ class GeneratorConfig:
             "choices": ["auto", "bfloat16", "float32"],
         },
     )
-    device: str = field(default="auto", metadata={"help": "cpu, cuda or cuda:N; auto takes a GPU where there is one. transformers only."})
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub; None takes main. Not for openai."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run the Python code that some models bring along. Not for openai."})
-    batch_rows: int = field(default=64, metadata={"help": "Completions written side by side, at most. transformers only."})
+    device: str = field(
+        default="auto",
+        metadata={
+            "help": "cpu, cuda or cuda:N; auto takes a GPU where there is one. transformers only."
+        },
+    )
+    model_revision: str | None = field(
+        default=None,
+        metadata={"help": "Branch, tag or commit on the hub; None takes main. Not for openai."},
+    )
+    trust_remote_code: bool = field(
+        default=False,
+        metadata={"help": "Run the Python code that some models bring along. Not for openai."},
+    )
+    batch_rows: int = field(
+        default=64,
+        metadata={"help": "Completions written side by side, at most. transformers only."},
+    )
     batch_tokens: int = field(
         default=262_144,
         metadata={
@@ -57,13 +81,23 @@ class GeneratorConfig:
             "262144 tokens of a 7B model with grouped queries take some 15 GB in bfloat16. transformers only."
         },
     )
-    tensor_parallel_size: int = field(default=1, metadata={"help": "GPUs over which the model is spread. vllm only."})
-    max_model_len: int | None = field(
-        default=None, metadata={"help": "Tokens of a prompt with its completion, at most, to bound memory; None takes the model's context. vllm only."}
+    tensor_parallel_size: int = field(
+        default=1, metadata={"help": "GPUs over which the model is spread. vllm only."}
     )
-    concurrency: int = field(default=32, metadata={"help": "Requests under way at the same time. openai only."})
+    max_model_len: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens of a prompt with its completion, at most, to bound memory; None takes the model's context. vllm only."
+        },
+    )
+    concurrency: int = field(
+        default=32, metadata={"help": "Requests under way at the same time. openai only."}
+    )
     timeout: float = field(
-        default=600.0, metadata={"help": "Seconds that the server may be silent, while it writes an answer too; then it is asked again. openai only."}
+        default=600.0,
+        metadata={
+            "help": "Seconds that the server may be silent, while it writes an answer too; then it is asked again. openai only."
+        },
     )
     retries: int = field(
         default=6,
@@ -74,20 +108,31 @@ class GeneratorConfig:
     )
 
     def __post_init__(self) -> None:
-        for name, choices in (("backend", BACKENDS), ("system_role", SYSTEM_ROLES), ("dtype", ("auto", "bfloat16", "float32"))):
+        for name, choices in (
+            ("backend", BACKENDS),
+            ("system_role", SYSTEM_ROLES),
+            ("dtype", ("auto", "bfloat16", "float32")),
+        ):
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}: use one of {', '.join(choices)}."
+                )
         if self.base_url and self.backend not in ("auto", "openai"):
-            raise ConfigError(f"base_url is set, but backend is {self.backend}: only openai asks a server.")
+            raise ConfigError(
+                f"base_url is set, but backend is {self.backend}: only openai asks a server."
+            )
         if self.backend == "openai" and not self.base_url:
-            raise ConfigError("backend is openai: say where with base_url, such as http://localhost:8000/v1.")
+            raise ConfigError(
+                "backend is openai: say where with base_url, such as http://localhost:8000/v1."
+            )
 
 
 def open_generator(config: GeneratorConfig) -> Generator:
     """Load the model, or prepare to ask the server; the caller closes what this returns.
 
     Raises:
-        ConfigError, DataError, MissingDependencyError, InfrastructureError: As the backend's constructor says.
+        ConfigError, DataError, MissingDependencyError, InfrastructureError: As the
+        backend's constructor says.
     """
     config = resolved(config)
     if config.backend == "openai":
@@ -139,13 +184,21 @@ def resolved(config: GeneratorConfig) -> GeneratorConfig:
         return replace(config, backend="openai")
     backend = config.backend
     if backend == "auto":
-        backend = "vllm" if config.device != "cpu" and importlib.util.find_spec("vllm") is not None and _has_gpu() else "transformers"
+        backend = (
+            "vllm"
+            if config.device != "cpu"
+            and importlib.util.find_spec("vllm") is not None
+            and _has_gpu()
+            else "transformers"
+        )
     if backend == "vllm":
         return replace(config, backend=backend)
     from srl_agent.inference.transformers_generator import device_named, dtype_named
 
     device = device_named(config.device)
-    return replace(config, backend=backend, device=str(device), dtype=dtype_named(config.dtype, device))
+    return replace(
+        config, backend=backend, device=str(device), dtype=dtype_named(config.dtype, device)
+    )
 
 
 def _has_gpu() -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message
+from srl_envs.prompts.step import Message
 
 SystemRole = Literal["auto", "user"]
 """Where a system message goes: into the template's own system role where it has one, or always to the front of the first user message."""
@@ -25,7 +25,11 @@ def without_system_role(messages: Sequence[Message]) -> list[Message]:
         return rest
     for place, message in enumerate(rest):
         if message["role"] == "user":
-            return [*rest[:place], {"role": "user", "content": f"{system}\n\n{message['content']}"}, *rest[place + 1 :]]
+            return [
+                *rest[:place],
+                {"role": "user", "content": f"{system}\n\n{message['content']}"},
+                *rest[place + 1 :],
+            ]
     return [{"role": "user", "content": system}, *rest]
 
 
@@ -51,12 +55,20 @@ class ChatEncoder:
 
         chat = without_system_role(messages) if self._merges else list(messages)
         try:
-            ids: list[int] = list(self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"])
+            ids: list[int] = list(
+                self._tokenizer.apply_chat_template(
+                    chat, add_generation_prompt=True, return_dict=True
+                )["input_ids"]
+            )
         except (TemplateError, ValueError, IndexError) as error:
             roles = ", ".join(message["role"] for message in messages) or "no messages"
-            raise ConfigError(f"The model's chat template refuses a conversation of {roles}: {error}") from error
+            raise ConfigError(
+                f"The model's chat template refuses a conversation of {roles}: {error}"
+            ) from error
         if not ids:
-            raise ConfigError("The model's chat template makes an empty prompt of a conversation: there is nothing to continue.")
+            raise ConfigError(
+                "The model's chat template makes an empty prompt of a conversation: there is nothing to continue."
+            )
         return ids
 
 
@@ -66,6 +78,8 @@ def _has_system_role(tokenizer: Any) -> bool:
 
     probe = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a question"}]
     try:
-        return _PROBE in tokenizer.apply_chat_template(probe, tokenize=False, add_generation_prompt=True)
+        return _PROBE in tokenizer.apply_chat_template(
+            probe, tokenize=False, add_generation_prompt=True
+        )
     except TemplateError:
         return False

@@ -44,7 +44,8 @@ class Endpoint:
         key_variable: The environment variable that holds the key, for messages.
         timeout: So many seconds the server may be silent.
         retries: So often a request is sent again.
-        first_pause: Seconds before the second attempt; each further pause is twice as long, up to 60 s, less a random half of it.
+        first_pause: Seconds before the second attempt; each further pause is twice as
+            long, up to 60 s, less a random half of it.
     """
 
     url: str
@@ -57,11 +58,17 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise ConfigError(f"{self.url!r} is no address of a server: give one like http://localhost:8000/v1, with the key in ${self.key_variable}.")
+            raise ConfigError(
+                f"{self.url!r} is no address of a server: give one like http://localhost:8000/v1, with the key in ${self.key_variable}."
+            )
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
-            raise ConfigError(f"${self.key_variable} holds characters that no API key has: set it anew.")
+            raise ConfigError(
+                f"${self.key_variable} holds characters that no API key has: set it anew."
+            )
         if self.timeout <= 0 or self.retries < 0:
-            raise ConfigError(f"timeout is {self.timeout} and retries is {self.retries}: give more than 0 seconds, and 0 or more.")
+            raise ConfigError(
+                f"timeout is {self.timeout} and retries is {self.retries}: give more than 0 seconds, and 0 or more."
+            )
 
 
 class ContextFullError(ConfigError):
@@ -79,7 +86,8 @@ class _Fault(Exception):
 class PostSession:
     """Posts to one endpoint, from any number of threads.
 
-    Every attempt has a connection of its own: a completion takes seconds, a connection milliseconds, and none goes stale.
+    Every attempt has a connection of its own: a completion takes seconds, a connection
+    milliseconds, and none goes stale.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -88,25 +96,31 @@ class PostSession:
         self._sockets: set[socket.socket] = set()
         self._aborted = False
         self._hurry = threading.Event()  # set: no attempt is made again
-        # A proxy that the environment names is for other machines: none of them reaches this one's loopback interface.
+        # A proxy that the environment names is for other machines: none of them reaches this one's
+        # loopback interface.
         local = urlsplit(endpoint.url).hostname in ("localhost", "127.0.0.1", "::1")
         proxies = urllib.request.ProxyHandler({} if local else None)
         secure = [_TrackingSecureHandler(self)] if urlsplit(endpoint.url).scheme == "https" else []
-        self._opener = urllib.request.build_opener(proxies, _TrackingHandler(self), *secure, _NoRedirects())
+        self._opener = urllib.request.build_opener(
+            proxies, _TrackingHandler(self), *secure, _NoRedirects()
+        )
 
     def post(self, payload: dict[str, Any], usable: Callable[[Any], Result]) -> Result:
         """Post until ``usable`` takes the answer.
 
         Args:
             payload: Becomes JSON.
-            usable: Makes the result from the decoded answer; a KeyError, IndexError, TypeError or ValueError means that the answer is malformed.
+            usable: Makes the result from the decoded answer; a KeyError, IndexError,
+                TypeError or ValueError means that the answer is malformed.
 
         Returns:
             What ``usable`` returned.
 
         Raises:
-            ContextFullError: The server refuses the request because it takes more tokens than the model's context holds.
-            ConfigError: The server refuses the request itself: sending it again would not help.
+            ContextFullError: The server refuses the request because it takes more
+                tokens than the model's context holds.
+            ConfigError: The server refuses the request itself: sending it again would
+                not help.
             InfrastructureError: Every attempt failed, or the session was aborted.
         """
         body = json.dumps(payload).encode()
@@ -117,11 +131,17 @@ class PostSession:
                 return self._attempt(body, usable)
             except _Fault as fault:
                 reason, pause = str(fault), self._pause(attempts, fault.wait)
-            if attempts > self._endpoint.retries or pause > LONGEST_RETRY_AFTER or self._hurry.wait(pause):
+            if (
+                attempts > self._endpoint.retries
+                or pause > LONGEST_RETRY_AFTER
+                or self._hurry.wait(pause)
+            ):
                 break
         times = f"{attempts} attempts" if attempts > 1 else "1 attempt"
         asks = f" It asks to wait {pause:.0f} s." if pause > LONGEST_RETRY_AFTER else ""
-        raise InfrastructureError(f"{self._endpoint.url} gave no usable answer in {times}; the last one: {reason}.{asks} Is the server well?")
+        raise InfrastructureError(
+            f"{self._endpoint.url} gave no usable answer in {times}; the last one: {reason}.{asks} Is the server well?"
+        )
 
     def stop_retrying(self) -> None:
         """Let attempts that are under way come to their end, and make no further ones."""
@@ -144,7 +164,11 @@ class PostSession:
 
     def _pause(self, attempts: int, wait: float) -> float:
         doubled = min(LONGEST_PAUSE, self._endpoint.first_pause * 2.0 ** min(attempts - 1, 30))
-        return max(wait, doubled) * random.uniform(1.0, 1.25) if wait else doubled * random.uniform(0.5, 1.0)
+        return (
+            max(wait, doubled) * random.uniform(1.0, 1.25)
+            if wait
+            else doubled * random.uniform(0.5, 1.0)
+        )
 
     def _attempt(self, body: bytes, usable: Callable[[Any], Result]) -> Result:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -161,12 +185,20 @@ class PostSession:
             cause = getattr(error, "reason", None) or error
             if isinstance(cause, ssl.SSLCertVerificationError):
                 where = self._endpoint.url
-                raise ConfigError(f"{where} shows a certificate that is not trusted here ({cause}): name its authority with SSL_CERT_FILE.") from None
-            raise _Fault(f"no answer within {self._endpoint.timeout:g} s" if isinstance(cause, TimeoutError) else f"{type(cause).__name__}: {cause}") from None
+                raise ConfigError(
+                    f"{where} shows a certificate that is not trusted here ({cause}): name its authority with SSL_CERT_FILE."
+                ) from None
+            raise _Fault(
+                f"no answer within {self._endpoint.timeout:g} s"
+                if isinstance(cause, TimeoutError)
+                else f"{type(cause).__name__}: {cause}"
+            ) from None
         try:
             return usable(json.loads(text))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise _Fault(f"an answer that is no chat completion ({type(error).__name__}: {error}): {text[:200].decode('utf-8', 'replace')!r}") from None
+            raise _Fault(
+                f"an answer that is no chat completion ({type(error).__name__}: {error}): {text[:200].decode('utf-8', 'replace')!r}"
+            ) from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         url, variable = self._endpoint.url, self._endpoint.key_variable
@@ -178,11 +210,17 @@ class PostSession:
         if error.code in _PASSING or error.code >= 500:
             return _Fault(what, _retry_after(error.headers.get("Retry-After")))
         if error.code in (401, 403):
-            return ConfigError(f"{url} refuses the API key in ${variable}{'' if self._endpoint.api_key else ', which is not set'} ({what}).")
+            return ConfigError(
+                f"{url} refuses the API key in ${variable}{'' if self._endpoint.api_key else ', which is not set'} ({what})."
+            )
         if error.code == 404:
-            return ConfigError(f"{url} does not know this address or this model ({what}). Does base_url end in /v1, and is the model's name the server's?")
+            return ConfigError(
+                f"{url} does not know this address or this model ({what}). Does base_url end in /v1, and is the model's name the server's?"
+            )
         if 300 <= error.code < 400:
-            return ConfigError(f"{url} is elsewhere ({what}): give {error.headers.get('Location')!r} as the address, without /chat/completions.")
+            return ConfigError(
+                f"{url} is elsewhere ({what}): give {error.headers.get('Location')!r} as the address, without /chat/completions."
+            )
         if _CONTEXT_FULL.search(what):
             return ContextFullError(f"{url} refuses the request ({what}).")
         return ConfigError(f"{url} refuses the request ({what}).")
@@ -207,7 +245,9 @@ class _TrackingSecureHandler(urllib.request.HTTPSHandler):
         super().__init__(context=self._trusted)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_tracking(http.client.HTTPSConnection, self._session), request, context=self._trusted)
+        return self.do_open(
+            _tracking(http.client.HTTPSConnection, self._session), request, context=self._trusted
+        )
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -235,7 +275,9 @@ def _tracking(kind: type[http.client.HTTPConnection], session: PostSession) -> A
 
 def _shut(connected: socket.socket) -> None:
     with contextlib.suppress(OSError):  # already closed
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # past TLS, whose own shutdown would wait for the reader
+        socket.socket.shutdown(
+            connected, socket.SHUT_RDWR
+        )  # past TLS, whose own shutdown would wait for the reader
 
 
 def _message_in(body: bytes) -> str:
@@ -244,7 +286,9 @@ def _message_in(body: bytes) -> str:
     try:
         found = json.loads(text)
     except ValueError:
-        return " ".join(re.sub(r"<style.*?</style>|<[^<>]*>", " ", text, flags=re.DOTALL).split())[:300]
+        return " ".join(re.sub(r"<style.*?</style>|<[^<>]*>", " ", text, flags=re.DOTALL).split())[
+            :300
+        ]
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]

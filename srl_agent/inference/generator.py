@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message
+from srl_envs.prompts.step import Message
 
 FinishReason = Literal["stop", "length", "context"]
 """The model ended by itself (or wrote a stop string); it was cut off at the token limit or where its context ends; or the prompt filled the context."""
@@ -20,14 +20,19 @@ class GenerationSettings:
     """How completions are drawn.
 
     Attributes:
-        max_new_tokens: At most this many tokens are written; at least 1. A model whose context ends earlier is cut off there.
+        max_new_tokens: At most this many tokens are written; at least 1. A model whose
+            context ends earlier is cut off there.
         temperature: Of the softmax; 0 means greedy.
         top_p: Nucleus sampling, in (0, 1]; 1 keeps every token.
-        stop: A completion ends before the first of these strings that it writes; none of them empty.
-        seed: Decides every draw together with a request's conversation and number, see :func:`request_seed`: the same request gives the same
-            completion again from the same backend, whatever is asked beside it. What can still differ is arithmetic: side by side, a
-            model's logits differ from those of a single prompt in their last bits, and a draw or a tie that hangs on such a bit falls the other
-            way (hardly ever in fp32, now and then over a thousand tokens of bf16). Servers promise less: OpenAI calls its seed best effort.
+        stop: A completion ends before the first of these strings that it writes; none
+            of them empty.
+        seed: Decides every draw together with a request's conversation and number, see
+            :func:`request_seed`: the same request gives the same completion again from
+            the same backend, whatever is asked beside it. What can still differ is
+            arithmetic: side by side, a model's logits differ from those of a single
+            prompt in their last bits, and a draw or a tie that hangs on such a bit
+            falls the other way (hardly ever in fp32, now and then over a thousand
+            tokens of bf16). Servers promise less: OpenAI calls its seed best effort.
     """
 
     max_new_tokens: int = 4096
@@ -42,9 +47,13 @@ class GenerationSettings:
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}: give 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p is {self.top_p}: give more than 0 and at most 1 (which keeps every token).")
+            raise ConfigError(
+                f"top_p is {self.top_p}: give more than 0 and at most 1 (which keeps every token)."
+            )
         if isinstance(self.stop, str) or "" in self.stop:
-            raise ConfigError(f"stop is {self.stop!r}: give a tuple of strings, none of them empty.")
+            raise ConfigError(
+                f"stop is {self.stop!r}: give a tuple of strings, none of them empty."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ class Request:
     """One completion that is wanted.
 
     Attributes:
-        messages: The conversation that the model answers, system message first if there is one.
+        messages: The conversation that the model answers, system message first if there
+            is one.
         number: Tells samples of the same conversation apart: sample 0, 1, 2 ...
     """
 
@@ -82,15 +92,20 @@ class Generator(Protocol):
     name: str
     """Of the model, for reports."""
 
-    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+    def generate(
+        self, requests: Sequence[Request], settings: GenerationSettings
+    ) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request, each as soon as it is finished: in any order, every index once.
 
-        A prompt that leaves no room for an answer in the model's context gets an empty completion that says so: the others are answered. Several iterators
-        may be open at once, in one thread; each gives its own completions.
+        A prompt that leaves no room for an answer in the model's context gets an empty
+        completion that says so: the others are answered. Several iterators may be open
+        at once, in one thread; each gives its own completions.
 
         Raises:
-            InfrastructureError: The model cannot be reached or failed; what was given before stays valid.
-            ConfigError: The settings or a conversation do not fit the model (roles that its chat template refuses, for example).
+            InfrastructureError: The model cannot be reached or failed; what was given
+                before stays valid.
+            ConfigError: The settings or a conversation do not fit the model (roles that
+                its chat template refuses, for example).
         """
         ...
 
@@ -118,9 +133,16 @@ class MeasuresPrompts(Protocol):
 def request_seed(request: Request, seed: int) -> int:
     """A number in [0, 2**31) for one request, which every server takes: from the run's seed, the conversation, and the sample's number.
 
-    Without the conversation in it, sample 0 of every problem would be drawn with the same random numbers.
+    Without the conversation in it, sample 0 of every problem would be drawn with the
+    same random numbers.
     """
-    identity = json.dumps([seed, request.number, [[message["role"], message["content"]] for message in request.messages]])
+    identity = json.dumps(
+        [
+            seed,
+            request.number,
+            [[message["role"], message["content"]] for message in request.messages],
+        ]
+    )
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") >> 1
 
 

@@ -1,8 +1,10 @@
 """Asks any server that speaks OpenAI's chat completions: vLLM, llama.cpp, SGLang, Ollama, or a provider.
 
-The server writes the prompt with its own chat template, and it may have sampling settings of its own for what a request leaves open: ``vllm serve``
-takes top_k and a repetition penalty from the model's generation_config.json unless it is started with ``--generation-config vllm``, and
-``transformers serve`` samples only where that file says ``do_sample``.
+The server writes the prompt with its own chat template, and it may have sampling
+settings of its own for what a request leaves open: ``vllm serve`` takes top_k and a
+repetition penalty from the model's generation_config.json unless it is started with
+``--generation-config vllm``, and ``transformers serve`` samples only where that file
+says ``do_sample``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from typing import Any
 
 from srl_agent.inference.chat import SystemRole, without_system_role
 from srl_agent.inference.chat_server import ContextFullError, Endpoint, PostSession
-from srl_agent.inference.generator import Completion, GenerationSettings, Request, before_stop, request_seed
+from srl_agent.inference.generator import (
+    Completion,
+    GenerationSettings,
+    Request,
+    before_stop,
+    request_seed,
+)
 from srl_envs.errors import ConfigError, SRLError
 
 _UNFINISHED = ("abort", "error", None)
@@ -27,14 +35,19 @@ class OpenAIGenerator:
     Args:
         model: The server's name of the model.
         base_url: Of the server, up to and with ``/v1``.
-        api_key_variable: The environment variable that holds the key; not set: no key is sent.
+        api_key_variable: The environment variable that holds the key; not set: no key
+            is sent.
         concurrency: So many requests are under way at the same time.
-        timeout: Seconds that the server may be silent, while it writes an answer too; then it is asked again.
-        retries: So often a request is sent again after a time-out, a lost connection, a malformed answer, HTTP 429 or 5xx.
-        first_pause: Seconds before the first of them; each further pause is twice as long, up to a minute, less a random half. A ``Retry-After``
-            of the server is honoured.
-        system_role: ``"user"`` for a model without a system role, see :data:`srl_agent.inference.chat.SystemRole`: a server cannot be asked
-            for its template, so ``"auto"`` sends system messages as they are.
+        timeout: Seconds that the server may be silent, while it writes an answer too;
+            then it is asked again.
+        retries: So often a request is sent again after a time-out, a lost connection, a
+            malformed answer, HTTP 429 or 5xx.
+        first_pause: Seconds before the first of them; each further pause is twice as
+            long, up to a minute, less a random half. A ``Retry-After`` of the server is
+            honoured.
+        system_role: ``"user"`` for a model without a system role, see
+            :data:`srl_agent.inference.chat.SystemRole`: a server cannot be asked for
+            its template, so ``"auto"`` sends system messages as they are.
 
     Raises:
         ConfigError: The address or a number is out of range.
@@ -60,19 +73,27 @@ class OpenAIGenerator:
         self._endpoint = Endpoint(url, key, api_key_variable, timeout, retries, first_pause)
         self._concurrency, self._merges_system = concurrency, system_role == "user"
 
-    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+    def generate(
+        self, requests: Sequence[Request], settings: GenerationSettings
+    ) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
 
-        When one request fails for good, those under way are still waited for and given, then the error is raised. An iterator that is closed
-        or forgotten breaks off its requests and ends its threads.
+        When one request fails for good, those under way are still waited for and given,
+        then the error is raised. An iterator that is closed or forgotten breaks off its
+        requests and ends its threads.
         """
         if not requests:
             return
         session = PostSession(self._endpoint)
-        threads = ThreadPoolExecutor(min(self._concurrency, len(requests)), thread_name_prefix="chat-completions")
+        threads = ThreadPoolExecutor(
+            min(self._concurrency, len(requests)), thread_name_prefix="chat-completions"
+        )
         failure: SRLError | None = None
         try:
-            waiting = {threads.submit(self._complete, session, request, settings): index for index, request in enumerate(requests)}
+            waiting = {
+                threads.submit(self._complete, session, request, settings): index
+                for index, request in enumerate(requests)
+            }
             for future in as_completed(list(waiting)):
                 index = waiting.pop(future)
                 try:
@@ -96,8 +117,12 @@ class OpenAIGenerator:
     def close(self) -> None:
         """Nothing is held between calls."""
 
-    def _complete(self, session: PostSession, request: Request, settings: GenerationSettings) -> Completion:
-        messages = without_system_role(request.messages) if self._merges_system else list(request.messages)
+    def _complete(
+        self, session: PostSession, request: Request, settings: GenerationSettings
+    ) -> Completion:
+        messages = (
+            without_system_role(request.messages) if self._merges_system else list(request.messages)
+        )
         payload: dict[str, Any] = {
             "model": self.name,
             "messages": messages,
@@ -119,13 +144,19 @@ class OpenAIGenerator:
                 raise TypeError("the content is no text")
             before = before_stop(text, settings.stop)  # some servers leave the stop string in
             ended = before is not None or choice["finish_reason"] != "length"
-            return Completion(text if before is None else before, int(answer["usage"]["completion_tokens"]), "stop" if ended else "length")
+            return Completion(
+                text if before is None else before,
+                int(answer["usage"]["completion_tokens"]),
+                "stop" if ended else "length",
+            )
 
         try:
             return session.post(payload, completion)
         except ContextFullError:  # some servers refuse a prompt that fits, if the most tokens that are asked for do not fit behind it
             del payload["max_tokens"]
         try:
-            return session.post(payload, completion)  # ends where the context does, which is before the limit
+            return session.post(
+                payload, completion
+            )  # ends where the context does, which is before the limit
         except ContextFullError:
             return Completion("", 0, "context")

@@ -1,8 +1,9 @@
 """Samples several completions of each prompt with a transformers model, computing every prompt only once.
 
-GRPO asks for G completions of one prompt. ``generate`` would run the prompt G times and keep finished rows in the batch to its end; here
-the prompt's keys and values are computed once and shared, the cache has room to grow (no copy of it at every token), and finished rows
-leave the batch. The distribution that is sampled from is the same.
+GRPO asks for G completions of one prompt. ``generate`` would run the prompt G times and
+keep finished rows in the batch to its end; here the prompt's keys and values are
+computed once and shared, the cache has room to grow (no copy of it at every token), and
+finished rows leave the batch. The distribution that is sampled from is the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
-from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 _PREFILL_TOKENS = 8192
 """Prompts are read in parts of about this many tokens: more at once is no faster, and takes memory in proportion."""
@@ -32,7 +37,8 @@ class SamplingSettings:
         temperature: Of the softmax; 0 means greedy.
         top_p: Nucleus sampling; 1.0 keeps every token.
         top_k: Keeps the k most probable tokens; 0 keeps all.
-        min_p: Keeps tokens at least this share as probable as the most probable one, in [0, 1]; 0 keeps all.
+        min_p: Keeps tokens at least this share as probable as the most probable one, in
+            [0, 1]; 0 keeps all.
         max_rows: At most this many completions are written side by side.
     """
 
@@ -49,7 +55,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
     _BLOCK = 64
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append along the sequence and return all keys and values so far, each ``[rows, heads, length, head size]``."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -57,7 +65,10 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
             self.keys, self.values = self._stores
         length, needed = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
         if needed > self._stores[0].shape[-2]:
-            self._stores = (self._with_room(self.keys, needed), self._with_room(self.values, needed))
+            self._stores = (
+                self._with_room(self.keys, needed),
+                self._with_room(self.values, needed),
+            )
         for store, states in zip(self._stores, (key_states, value_states), strict=True):
             store[:, :, length:needed] = states
         self.keys, self.values = (store[:, :, :needed] for store in self._stores)
@@ -66,15 +77,23 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     def select_rows(self, rows: torch.Tensor) -> None:
         """Keep these rows, in this order; a row may be named several times."""
         length = self.keys.shape[-2]
-        self._stores = (self._with_room(self.keys, length, rows), self._with_room(self.values, length, rows))
+        self._stores = (
+            self._with_room(self.keys, length, rows),
+            self._with_room(self.values, length, rows),
+        )
         self.keys, self.values = (store[:, :, :length] for store in self._stores)
 
     def append_rows(self, other: RoomyLayer) -> None:
         """Put another cache's rows below these; both have the same length. Room is made by the next :meth:`select_rows`."""
-        self.keys, self.values = torch.cat([self.keys, other.keys]), torch.cat([self.values, other.values])
+        self.keys, self.values = (
+            torch.cat([self.keys, other.keys]),
+            torch.cat([self.values, other.values]),
+        )
         self._stores = (self.keys, self.values)
 
-    def _with_room(self, states: torch.Tensor, length: int, rows: torch.Tensor | None = None) -> torch.Tensor:
+    def _with_room(
+        self, states: torch.Tensor, length: int, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
         old = states if rows is None else states[rows]
         capacity = (length // self._BLOCK + 1) * self._BLOCK
         store = old.new_empty(old.shape[0], old.shape[1], capacity, old.shape[-1])
@@ -82,7 +101,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return store
 
 
-def left_pad(sequences: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def left_pad(
+    sequences: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, both ``[len(sequences), longest]``, padded on the left."""
     longest = max(map(len, sequences))
     ids = torch.full((len(sequences), longest), pad_token_id, dtype=torch.long)
@@ -115,17 +136,20 @@ def sample(
     """Draw ``num_samples`` completions of each prompt.
 
     Args:
-        model: A causal language model of transformers; its mode and its parameters stay as they are.
+        model: A causal language model of transformers; its mode and its parameters stay
+            as they are.
         prompts: Token ids, none of them empty.
         num_samples: Completions of each prompt.
         settings: How to draw.
         eos_token_ids: Any of these ends a completion.
         pad_token_id: Fills what is masked out.
-        generator: Source of randomness, on the model's device; torch's global one if None.
+        generator: Source of randomness, on the model's device; torch's global one if
+            None.
 
     Returns:
-        ``len(prompts) * num_samples`` lists of token ids: the completions of the first prompt, then of the second. The end token is
-        included; a list that does not end with one was cut off.
+        ``len(prompts) * num_samples`` lists of token ids: the completions of the first
+        prompt, then of the second. The end token is included; a list that does not end
+        with one was cut off.
     """
 
     def uniforms(rows: Sequence[int]) -> torch.Tensor:
@@ -139,7 +163,17 @@ def sample(
         for start in range(0, len(prompts), at_once):
             batch = prompts[start : start + at_once]
             owners = [owner for owner in range(len(batch)) for _ in range(num_samples)]
-            written = dict(write_rows(model, batch, owners, settings, eos_token_ids=eos_token_ids, pad_token_id=pad_token_id, uniforms=uniforms))
+            written = dict(
+                write_rows(
+                    model,
+                    batch,
+                    owners,
+                    settings,
+                    eos_token_ids=eos_token_ids,
+                    pad_token_id=pad_token_id,
+                    uniforms=uniforms,
+                )
+            )
             completions += [written[row] for row in range(len(owners))]
     finally:
         model.train(was_training)
@@ -163,13 +197,16 @@ def write_rows(
     Args:
         model: A causal language model of transformers, in evaluation mode.
         prompts: Token ids, none of them empty.
-        owners: For each row of the batch, the index of its prompt; rows of one prompt stand side by side or apart.
+        owners: For each row of the batch, the index of its prompt; rows of one prompt
+            stand side by side or apart.
         settings: How to draw; ``max_rows`` is the caller's to keep.
         eos_token_ids: Any of these ends a completion.
         pad_token_id: Fills what is masked out.
         uniforms: Source of randomness.
-        limits: Of each row, at most this many tokens, at least 1; None: ``settings.max_new_tokens`` for all.
-        ends_at: Whether a row, with the tokens that it has by now, has written a stop string.
+        limits: Of each row, at most this many tokens, at least 1; None:
+            ``settings.max_new_tokens`` for all.
+        ends_at: Whether a row, with the tokens that it has by now, has written a stop
+            string.
 
     Yields:
         Each row with its tokens, once. The end token is included.
@@ -188,7 +225,11 @@ def write_rows(
                 continue
             tokens = completions[row]
             tokens.append(token)
-            if token in ends or len(tokens) >= limits[row] or (ends_at is not None and ends_at(row, tokens)):
+            if (
+                token in ends
+                or len(tokens) >= limits[row]
+                or (ends_at is not None and ends_at(row, tokens))
+            ):
                 alive[place] = False
                 finished.append(row)
         for row in finished:
@@ -207,7 +248,9 @@ class _SharedBatch:
     """The cache, the mask and the latest token of rows that are written side by side, started from prompts that are computed once each."""
 
     @torch.no_grad()
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], owners: Sequence[int], pad_token_id: int) -> None:
+    def __init__(
+        self, model: Any, prompts: Sequence[Sequence[int]], owners: Sequence[int], pad_token_id: int
+    ) -> None:
         self._model, self._cache = model, DynamicCache()
         self._cache.layer_class_to_replicate = RoomyLayer
         ids, mask = left_pad(prompts, pad_token_id, model.device)
@@ -236,7 +279,11 @@ class _SharedBatch:
     def logits(self) -> torch.Tensor:
         """Of the next token, ``[rows, vocabulary]``; appends the latest token to the cache."""
         output = self._model(
-            input_ids=self._token, attention_mask=self._mask, position_ids=positions(self._mask)[:, -1:], past_key_values=self._cache, use_cache=True
+            input_ids=self._token,
+            attention_mask=self._mask,
+            position_ids=positions(self._mask)[:, -1:],
+            past_key_values=self._cache,
+            use_cache=True,
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
@@ -254,7 +301,9 @@ class _SharedBatch:
         self._mask, self._token = self._mask[rows], self._token[rows]
 
 
-def _draw(logits: torch.Tensor, settings: SamplingSettings, rows: Sequence[int], uniforms: Uniforms) -> torch.Tensor:
+def _draw(
+    logits: torch.Tensor, settings: SamplingSettings, rows: Sequence[int], uniforms: Uniforms
+) -> torch.Tensor:
     """One token a row, ``[rows, 1]``, from logits ``[rows, vocabulary]``."""
     if settings.temperature == 0:
         return logits.argmax(-1, keepdim=True)
@@ -266,9 +315,11 @@ def _draw(logits: torch.Tensor, settings: SamplingSettings, rows: Sequence[int],
         logits = TopPLogitsWarper(settings.top_p)(None, logits)
     if settings.min_p > 0:
         logits = MinPLogitsWarper(settings.min_p)(None, logits)
-    # Inverse transform sampling: the same distribution as torch.multinomial, which takes 25 times longer on a CPU.
+    # Inverse transform sampling: the same distribution as torch.multinomial, which takes 25 times
+    # longer on a CPU.
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
-    # Rounding can lift the product to the total itself, beyond every token: the last token of positive probability is meant then.
+    # Rounding can lift the product to the total itself, beyond every token: the last token of
+    # positive probability is meant then.
     drawn = torch.minimum(uniforms(rows) * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, drawn, right=True)

@@ -1,7 +1,9 @@
 """Runs a model with transformers: prompts of like length side by side, the prompt of several samples computed once.
 
-For a model and a machine that vLLM does not serve: it needs no compiled kernels and runs on a CPU. Batches are made of conversations
-sorted by the length of their prompts, so that little is padded, longest first, so that memory that does not suffice shows at once.
+For a model and a machine that vLLM does not serve: it needs no compiled kernels and
+runs on a CPU. Batches are made of conversations sorted by the length of their prompts,
+so that little is padded, longest first, so that memory that does not suffice shows at
+once.
 """
 
 from __future__ import annotations
@@ -14,11 +16,17 @@ from typing import Any
 import torch
 
 from srl_agent.inference.chat import ChatEncoder, SystemRole
-from srl_agent.inference.generator import Completion, GenerationSettings, Request, before_stop, request_seed
+from srl_agent.inference.generator import (
+    Completion,
+    GenerationSettings,
+    Request,
+    before_stop,
+    request_seed,
+)
 from srl_agent.inference.sampling import SamplingSettings, write_rows
-from srl_agent.models import load_model_and_tokenizer
+from srl_agent.models.loading import load_model_and_tokenizer
 from srl_envs.errors import ConfigError, InfrastructureError
-from srl_envs.prompts import Message
+from srl_envs.prompts.step import Message
 
 _STOP_MARGIN = 8
 """Tokens that are decoded in front of the longest possible stop string, because some tokenizers drop a space at the beginning."""
@@ -36,13 +44,17 @@ class TransformersGenerator:
     """A :class:`~srl_agent.inference.generator.Generator` on this machine's CPU or GPU.
 
     Args:
-        model: Name or path, as :func:`srl_agent.models.load_model_and_tokenizer` takes it.
-        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: bfloat16 on a GPU, float32 on a CPU.
-        device: ``"cuda"``, ``"cpu"``, ``"cuda:1"``, ..., or ``"auto"``: a GPU where there is one.
+        model: Name or path, as
+            :func:`srl_agent.models.loading.load_model_and_tokenizer` takes it.
+        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: bfloat16 on
+            a GPU, float32 on a CPU.
+        device: ``"cuda"``, ``"cpu"``, ``"cuda:1"``, ..., or ``"auto"``: a GPU where
+            there is one.
         batch_rows: At most this many completions are written side by side.
-        batch_tokens: They may take at most this many tokens together, each counted with the longest prompt and ``max_new_tokens``; a single row
-            is always allowed.
-        system_role: Where a system message goes, see :data:`srl_agent.inference.chat.SystemRole`.
+        batch_tokens: They may take at most this many tokens together, each counted with
+            the longest prompt and ``max_new_tokens``; a single row is always allowed.
+        system_role: Where a system message goes, see
+            :data:`srl_agent.inference.chat.SystemRole`.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run the Python code that some models bring along.
 
@@ -69,13 +81,22 @@ class TransformersGenerator:
         self.name = model
         self._batch_rows, self._batch_tokens = batch_rows, batch_tokens
         place = device_named(device)
-        loaded, self._tokenizer = load_model_and_tokenizer(model, dtype=dtype_named(dtype, place), revision=revision, trust_remote_code=trust_remote_code)
+        loaded, self._tokenizer = load_model_and_tokenizer(
+            model,
+            dtype=dtype_named(dtype, place),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
         self._model: Any = loaded.to(place).eval()
         self._encode = ChatEncoder(self._tokenizer, system_role)
         self._eos = _end_tokens(self._model, self._tokenizer)
-        self.context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self.context: int | None = getattr(
+            self._model.config.get_text_config(), "max_position_embeddings", None
+        )
 
-    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+    def generate(
+        self, requests: Sequence[Request], settings: GenerationSettings
+    ) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
 
         All prompts are encoded before the first completion is written.
@@ -83,7 +104,9 @@ class TransformersGenerator:
         if self._model is None:
             raise ConfigError("This generator is closed: open another one.")
         prompts = self._prompts(requests)
-        fitting = [prompt for prompt in prompts if self.context is None or len(prompt.ids) < self.context]
+        fitting = [
+            prompt for prompt in prompts if self.context is None or len(prompt.ids) < self.context
+        ]
         for prompt in prompts[: len(prompts) - len(fitting)]:  # the longest stand first
             for index in prompt.indices:
                 yield index, Completion("", 0, "context")
@@ -120,15 +143,25 @@ class TransformersGenerator:
         room = settings.max_new_tokens if self.context is None else self.context - len(prompt.ids)
         return min(settings.max_new_tokens, room)
 
-    def _batches(self, prompts: Sequence[_Prompt], settings: GenerationSettings) -> Iterator[list[_Prompt]]:
+    def _batches(
+        self, prompts: Sequence[_Prompt], settings: GenerationSettings
+    ) -> Iterator[list[_Prompt]]:
         """Prompts that are written side by side; the samples of one are parted where they are more than a batch takes."""
         batch: list[_Prompt] = []
         rows = allowed = 0
         for prompt in prompts:
             rest = prompt.indices
             while rest:
-                if rows == 0:  # the first prompt is the batch's longest, to which the others are padded
-                    allowed = max(1, min(self._batch_rows, self._batch_tokens // (len(prompt.ids) + settings.max_new_tokens)))
+                if (
+                    rows == 0
+                ):  # the first prompt is the batch's longest, to which the others are padded
+                    allowed = max(
+                        1,
+                        min(
+                            self._batch_rows,
+                            self._batch_tokens // (len(prompt.ids) + settings.max_new_tokens),
+                        ),
+                    )
                 taken, rest = rest[: allowed - rows], rest[allowed - rows :]
                 batch.append(_Prompt(prompt.ids, taken))
                 rows += len(taken)
@@ -138,14 +171,20 @@ class TransformersGenerator:
         if batch:
             yield batch
 
-    def _write(self, batch: Sequence[_Prompt], requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+    def _write(
+        self, batch: Sequence[_Prompt], requests: Sequence[Request], settings: GenerationSettings
+    ) -> Iterator[tuple[int, Completion]]:
         indices = [index for prompt in batch for index in prompt.indices]
         sources = [random.Random(request_seed(requests[index], settings.seed)) for index in indices]
         stop = _StopTest(self._tokenizer, settings.stop)
         ends = {*self._eos, *stop.tokens}
 
         def uniforms(rows: Sequence[int]) -> torch.Tensor:
-            return torch.tensor([[sources[row].random()] for row in rows], dtype=torch.float32, device=self._model.device)
+            return torch.tensor(
+                [[sources[row].random()] for row in rows],
+                dtype=torch.float32,
+                device=self._model.device,
+            )
 
         written = write_rows(
             self._model,
@@ -163,7 +202,14 @@ class TransformersGenerator:
                 text = stop.decoded(tokens)
                 before = before_stop(text, settings.stop)
                 ended = before is not None or tokens[-1] in ends
-                yield indices[row], Completion(text if before is None else before, len(tokens), "stop" if ended else "length")
+                yield (
+                    indices[row],
+                    Completion(
+                        text if before is None else before,
+                        len(tokens),
+                        "stop" if ended else "length",
+                    ),
+                )
         except torch.OutOfMemoryError as error:
             raise InfrastructureError(
                 f"The GPU's memory does not suffice for {len(indices)} completions side by side: lower batch_tokens (now {self._batch_tokens}) or "
@@ -176,19 +222,31 @@ class _StopTest:
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
         self._tokenizer, self._stop = tokenizer, stop
-        # A token stands for at least one byte, so a stop string that its last token completed lies within so many tokens.
-        self._window = max((len(string.encode("utf-8", "replace")) for string in stop), default=0) + _STOP_MARGIN
-        self.tokens = [token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content in stop]
+        # A token stands for at least one byte, so a stop string that its last token completed lies
+        # within so many tokens.
+        self._window = (
+            max((len(string.encode("utf-8", "replace")) for string in stop), default=0)
+            + _STOP_MARGIN
+        )
+        self.tokens = [
+            token
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special and added.content in stop
+        ]
         """Stop strings that are special tokens: decoding leaves those out, so they are found by their ids."""
 
     def __call__(self, row: int, tokens: Sequence[int]) -> bool:
         if before_stop(self.decoded(tokens[-self._window :]), self._stop) is None:
             return False
-        return len(tokens) <= self._window or before_stop(self.decoded(tokens), self._stop) is not None
+        return (
+            len(tokens) <= self._window or before_stop(self.decoded(tokens), self._stop) is not None
+        )
 
     def decoded(self, tokens: Sequence[int]) -> str:
         """The text of tokens, without special ones."""
-        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return text
 
 
@@ -204,8 +262,12 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device is {name!r}: use auto, cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise ConfigError(f"device is {name!r}, but this machine shows {torch.cuda.device_count()} CUDA devices: use auto or cpu.")
+    if device.type == "cuda" and not (
+        torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    ):
+        raise ConfigError(
+            f"device is {name!r}, but this machine shows {torch.cuda.device_count()} CUDA devices: use auto or cpu."
+        )
     return device
 
 

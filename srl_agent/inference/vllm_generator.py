@@ -1,7 +1,8 @@
 """Runs a model with vLLM inside this process: the fast way on a GPU (vLLM's CPU build serves too).
 
-Requests go straight to vLLM's engine, so that each completion is given when it is finished and the batch is always full. Samples of one conversation
-share its prompt by vLLM's prefix cache.
+Requests go straight to vLLM's engine, so that each completion is given when it is
+finished and the batch is always full. Samples of one conversation share its prompt by
+vLLM's prefix cache.
 """
 
 from __future__ import annotations
@@ -14,22 +15,32 @@ from typing import Any
 
 from srl_agent.inference.chat import ChatEncoder, SystemRole
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
-from srl_agent.quickstart_model import QUICKSTART_NAMES, quickstart_model
-from srl_envs.errors import ConfigError, DataError, InfrastructureError, MissingDependencyError, install_command
-from srl_envs.prompts import Message
+from srl_agent.models.quickstart import QUICKSTART_NAMES, quickstart_model
+from srl_envs.errors import (
+    ConfigError,
+    DataError,
+    InfrastructureError,
+    MissingDependencyError,
+    install_command,
+)
+from srl_envs.prompts.step import Message
 
 
 class VLLMGenerator:
     """A :class:`~srl_agent.inference.generator.Generator` on this machine's GPUs, or on its CPU with vLLM's CPU build.
 
-    Every request has a seed of its own, but vLLM promises the same completions again only with ``VLLM_BATCH_INVARIANT=1`` in the environment.
+    Every request has a seed of its own, but vLLM promises the same completions again
+    only with ``VLLM_BATCH_INVARIANT=1`` in the environment.
 
     Args:
         model: Name or path.
-        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: the checkpoint's, float32 as bfloat16 or half.
+        dtype: Of the weights: ``"bfloat16"``, ``"float32"``, or ``"auto"``: the
+            checkpoint's, float32 as bfloat16 or half.
         tensor_parallel_size: Over how many GPUs the model is spread.
-        max_model_len: Tokens of a prompt and its completion together, which bounds memory; None takes the model's own.
-        system_role: Where a system message goes, see :data:`srl_agent.inference.chat.SystemRole`.
+        max_model_len: Tokens of a prompt and its completion together, which bounds
+            memory; None takes the model's own.
+        system_role: Where a system message goes, see
+            :data:`srl_agent.inference.chat.SystemRole`.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run the Python code that some models bring along.
 
@@ -53,10 +64,17 @@ class VLLMGenerator:
         try:
             self._vllm: Any = importlib.import_module("vllm")
             self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
-            self._refused: tuple[Any, ...] = (ValueError, importlib.import_module("vllm.exceptions").VLLMValidationError)
-            self._final_only = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
+            self._refused: tuple[Any, ...] = (
+                ValueError,
+                importlib.import_module("vllm.exceptions").VLLMValidationError,
+            )
+            self._final_only = importlib.import_module(
+                "vllm.sampling_params"
+            ).RequestOutputKind.FINAL_ONLY
         except ImportError as error:
-            raise MissingDependencyError(f"The vllm backend needs vLLM on this machine ({error}): {install_command('vllm')}") from error
+            raise MissingDependencyError(
+                f"The vllm backend needs vLLM on this machine ({error}): {install_command('vllm')}"
+            ) from error
         self.name = model
         source = str(quickstart_model()) if model in QUICKSTART_NAMES else model
         try:
@@ -71,16 +89,24 @@ class VLLMGenerator:
         except (OSError, ValueError) as error:
             raise DataError(f"Model {model!r} cannot be loaded by vLLM: {error}") from error
         except RuntimeError as error:
-            raise InfrastructureError(f"vLLM does not start with {model!r}: {error}. The cause stands in its log above.") from error
+            raise InfrastructureError(
+                f"vLLM does not start with {model!r}: {error}. The cause stands in its log above."
+            ) from error
         self._tokenizer = tokenizer = self._llm.get_tokenizer()
         self.context: int | None = self._llm.llm_engine.model_config.max_model_len
         if not tokenizer.chat_template:
-            raise DataError(f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model.")
+            raise DataError(
+                f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model."
+            )
         self._encode = ChatEncoder(tokenizer, system_role)
         self._calls = itertools.count()
-        self._finished: dict[str, Any] = {}  # by the engine while another iterator was read; not given yet
+        self._finished: dict[
+            str, Any
+        ] = {}  # by the engine while another iterator was read; not given yet
 
-    def generate(self, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[tuple[int, Completion]]:
+    def generate(
+        self, requests: Sequence[Request], settings: GenerationSettings
+    ) -> Iterator[tuple[int, Completion]]:
         """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`."""
         if self._llm is None:
             raise ConfigError("This generator is closed: open another one.")
@@ -96,13 +122,22 @@ class VLLMGenerator:
                 self._add(engine, identity, prompt, request, settings)
                 waiting[identity] = index
             while waiting:
-                if not waiting.keys() & self._finished.keys():  # else another iterator has finished them, and an idle engine's step does not return
-                    self._finished |= {output.request_id: output for output in engine.step() if output.finished}
+                if (
+                    not waiting.keys() & self._finished.keys()
+                ):  # else another iterator has finished them, and an idle engine's step does not return
+                    self._finished |= {
+                        output.request_id: output for output in engine.step() if output.finished
+                    }
                 for identity in waiting.keys() & self._finished.keys():
-                    yield waiting.pop(identity), _completion(self._finished.pop(identity).outputs[0])
+                    yield (
+                        waiting.pop(identity),
+                        _completion(self._finished.pop(identity).outputs[0]),
+                    )
         except self._dead as error:
             waiting.clear()
-            raise InfrastructureError(f"vLLM's engine died: {error}. Start again; the cause stands in its log above.") from error
+            raise InfrastructureError(
+                f"vLLM's engine died: {error}. Start again; the cause stands in its log above."
+            ) from error
         finally:
             if waiting:
                 engine.abort_request(list(waiting))
@@ -133,14 +168,27 @@ class VLLMGenerator:
             output_kind=self._final_only,
         )
 
-    def _add(self, engine: Any, identity: str, prompt: list[int], request: Request, settings: GenerationSettings) -> None:
+    def _add(
+        self,
+        engine: Any,
+        identity: str,
+        prompt: list[int],
+        request: Request,
+        settings: GenerationSettings,
+    ) -> None:
         try:
-            engine.add_request(identity, {"prompt_token_ids": prompt}, self._parameters(request, settings))
+            engine.add_request(
+                identity, {"prompt_token_ids": prompt}, self._parameters(request, settings)
+            )
         except self._refused as error:
-            raise ConfigError(f"{self.name!r} does not take a prompt of {len(prompt)} tokens with these settings: {error}") from error
+            raise ConfigError(
+                f"{self.name!r} does not take a prompt of {len(prompt)} tokens with these settings: {error}"
+            ) from error
 
 
 def _completion(output: Any) -> Completion:
     if output.finish_reason == "abort":
         raise InfrastructureError("vLLM broke a completion off: see its log above.")
-    return Completion(output.text, len(output.token_ids), "length" if output.finish_reason == "length" else "stop")
+    return Completion(
+        output.text, len(output.token_ids), "length" if output.finish_reason == "length" else "stop"
+    )

@@ -16,12 +16,40 @@ LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo", "lusp
 BEST_BY = ("eval_reward", "eval_format_rate")
 
 _AT_LEAST_ONE = (
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations_eval", "max_completion_length", "num_iterations"),
+    *(
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations_eval",
+        "max_completion_length",
+        "num_iterations",
+    ),
     *("rollout_rows", "warmup_instances", "max_sampling_rounds", "max_reward_characters"),
 )
-_AT_LEAST_ONE_OR_NONE = ("prompts_per_step", "steps_per_generation", "generation_batch_size", "save_total_limit", "max_prompt_length")
-_NOT_NEGATIVE = ("seed", "beta", "epsilon", "max_grad_norm", "weight_decay", "top_k", "format_warmup_steps", "warmup_steps")
-_POSITIVE = ("learning_rate", "warmup_learning_rate", "temperature", "logging_steps", "eval_steps", "save_steps")
+_AT_LEAST_ONE_OR_NONE = (
+    "prompts_per_step",
+    "steps_per_generation",
+    "generation_batch_size",
+    "save_total_limit",
+    "max_prompt_length",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "beta",
+    "epsilon",
+    "max_grad_norm",
+    "weight_decay",
+    "top_k",
+    "format_warmup_steps",
+    "warmup_steps",
+)
+_POSITIVE = (
+    "learning_rate",
+    "warmup_learning_rate",
+    "temperature",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+)
 
 _NO_EFFECT = {
     "log_completions": "answers to held-out steps are in the run folder's samples/ and report.html",
@@ -54,7 +82,8 @@ def check_ranges(args: Any) -> None:
     """Check each setting on its own, as it was given.
 
     Args:
-        args: An :class:`~srl_agent.training.config.SRLConfig`, before TRL derived anything from it.
+        args: An :class:`~srl_agent.training.config.SRLConfig`, before TRL derived
+            anything from it.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -68,25 +97,63 @@ def check_ranges(args: Any) -> None:
 
     for name, (package, install) in _PACKAGES.items():
         if getattr(args, name) and importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(f"{name} needs the package {package!r}, which is not installed: {install}")
+            raise MissingDependencyError(
+                f"{name} needs the package {package!r}, which is not installed: {install}"
+            )
     each(_AT_LEAST_ONE, lambda value: value >= 1, "at least 1")
     each(_AT_LEAST_ONE_OR_NONE, lambda value: value >= 1, "at least 1, or None")
     each(_NOT_NEGATIVE, lambda value: value >= 0, "0 or more")
     each(_POSITIVE, lambda value: value > 0, "greater than 0")
-    each(("num_generations",), lambda value: value >= 2, "at least 2: rewards are compared within a group")
+    each(
+        ("num_generations",),
+        lambda value: value >= 2,
+        "at least 2: rewards are compared within a group",
+    )
     require(args.max_completion_length is not None, "max_completion_length", None, "at least 1")
     each(("top_p",), lambda value: 0 < value <= 1, "in (0, 1]")
     each(("min_p",), lambda value: 0 <= value <= 1, "in [0, 1], or None")
     each(("min_reward_std",), lambda value: 0 <= value < 1, "in [0, 1)")
-    each(("max_steps",), lambda value: value >= 1 or value == -1, "at least 1, or -1 to go by num_train_epochs")
-    require(args.max_steps != -1 or args.num_train_epochs > 0, "num_train_epochs", args.num_train_epochs, "greater than 0, where max_steps is -1")
-    require(args.loss_type in LOSS_TYPES, "loss_type", args.loss_type, f"one of {', '.join(LOSS_TYPES)}")
-    require(args.importance_sampling_level in ("token", "sequence"), "importance_sampling_level", args.importance_sampling_level, "token or sequence")
-    if isinstance(args.deepspeed, str) and not args.deepspeed.lstrip().startswith("{") and not Path(args.deepspeed).is_file():
-        raise ConfigError(f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed configuration.")
-    require(args.metric_for_best_model in BEST_BY, "metric_for_best_model", args.metric_for_best_model, f"{' or '.join(BEST_BY)}, which every validation has")
+    each(
+        ("max_steps",),
+        lambda value: value >= 1 or value == -1,
+        "at least 1, or -1 to go by num_train_epochs",
+    )
+    require(
+        args.max_steps != -1 or args.num_train_epochs > 0,
+        "num_train_epochs",
+        args.num_train_epochs,
+        "greater than 0, where max_steps is -1",
+    )
+    require(
+        args.loss_type in LOSS_TYPES, "loss_type", args.loss_type, f"one of {', '.join(LOSS_TYPES)}"
+    )
+    require(
+        args.importance_sampling_level in ("token", "sequence"),
+        "importance_sampling_level",
+        args.importance_sampling_level,
+        "token or sequence",
+    )
+    if (
+        isinstance(args.deepspeed, str)
+        and not args.deepspeed.lstrip().startswith("{")
+        and not Path(args.deepspeed).is_file()
+    ):
+        raise ConfigError(
+            f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed configuration."
+        )
+    require(
+        args.metric_for_best_model in BEST_BY,
+        "metric_for_best_model",
+        args.metric_for_best_model,
+        f"{' or '.join(BEST_BY)}, which every validation has",
+    )
     for name, instead in _NO_EFFECT.items():
-        require(getattr(args, name) == _default(args, name), name, getattr(args, name), f"left alone, since it has no effect here: {instead}")
+        require(
+            getattr(args, name) == _default(args, name),
+            name,
+            getattr(args, name),
+            f"left alone, since it has no effect here: {instead}",
+        )
 
 
 def check_together(args: Any) -> None:
@@ -102,9 +169,16 @@ def check_together(args: Any) -> None:
     if not (args.use_vllm or args.use_transformers_continuous_batching):
         for name in _ONLY_TRL_SAMPLES:
             value = getattr(args, name)
-            require(value == _default(args, name), name, value, "left alone without --use_vllm: our own sampling does not have it")
+            require(
+                value == _default(args, name),
+                name,
+                value,
+                "left alone without --use_vllm: our own sampling does not have it",
+            )
     if args.push_to_hub:
-        raise ConfigError("push_to_hub is not supported: upload the run folder's final/ when the run is finished (`hf upload OWNER/NAME RUN/final`).")
+        raise ConfigError(
+            "push_to_hub is not supported: upload the run folder's final/ when the run is finished (`hf upload OWNER/NAME RUN/final`)."
+        )
     for name in args.report_to:
         _check_reporter(name)
 
@@ -116,25 +190,39 @@ def check_model(model: Any) -> None:
         ConfigError: It asks for what is not supported.
     """
     for name in ("load_in_4bit", "load_in_8bit"):
-        require(not getattr(model, name), name, True, "left alone: quantized training is not supported. Use LoRA in bfloat16 (--use_peft true --bf16 true)")
+        require(
+            not getattr(model, name),
+            name,
+            True,
+            "left alone: quantized training is not supported. Use LoRA in bfloat16 (--use_peft true --bf16 true)",
+        )
     try:
         get_peft_config(model)
     except ValueError as error:  # PEFT names the values that it knows
         raise ConfigError(str(error)) from None
     require(model.lora_r >= 1, "lora_r", model.lora_r, "at least 1")
     if model.dtype not in (None, "auto", "float32", "bfloat16", "float16"):
-        raise ConfigError(f"dtype is {model.dtype!r}: it must be auto, float32, bfloat16 or float16.")
+        raise ConfigError(
+            f"dtype is {model.dtype!r}: it must be auto, float32, bfloat16 or float16."
+        )
 
 
 def _check_reporter(name: str) -> None:
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     if name not in INTEGRATION_TO_CALLBACK:
-        raise ConfigError(f"report_to is {name!r}: it must be none or one of {', '.join(INTEGRATION_TO_CALLBACK)}. metrics.jsonl is always written.")
+        raise ConfigError(
+            f"report_to is {name!r}: it must be none or one of {', '.join(INTEGRATION_TO_CALLBACK)}. metrics.jsonl is always written."
+        )
     try:
         INTEGRATION_TO_CALLBACK[name]()
-    except (RuntimeError, ImportError) as error:  # each integration's own way to say that its package is missing
-        raise MissingDependencyError(f"report_to {name}: {str(error).splitlines()[0]} metrics.jsonl is written without it.") from error
+    except (
+        RuntimeError,
+        ImportError,
+    ) as error:  # each integration's own way to say that its package is missing
+        raise MissingDependencyError(
+            f"report_to {name}: {str(error).splitlines()[0]} metrics.jsonl is written without it."
+        ) from error
 
 
 def _default(args: Any, name: str) -> Any:

@@ -15,7 +15,7 @@ from srl_agent.training.checks import check_ranges, check_together
 from srl_envs.commands import Scored
 from srl_envs.data.swe_smith import HUB_SPLITS
 from srl_envs.errors import ConfigError, require
-from srl_envs.prompts import MATH_SYSTEM_PROMPT, PromptSettings
+from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 
@@ -36,15 +36,36 @@ class DataConfig:
         },
     )
     dataset_path: str | None = field(
-        default=None, metadata={"help": "Local file or folder of the source; None reads the hub (builtin and builtin_swe need neither)."}
+        default=None,
+        metadata={
+            "help": "Local file or folder of the source; None reads the hub (builtin and builtin_swe need neither)."
+        },
     )
-    limit: int | None = field(default=None, metadata={"help": "At most this many training trajectories; None takes all."})
-    held_out: int = field(default=60, metadata={"help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."})
-    split_seed: int = field(default=0, metadata={"help": "Decides which questions are held out, and what the built-in source generates."})
-    count: int = field(default=2000, metadata={"help": "Problems that the built-in source generates; other sources ignore it."})
+    limit: int | None = field(
+        default=None, metadata={"help": "At most this many training trajectories; None takes all."}
+    )
+    held_out: int = field(
+        default=60,
+        metadata={
+            "help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."
+        },
+    )
+    split_seed: int = field(
+        default=0,
+        metadata={
+            "help": "Decides which questions are held out, and what the built-in source generates."
+        },
+    )
+    count: int = field(
+        default=2000,
+        metadata={"help": "Problems that the built-in source generates; other sources ignore it."},
+    )
     targets: str = field(
         default="all_but_last",
-        metadata={"help": "Which steps are targets: all_but_last (the paper's N-1) or all.", "choices": ["all_but_last", "all"]},
+        metadata={
+            "help": "Which steps are targets: all_but_last (the paper's N-1) or all.",
+            "choices": ["all_but_last", "all"],
+        },
     )
     steps: str = field(
         default="each",
@@ -54,7 +75,9 @@ class DataConfig:
             "choices": list(STEPS),
         },
     )
-    title_hint: bool = field(default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."})
+    title_hint: bool = field(
+        default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."}
+    )
     system_prompt: str | None = field(
         default=None,
         metadata={
@@ -64,7 +87,9 @@ class DataConfig:
     )
     history_turns: int = field(
         default=2,
-        metadata={"help": "Software engineering: how many of the latest pairs of command and observation a prompt shows (paper: 2). 0 shows none."},
+        metadata={
+            "help": "Software engineering: how many of the latest pairs of command and observation a prompt shows (paper: 2). 0 shows none."
+        },
     )
     observation_characters: int = field(
         default=8000,
@@ -83,23 +108,45 @@ class DataConfig:
     )
     hub_split: str = field(
         default="xml",
-        metadata={"help": "Which spelling of its runs SWE-smith's source is read in; other sources ignore it.", "choices": list(HUB_SPLITS)},
+        metadata={
+            "help": "Which spelling of its runs SWE-smith's source is read in; other sources ignore it.",
+            "choices": list(HUB_SPLITS),
+        },
     )
-    resolved_only: bool = field(default=True, metadata={"help": "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."})
+    resolved_only: bool = field(
+        default=True,
+        metadata={
+            "help": "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."
+        },
+    )
     eval_instances: int = field(
         default=64,
-        metadata={"help": "Step instances per validation, spread over one half of the held-out questions; they choose the best checkpoint. 0: all."},
+        metadata={
+            "help": "Step instances per validation, spread over one half of the held-out questions; they choose the best checkpoint. 0: all."
+        },
     )
     test_instances: int = field(
         default=128,
-        metadata={"help": "Step instances of the other half, on which base, warm-up and the best checkpoint are compared. 0: all."},
+        metadata={
+            "help": "Step instances of the other half, on which base, warm-up and the best checkpoint are compared. 0: all."
+        },
     )
 
     def __post_init__(self) -> None:
         self.prompt_settings  # noqa: B018  checks its values, before any data is read
-        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1, or None for all")
+        require(
+            self.limit is None or self.limit >= 1,
+            "limit",
+            self.limit,
+            "at least 1, or None for all",
+        )
         require(self.count >= 1, "count", self.count, "at least 1")
-        require(self.held_out >= 2, "held_out", self.held_out, "at least 2: one half validates, the other tests")
+        require(
+            self.held_out >= 2,
+            "held_out",
+            self.held_out,
+            "at least 2: one half validates, the other tests",
+        )
         for name in ("split_seed", "eval_instances", "test_instances"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
@@ -120,26 +167,57 @@ class DataConfig:
 class SRLConfig(GRPOConfig):  # type: ignore[misc]
     """TRL's ``GRPOConfig`` with the paper's objective as defaults, and the settings of SRL.
 
-    Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token mean, KL coefficient 0, learning rate 5e-7, gradient
-    norm 1.0, 8 rollouts at temperature 1.0. Not given there, chosen here: constant learning rate (the rate is already low), clip 0.2
-    (GRPO's usual), epsilon of dynamic sampling.
+    Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token
+    mean, KL coefficient 0, learning rate 5e-7, gradient norm 1.0, 8 rollouts at
+    temperature 1.0. Not given there, chosen here: constant learning rate (the rate is
+    already low), clip 0.2 (GRPO's usual), epsilon of dynamic sampling.
     """
 
     # TRL's fields, with the paper's values as defaults
-    output_dir: str | None = field(default=None, metadata={"help": "Run folder. None: runs/<config>, or runs/<config>-2, ... where that holds a finished run."})
-    learning_rate: float = field(default=5e-7, metadata={"help": "Peak learning rate of AdamW (paper: 5e-7)."})
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule, as in transformers."})
-    loss_type: str = field(default="grpo", metadata={"help": "grpo: mean over a response's tokens, then over responses (paper, Eq. 1)."})
-    beta: float = field(default=0.0, metadata={"help": "KL coefficient (paper: 0; then no reference model is loaded)."})
-    num_generations: int | None = field(default=8, metadata={"help": "G, rollouts of a prompt (paper: 8). At least 2."})
-    num_generations_eval: int | None = field(default=1, metadata={"help": "Answers to each held-out instance in validation."})
-    logging_steps: float = field(default=1, metadata={"help": "Log every that many optimizer steps."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Run folder. None: runs/<config>, or runs/<config>-2, ... where that holds a finished run."
+        },
+    )
+    learning_rate: float = field(
+        default=5e-7, metadata={"help": "Peak learning rate of AdamW (paper: 5e-7)."}
+    )
+    lr_scheduler_type: str = field(
+        default="constant", metadata={"help": "Learning rate schedule, as in transformers."}
+    )
+    loss_type: str = field(
+        default="grpo",
+        metadata={
+            "help": "grpo: mean over a response's tokens, then over responses (paper, Eq. 1)."
+        },
+    )
+    beta: float = field(
+        default=0.0,
+        metadata={"help": "KL coefficient (paper: 0; then no reference model is loaded)."},
+    )
+    num_generations: int | None = field(
+        default=8, metadata={"help": "G, rollouts of a prompt (paper: 8). At least 2."}
+    )
+    num_generations_eval: int | None = field(
+        default=1, metadata={"help": "Answers to each held-out instance in validation."}
+    )
+    logging_steps: float = field(
+        default=1, metadata={"help": "Log every that many optimizer steps."}
+    )
     save_total_limit: int | None = field(
         default=3,
-        metadata={"help": "Checkpoints kept, the best one among them. 3: the best, the last, and the one before it, which is used if the last is damaged."},
+        metadata={
+            "help": "Checkpoints kept, the best one among them. 3: the best, the last, and the one before it, which is used if the last is damaged."
+        },
     )
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation reward."})
-    metric_for_best_model: str | None = field(default="eval_reward", metadata={"help": "What decides the best checkpoint: eval_reward or eval_format_rate."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the checkpoint of the best validation reward."}
+    )
+    metric_for_best_model: str | None = field(
+        default="eval_reward",
+        metadata={"help": "What decides the best checkpoint: eval_reward or eval_format_rate."},
+    )
 
     resume_from_checkpoint: str | None = field(
         default=None,
@@ -173,7 +251,10 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             "G is 1 for sft. None leaves it."
         },
     )
-    dynamic_sampling: bool = field(default=True, metadata={"help": "Replace groups without spread by fresh prompts. False: the ablation."})
+    dynamic_sampling: bool = field(
+        default=True,
+        metadata={"help": "Replace groups without spread by fresh prompts. False: the ablation."},
+    )
     min_reward_std: float = field(
         default=1e-3,
         metadata={
@@ -181,7 +262,12 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             "similarities of real answers differ by more than 1e-3 as soon as one character does in 2,000."
         },
     )
-    max_sampling_rounds: int = field(default=8, metadata={"help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."})
+    max_sampling_rounds: int = field(
+        default=8,
+        metadata={
+            "help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."
+        },
+    )
     max_prompt_length: int | None = field(
         default=None,
         metadata={
@@ -191,11 +277,22 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     )
     shared_prompt: bool = field(
         default=True,
-        metadata={"help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."},
+        metadata={
+            "help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."
+        },
     )
-    rollout_rows: int = field(default=128, metadata={"help": "Completions sampled side by side (without vLLM), at least 1. Lower it if memory runs out."})
-    warmup_instances: int = field(default=8, metadata={"help": "Expert instances per step of the format warm-up."})
-    warmup_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the format warm-up."})
+    rollout_rows: int = field(
+        default=128,
+        metadata={
+            "help": "Completions sampled side by side (without vLLM), at least 1. Lower it if memory runs out."
+        },
+    )
+    warmup_instances: int = field(
+        default=8, metadata={"help": "Expert instances per step of the format warm-up."}
+    )
+    warmup_learning_rate: float = field(
+        default=1e-4, metadata={"help": "Learning rate of the format warm-up."}
+    )
     format_warmup_steps: int = field(
         default=0,
         metadata={
@@ -203,11 +300,27 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             "(warmup_steps, TRL's, warms up the learning rate.)"
         },
     )
-    think_prefilled: bool = field(default=False, metadata={"help": "End every prompt with <think>, so that the answer starts inside the block."})
-    require_think: bool = field(default=True, metadata={"help": "False accepts answers without a think block, for tiny models."})
-    autojunk: bool = field(default=False, metadata={"help": "difflib's autojunk in the reward; True collapses the scores of steps over 200 characters."})
+    think_prefilled: bool = field(
+        default=False,
+        metadata={
+            "help": "End every prompt with <think>, so that the answer starts inside the block."
+        },
+    )
+    require_think: bool = field(
+        default=True,
+        metadata={"help": "False accepts answers without a think block, for tiny models."},
+    )
+    autojunk: bool = field(
+        default=False,
+        metadata={
+            "help": "difflib's autojunk in the reward; True collapses the scores of steps over 200 characters."
+        },
+    )
     max_reward_characters: int = field(
-        default=16_000, metadata={"help": "Only this many first characters of an action can match, at least 1. Bounds the time that scoring takes."}
+        default=16_000,
+        metadata={
+            "help": "Only this many first characters of an action can match, at least 1. Bounds the time that scoring takes."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -228,16 +341,31 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         with warnings.catch_warnings():  # TRL sets the old name of activation_checkpointing itself
-            warnings.filterwarnings("ignore", message="`gradient_checkpointing", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message="`gradient_checkpointing", category=FutureWarning
+            )
             super().__post_init__()
         check_together(self)
-        require(self.scale_rewards in ("group", "none"), "scale_rewards", self.scale_rewards, "group or none")
+        require(
+            self.scale_rewards in ("group", "none"),
+            "scale_rewards",
+            self.scale_rewards,
+            "group or none",
+        )
         require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
         require(
-            not (self.asks_whole_problems and self.think_prefilled), "think_prefilled", True, "left alone: whole problems are asked as evaluation asks them"
+            not (self.asks_whole_problems and self.think_prefilled),
+            "think_prefilled",
+            True,
+            "left alone: whole problems are asked as evaluation asks them",
         )
         if self.method == "sft":
-            require(self.format_warmup_steps == 0, "format_warmup_steps", self.format_warmup_steps, "0 for sft, which is supervised itself")
+            require(
+                self.format_warmup_steps == 0,
+                "format_warmup_steps",
+                self.format_warmup_steps,
+                "0 for sft, which is supervised itself",
+            )
             return
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
@@ -258,7 +386,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     @property
     def rows_per_step(self) -> int:
         """Answers per optimizer step, over all processes."""
-        return int(self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size)
+        return int(
+            self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
+        )
 
     @property
     def windows(self) -> int:
@@ -268,10 +398,21 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     @property
     def reward_settings(self) -> RewardSettings:
         """How answers are scored."""
-        format = ResponseFormat(think_prefilled=self.think_prefilled, require_think=self.require_think)
-        return RewardSettings(autojunk=self.autojunk, max_characters=self.max_reward_characters, format=format)
+        format = ResponseFormat(
+            think_prefilled=self.think_prefilled, require_think=self.require_think
+        )
+        return RewardSettings(
+            autojunk=self.autojunk, max_characters=self.max_reward_characters, format=format
+        )
 
     @property
     def sampling_settings(self) -> SamplingSettings:
         """How completions are drawn."""
-        return SamplingSettings(self.max_completion_length or 0, self.temperature, self.top_p, self.top_k or 0, self.rollout_rows, self.min_p or 0.0)
+        return SamplingSettings(
+            self.max_completion_length or 0,
+            self.temperature,
+            self.top_p,
+            self.top_k or 0,
+            self.rollout_rows,
+            self.min_p or 0.0,
+        )

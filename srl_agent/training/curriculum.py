@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
-from srl_agent.training.claim import check_finished, check_folder, is_finished
+from srl_agent.runs.claim import check_finished, check_folder, is_finished
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.run import Run, run_settings
 from srl_envs.errors import ConfigError
@@ -22,34 +22,53 @@ Stage = tuple[str, tuple[DataConfig, SRLConfig, ModelConfig]]
 class Curriculum:
     """A list of stages in one folder: ``<folder>/1-<config>``, ``<folder>/2-<config>``, ...
 
-    Each stage ends with its best checkpoint as ``final``, which is where the next one starts: with LoRA (``use_peft``) each stage trains an adapter of its
-    own, on the model of the one before with that one's adapter merged.
+    Each stage ends with its best checkpoint as ``final``, which is where the next one
+    starts: with LoRA (``use_peft``) each stage trains an adapter of its own, on the
+    model of the one before with that one's adapter merged.
 
     Args:
         config: Name or path of the curriculum, for the folder's name.
         stages: In order; the model of the first is where all begins.
 
     Raises:
-        ConfigError: The folder holds a finished curriculum, or a stage that was begun with other settings; or a setting does not go with stages.
+        ConfigError: The folder holds a finished curriculum, or a stage that was begun
+            with other settings; or a setting does not go with stages.
     """
 
     def __init__(self, config: str, stages: Sequence[Stage]) -> None:
         self.stages = stages
         output_dir = stages[0][1][1].output_dir
-        self.folder = Path(output_dir) if output_dir not in (None, "trainer_output") else self._free(Path("runs") / Path(config).stem)
+        self.folder = (
+            Path(output_dir)
+            if output_dir not in (None, "trainer_output")
+            else self._free(Path("runs") / Path(config).stem)
+        )
         if is_finished(self._folders(self.folder)[-1]):
-            raise ConfigError(f"{self.folder} holds a finished curriculum: choose another --output_dir.")
+            raise ConfigError(
+                f"{self.folder} holds a finished curriculum: choose another --output_dir."
+            )
         before: Path | None = None
-        for folder, (name, (data, args, model)) in zip(self._folders(self.folder), stages, strict=True):
+        for folder, (name, (data, args, model)) in zip(
+            self._folders(self.folder), stages, strict=True
+        ):
             if args.resume_from_checkpoint:
-                raise ConfigError("resume_from_checkpoint has no place in a curriculum: the same command goes on with the stage that was not finished.")
+                raise ConfigError(
+                    "resume_from_checkpoint has no place in a curriculum: the same command goes on with the stage that was not finished."
+                )
             args.output_dir = str(folder)
             if before is not None:
-                model.model_name_or_path, model.model_revision = str(before.resolve() / "final"), None
+                model.model_name_or_path, model.model_revision = (
+                    str(before.resolve() / "final"),
+                    None,
+                )
             try:  # told now, not when the stages before are trained
-                (check_finished if is_finished(folder) else check_folder)(folder, run_settings(name, data, args, model))
+                (check_finished if is_finished(folder) else check_folder)(
+                    folder, run_settings(name, data, args, model)
+                )
             except ConfigError as error:
-                raise ConfigError(f"{error} Or delete {folder}: that stage is then trained anew, and those before it are kept.") from None
+                raise ConfigError(
+                    f"{error} Or delete {folder}: that stage is then trained anew, and those before it are kept."
+                ) from None
             before = folder
 
     def train(self) -> None:
@@ -66,7 +85,10 @@ class Curriculum:
                 torch.cuda.empty_cache()
 
     def _folders(self, folder: Path) -> list[Path]:
-        return [folder / f"{number}-{Path(config).stem}" for number, (config, _) in enumerate(self.stages, start=1)]
+        return [
+            folder / f"{number}-{Path(config).stem}"
+            for number, (config, _) in enumerate(self.stages, start=1)
+        ]
 
     def _free(self, folder: Path) -> Path:
         """The folder itself, or the first numbered one beside it whose last stage is not finished."""

@@ -18,30 +18,38 @@ from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
-from srl_agent.files import replace_file
-from srl_agent.memory import keep_freed_memory
-from srl_agent.models import load_model_and_tokenizer
-from srl_agent.training.checkpoints import SealCheckpoints, checkpoint_to_start_from, damage, latest_whole, seal
+from srl_agent.models.loading import load_model_and_tokenizer
+from srl_agent.reports.summary import read_answers, summarize
+from srl_agent.reports.training_report import write_report
+from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
+from srl_agent.rollouts.sampler import RolloutModel, Sampler, end_token_ids
+from srl_agent.rollouts.scorers import AnswerScorer, Instance, Scorer, StepScorer
+from srl_agent.rollouts.validation import validate
+from srl_agent.runs.checkpoints import (
+    SealCheckpoints,
+    checkpoint_to_start_from,
+    damage,
+    latest_whole,
+    seal,
+)
+from srl_agent.runs.claim import check_folder, claim_folder, free_folder, is_trained
+from srl_agent.runs.files import replace_file
+from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.metrics_file import LogToFile, MetricsFile
 from srl_agent.training.checks import check_model
-from srl_agent.training.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, fitted, load_data
-from srl_agent.training.dynamic_sampling import NothingToLearnError
-from srl_agent.training.format_warmup import warm_up
-from srl_agent.training.interrupt import CheckpointOnInterrupt
-from srl_agent.training.metrics import LogToFile, MetricsFile
-from srl_agent.training.progress import short_progress
-from srl_agent.training.report import write_report
-from srl_agent.training.rollouts import RolloutModel, Sampler, end_token_ids
-from srl_agent.training.sft import SupervisedTrainer, examples_of
-from srl_agent.training.summary import read_answers, summarize
-from srl_agent.training.tasks import AnswerScorer, Instance, Scorer, StepScorer
-from srl_agent.training.trainer import SRLTrainer
-from srl_agent.training.validation import validate
+from srl_agent.training.trl.format_warmup import warm_up
+from srl_agent.training.trl.grpo import SRLTrainer
+from srl_agent.training.trl.interrupt import CheckpointOnInterrupt
+from srl_agent.training.trl.progress import short_progress
+from srl_agent.training.trl.sft import SupervisedTrainer, examples_of
 from srl_envs.errors import ConfigError, DataError, SRLError
 
 
-def run_settings(config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> dict[str, Any]:
+def run_settings(
+    config: str, data: DataConfig, args: SRLConfig, model: ModelConfig
+) -> dict[str, Any]:
     """All settings of a run, as its folder records them."""
     return {"config": config, **asdict(data), **asdict(model), **args.to_dict()}
 
@@ -75,7 +83,9 @@ class Run:
             claim_folder(self.folder, settings)
         self.process.wait_for_everyone()
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
-        self.scorer: Scorer = AnswerScorer() if args.asks_whole_problems else StepScorer(args.reward_settings)
+        self.scorer: Scorer = (
+            AnswerScorer() if args.asks_whole_problems else StepScorer(args.reward_settings)
+        )
         self._started = time.monotonic()
 
     def train(self) -> None:
@@ -94,8 +104,11 @@ class Run:
         self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
         parts = load_data(self.data, self.args)
         self._say(f"data: {parts.summary}")
-        model, tokenizer = self._load(self.model_config.model_name_or_path, self.model_config.model_revision)
-        # From here on their bars tell of no download, only of sub-second work, in the middle of ours.
+        model, tokenizer = self._load(
+            self.model_config.model_name_or_path, self.model_config.model_revision
+        )
+        # From here on their bars tell of no download, only of sub-second work, in the middle of
+        # ours.
         disable_progress_bars()
         transformers_logging.disable_progress_bar()
         parts = fitted(parts, self.data, self.args, tokenizer)
@@ -108,34 +121,62 @@ class Run:
             with short_progress(trainer, bar=not self.args.disable_tqdm):
                 if checkpoint is None and self.args.eval_strategy != "no":
                     trainer.evaluate()
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+                trainer.train(
+                    resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
+                )
         except NothingToLearnError:
             self._report()
             raise
-        if trainer.control.should_training_stop and trainer.state.global_step < trainer.state.max_steps:
+        if (
+            trainer.control.should_training_stop
+            and trainer.state.global_step < trainer.state.max_steps
+        ):
             raise KeyboardInterrupt
         step, complaints = trainer.load_best()
         self._warn(complaints)
         trainer.save_model(str(self.folder / "final"))
         self._record(self.args.method, step, *trainer.answer(test))
         if self.process.is_main_process:
-            (self.folder / "report.html").unlink(missing_ok=True)  # of an earlier stage: only a finished run has summary and report
-            summary = summarize(self.folder, self.args.method, step, time.monotonic() - self._started)
+            (self.folder / "report.html").unlink(
+                missing_ok=True
+            )  # of an earlier stage: only a finished run has summary and report
+            summary = summarize(
+                self.folder, self.args.method, step, time.monotonic() - self._started
+            )
             self._report()
             self._say(summary.table())
             self._say(f"model: {self.folder / 'final'}\nreport: {self.folder / 'report.html'}")
 
     # ---------------------------------------------------------------- stages
 
-    def _trainer(self, model: Any, tokenizer: Any, parts: LearningData) -> SRLTrainer | SupervisedTrainer:
+    def _trainer(
+        self, model: Any, tokenizer: Any, parts: LearningData
+    ) -> SRLTrainer | SupervisedTrainer:
         args, peft_config = self.args, get_peft_config(self.model_config)
-        callbacks = [LogToFile(self.metrics, "train", args.method), SealCheckpoints(), CheckpointOnInterrupt()]
+        callbacks = [
+            LogToFile(self.metrics, "train", args.method),
+            SealCheckpoints(),
+            CheckpointOnInterrupt(),
+        ]
         try:
             if args.method != "sft":
-                return SRLTrainer(model, args, parts.train, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
+                return SRLTrainer(
+                    model,
+                    args,
+                    parts.train,
+                    parts.validation,
+                    tokenizer,
+                    peft_config,
+                    callbacks,
+                    self.scorer,
+                )
             rows, too_long = examples_of(tokenizer, parts.train, args)
-            self._say(f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out, longer than max_completion_length or max_prompt_length")
-            return SupervisedTrainer(model, args, rows, parts.validation, tokenizer, peft_config, callbacks, self.scorer)
+            self._say(
+                f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out, longer than max_completion_length or max_prompt_length"
+            )
+            return SupervisedTrainer(
+                model, args, rows, parts.validation, tokenizer, peft_config, callbacks, self.scorer
+            )
         except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
 
@@ -148,7 +189,9 @@ class Run:
             attn_implementation=self.model_config.attn_implementation,
         )
 
-    def _after_warm_up(self, model: Any, tokenizer: Any, train: Sequence[Instance], test: Sequence[Instance]) -> Any:
+    def _after_warm_up(
+        self, model: Any, tokenizer: Any, train: Sequence[Instance], test: Sequence[Instance]
+    ) -> Any:
         """The model that the method starts from; the warm-up is done once and kept in the run folder."""
         if not self.args.format_warmup_steps:
             return model
@@ -159,7 +202,9 @@ class Run:
         if problem or not done.is_dir():
             self._say(f"format warm-up: {self.args.format_warmup_steps} supervised steps")
             scratch = self.folder / "warmup.part"
-            warm_up(model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")])
+            warm_up(
+                model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")]
+            )
             if self.process.is_main_process:
                 model.save_pretrained(scratch)
                 tokenizer.save_pretrained(scratch)
@@ -172,7 +217,9 @@ class Run:
         self._test_untrained("warmup", model, tokenizer, test)
         return model
 
-    def _test_untrained(self, stage: str, model: Any, tokenizer: Any, test: Sequence[Instance]) -> None:
+    def _test_untrained(
+        self, stage: str, model: Any, tokenizer: Any, test: Sequence[Instance]
+    ) -> None:
         """Let a model that no trainer holds yet answer the test instances."""
         if self._is_answered(stage, test):
             return
@@ -184,7 +231,9 @@ class Run:
         metrics, answers = validate(
             test[rank::processes],
             tokenizer,
-            lambda prompts, seed: sampler(rollout_model, prompts, args.num_generations_eval or 1, seed),
+            lambda prompts, seed: sampler(
+                rollout_model, prompts, args.num_generations_eval or 1, seed
+            ),
             sampler.eos_token_ids,
             self.scorer,
             num_samples=args.num_generations_eval or 1,
@@ -193,14 +242,23 @@ class Run:
         )
         self._record(stage, 0, metrics, answers)
 
-    def _record(self, stage: str, step: int, metrics: dict[str, float], answers: list[dict[str, Any]]) -> None:
+    def _record(
+        self, stage: str, step: int, metrics: dict[str, float], answers: list[dict[str, Any]]
+    ) -> None:
         if not self.process.is_main_process:
             return
         self.metrics.write("test", step, metrics, stage=stage)
         path = self._samples(stage, step)
         path.parent.mkdir(exist_ok=True)
-        replace_file(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers).encode())
-        similarity = "" if (value := metrics.get("similarity")) is None else f", similarity of the well-formed {value:.3f}"
+        replace_file(
+            path,
+            "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers).encode(),
+        )
+        similarity = (
+            ""
+            if (value := metrics.get("similarity")) is None
+            else f", similarity of the well-formed {value:.3f}"
+        )
         self._say(
             f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}{similarity} "
             f"({len(answers)} answers)"

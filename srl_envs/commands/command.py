@@ -12,7 +12,16 @@ from srl_envs.errors import SRLError
 Scored = Literal["action", "arguments"]
 """What of a command is compared: its whole text, or tool and argument values without the scaffold of the grammar."""
 
-Reason = Literal["no command", "several commands", "unclosed", "malformed", "unknown tool", "unknown argument", "missing argument", "not expressible"]
+Reason = Literal[
+    "no command",
+    "several commands",
+    "unclosed",
+    "malformed",
+    "unknown tool",
+    "unknown argument",
+    "missing argument",
+    "not expressible",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,10 @@ class Tool:
 
 TOOLS: Mapping[str, Tool] = {
     "bash": Tool(required=("command",)),
-    "str_replace_editor": Tool(required=("command", "path"), optional=("file_text", "old_str", "new_str", "insert_line", "view_range")),
+    "str_replace_editor": Tool(
+        required=("command", "path"),
+        optional=("file_text", "old_str", "new_str", "insert_line", "view_range"),
+    ),
     "submit": Tool(),
 }
 """The tools of SWE-agent that the published trajectories use. mini-swe-agent has ``bash`` only."""
@@ -52,9 +64,10 @@ class Command:
 
     Attributes:
         tool: A name of :data:`TOOLS`.
-        arguments: Name -> value, in the order written; every value is text ("[10, 20]" for a range of lines).
-        text: The command as its grammar prints it, the same for every spelling of the same call. Two commands are equal only if their
-            texts are.
+        arguments: Name -> value, in the order written; every value is text ("[10, 20]"
+            for a range of lines).
+        text: The command as its grammar prints it, the same for every spelling of the
+            same call. Two commands are equal only if their texts are.
     """
 
     tool: str
@@ -76,8 +89,10 @@ class Command:
         """The text that is compared with the expert's.
 
         Args:
-            scored: ``"action"``: the canonical text. ``"arguments"``: the tool's name and the values of the arguments, a line each: tags that every
-                command of a grammar shares lift the similarity of commands that have nothing in common.
+            scored: ``"action"``: the canonical text. ``"arguments"``: the tool's name
+                and the values of the arguments, a line each: tags that every command of
+                a grammar shares lift the similarity of commands that have nothing in
+                common.
         """
         return self.text if scored == "action" else "\n".join((self.tool, *self.arguments.values()))
 
@@ -85,8 +100,9 @@ class Command:
 class Grammar(ABC):
     """A way to write one command in a text: :meth:`parse` reads it, :meth:`render` writes it.
 
-    ``parse(render(c))`` gives ``c`` back, and ``render(parse(t))`` gives ``t`` back if ``t`` was rendered. Prose before the command is the thought and
-    no part of it; so is what follows it.
+    ``parse(render(c))`` gives ``c`` back, and ``render(parse(t))`` gives ``t`` back if
+    ``t`` was rendered. Prose before the command is the thought and no part of it; so is
+    what follows it.
 
     Args:
         name: Under which :data:`~srl_envs.commands.GRAMMARS` has it.
@@ -138,7 +154,8 @@ class Grammar(ABC):
         """A command made from its parts.
 
         Raises:
-            CommandError: Unknown tool or argument, a missing argument, or a value that this grammar has no way to write.
+            CommandError: Unknown tool or argument, a missing argument, or a value that
+                this grammar has no way to write.
         """
         made = self.checked(tool, arguments)
         try:
@@ -147,7 +164,8 @@ class Grammar(ABC):
             same = False
         if not same:
             raise CommandError(
-                "not expressible", f"A value of this {tool} command cannot be written in the grammar {self.name!r}: it would be read as its end."
+                "not expressible",
+                f"A value of this {tool} command cannot be written in the grammar {self.name!r}: it would be read as its end.",
             )
         return made
 
@@ -158,11 +176,16 @@ class Grammar(ABC):
             CommandError: Unknown tool or argument, or a missing argument.
         """
         if tool not in self.tools:
-            raise CommandError("unknown tool", f"There is no tool {tool[:80]!r}: use {', '.join(self.tools)}.")
+            raise CommandError(
+                "unknown tool", f"There is no tool {tool[:80]!r}: use {', '.join(self.tools)}."
+            )
         known = (*self.tools[tool].required, *self.tools[tool].optional)
         for name in arguments:
             if name not in known:
-                raise CommandError("unknown argument", f"{tool} has no argument {name[:80]!r}: {'use ' + ', '.join(known) if known else 'it takes none'}.")
+                raise CommandError(
+                    "unknown argument",
+                    f"{tool} has no argument {name[:80]!r}: {'use ' + ', '.join(known) if known else 'it takes none'}.",
+                )
         for name in self.tools[tool].required:
             if name not in arguments:
                 raise CommandError("missing argument", f"{tool} needs the argument {name!r}.")

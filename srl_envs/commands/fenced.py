@@ -4,13 +4,18 @@ r"""Commands in a fenced block: SWE-agent's ``ticks`` and mini-swe-agent's ``bas
     ls -la
     ```
 
-* ``bash``: a line of three backticks and ``bash`` opens a command, and there must be exactly one, as mini-swe-agent asks for; other blocks are prose.
-* ``ticks``: any fence opens a block, and the last block counts, as in SWE-agent. It holds a shell command, ``submit``, or ``str_replace_editor`` with its
-  arguments in shell quotes (``--old_str '...'``).
-* A fence stands alone at the start of its line. Inside a command, a fence in a heredoc or in a quoted value of ``str_replace_editor`` is text, and
-  a fence with a language opens a block that the next bare fence closes.
-* Canonically the fence is longer than any run of backticks that starts a line of the command (Markdown's own rule), so that every command can be written.
-* The newlines beside the fences are scaffold (``\r\n`` where the opening line ends so), all others belong to the command.
+* ``bash``: a line of three backticks and ``bash`` opens a command, and there must be
+  exactly one, as mini-swe-agent asks for; other blocks are prose.
+* ``ticks``: any fence opens a block, and the last block counts, as in SWE-agent. It
+  holds a shell command, ``submit``, or ``str_replace_editor`` with its arguments in
+  shell quotes (``--old_str '...'``).
+* A fence stands alone at the start of its line. Inside a command, a fence in a heredoc
+  or in a quoted value of ``str_replace_editor`` is text, and a fence with a language
+  opens a block that the next bare fence closes.
+* Canonically the fence is longer than any run of backticks that starts a line of the
+  command (Markdown's own rule), so that every command can be written.
+* The newlines beside the fences are scaffold (``\r\n`` where the opening line ends so),
+  all others belong to the command.
 """
 
 from __future__ import annotations
@@ -46,12 +51,24 @@ class FencedBlocks(Grammar):
         complete = [(start, value) for start, value in blocks if value is not None]
         if not complete:
             if blocks:
-                raise CommandError("unclosed", "The fenced block is not closed: end it with a line of as many backticks.")
-            raise CommandError("no command", f"There is no command: write it between a line ```{self.language} and a line ```.")
+                raise CommandError(
+                    "unclosed",
+                    "The fenced block is not closed: end it with a line of as many backticks.",
+                )
+            raise CommandError(
+                "no command",
+                f"There is no command: write it between a line ```{self.language} and a line ```.",
+            )
         if self.name == "bash" and len(complete) > 1:
-            raise CommandError("several commands", f"There are {len(complete)} ```bash blocks: write exactly one.")
+            raise CommandError(
+                "several commands", f"There are {len(complete)} ```bash blocks: write exactly one."
+            )
         start, value = complete[-1]
-        return (start, "bash", {"command": value}) if self.name == "bash" else (start, *_read_line(value))
+        return (
+            (start, "bash", {"command": value})
+            if self.name == "bash"
+            else (start, *_read_line(value))
+        )
 
     def write(self, tool: str, arguments: Mapping[str, str]) -> str:
         """See :meth:`Grammar.write`."""
@@ -63,8 +80,17 @@ class FencedBlocks(Grammar):
 def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
     """Start and contents of each block that a fence with ``language`` (any, if empty) opens; contents are None if it is not closed."""
     lines = text.split("\n")
-    last_fence = max((number for number, line in enumerate(lines) if (fence := _FENCE.fullmatch(line)) and not fence[2]), default=-1)
-    last_line_of = {line.strip(): number for number, line in enumerate(lines[: last_fence + 1])}  # where a heredoc may end
+    last_fence = max(
+        (
+            number
+            for number, line in enumerate(lines)
+            if (fence := _FENCE.fullmatch(line)) and not fence[2]
+        ),
+        default=-1,
+    )
+    last_line_of = {
+        line.strip(): number for number, line in enumerate(lines[: last_fence + 1])
+    }  # where a heredoc may end
     opened: tuple[int, int, re.Match[str]] | None = None  # offset, line number, fence
     inner, heredocs, quote, offset = 0, list[str](), "", 0
     for number, line in enumerate(lines):
@@ -83,12 +109,19 @@ def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
             elif inner:
                 inner -= 1
             else:
-                yield opened[0], _contents(lines[opened[1] + 1 : number], crlf=opened[2][0].endswith("\r"))
+                yield (
+                    opened[0],
+                    _contents(lines[opened[1] + 1 : number], crlf=opened[2][0].endswith("\r")),
+                )
                 opened = None
         elif not language and lines[opened[1] + 1].startswith("str_replace_editor "):
             quote = _open_quote(line, "")
         else:  # a heredoc that is never ended is none: it would hide the closing fence
-            heredocs = [match[2] for match in _HEREDOC.finditer(line) if last_line_of.get(match[2], -1) > number]
+            heredocs = [
+                match[2]
+                for match in _HEREDOC.finditer(line)
+                if last_line_of.get(match[2], -1) > number
+            ]
         offset += len(line) + 1
     if opened is not None:
         yield opened[0], None
@@ -119,23 +152,33 @@ def _read_line(line: str) -> tuple[str, dict[str, str]]:
     try:
         tool, *rest = shlex.split(line)
     except ValueError as error:
-        raise CommandError("malformed", f"The quotes of a str_replace_editor command do not fit ({error}).") from None
+        raise CommandError(
+            "malformed", f"The quotes of a str_replace_editor command do not fit ({error})."
+        ) from None
     arguments = dict(zip(("command", "path"), rest, strict=False))
     options = rest[2:]
     while options:
         name = options.pop(0)
         count = 2 if name == "--view_range" else 1
         if not name.startswith("--") or len(options) < count or name[2:] in arguments:
-            raise CommandError("malformed", f"str_replace_editor does not take {name[:80]!r} here: give COMMAND PATH, then --NAME VALUE.")
+            raise CommandError(
+                "malformed",
+                f"str_replace_editor does not take {name[:80]!r} here: give COMMAND PATH, then --NAME VALUE.",
+            )
         values, options = options[:count], options[count:]
         if count == 2 and not all(_INTEGER.fullmatch(value) for value in values):
-            raise CommandError("malformed", "--view_range of str_replace_editor takes two whole numbers.")
+            raise CommandError(
+                "malformed", "--view_range of str_replace_editor takes two whole numbers."
+            )
         arguments[name[2:]] = values[0] if count == 1 else f"[{', '.join(values)}]"
     return tool, arguments
 
 
 def _write_line(tool: str, arguments: Mapping[str, str]) -> str:
-    words = [tool, *(shlex.quote(arguments[name]) for name in ("command", "path") if name in arguments)]
+    words = [
+        tool,
+        *(shlex.quote(arguments[name]) for name in ("command", "path") if name in arguments),
+    ]
     for name, value in arguments.items():
         if name == "view_range":
             words += ["--view_range", *value.strip("[]").split(", ")]

@@ -1,12 +1,16 @@
 """Tool calls as JSON: SWE-smith's split ``tool``, mini-swe-agent from version 2, and what models with native tool calls write.
 
-    {"name": "str_replace_editor", "arguments": {"command": "view", "path": "/testbed/setup.py", "view_range": [1, 40]}}
+    {"name": "str_replace_editor", "arguments": {"command": "view", "path":
+    "/testbed/setup.py", "view_range": [1, 40]}}
 
-* This is the canonical text. OpenAI's form (``{"type": "function", "function": {"name": ..., "arguments": "<JSON>"}}``) and tags around the
-  object (``<tool_call>``) are read as well.
+* This is the canonical text. OpenAI's form (``{"type": "function", "function": {"name":
+  ..., "arguments": "<JSON>"}}``) and tags around the object (``<tool_call>``) are read
+  as well.
 * ``tool`` has all tools, ``bash_tool`` only ``bash``, as in mini-swe-agent.
-* A text must hold exactly one call, as SWE-agent asks for; a message may carry more, each of which :meth:`ToolCalls.of_call` reads.
-* Lists and numbers become text in a :class:`~srl_envs.commands.Command` (``"[1, 40]"``) and are lists and numbers again in its canonical text.
+* A text must hold exactly one call, as SWE-agent asks for; a message may carry more,
+  each of which :meth:`ToolCalls.of_call` reads.
+* Lists and numbers become text in a :class:`~srl_envs.commands.Command` (``"[1, 40]"``)
+  and are lists and numbers again in its canonical text.
 """
 
 from __future__ import annotations
@@ -44,15 +48,22 @@ class ToolCalls(Grammar):
             except (ValueError, RecursionError):
                 position, incomplete = start.end(), incomplete + 1
                 if incomplete > _MAX_INCOMPLETE:
-                    raise CommandError("unclosed", f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.") from None
+                    raise CommandError(
+                        "unclosed",
+                        f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.",
+                    ) from None
                 continue
             found.append((start.start(), *_name_and_arguments(value)))
         if len(found) > 1:
-            raise CommandError("several commands", f"There are {len(found)} tool calls: write exactly one.")
+            raise CommandError(
+                "several commands", f"There are {len(found)} tool calls: write exactly one."
+            )
         if not found and incomplete:
             raise CommandError("unclosed", "A tool call is no complete JSON object.")
         if not found:
-            raise CommandError("no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.')
+            raise CommandError(
+                "no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.'
+            )
         return found[0]
 
     def of_call(self, call: object) -> Command:
@@ -78,10 +89,15 @@ def _name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
         if isinstance(arguments, str):
             arguments = json.loads(arguments) if arguments.strip() else {}
         if isinstance(arguments, dict):
-            return function["name"], {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in arguments.items()}
+            return function["name"], {
+                name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                for name, value in arguments.items()
+            }
     except (ValueError, RecursionError):
         pass
-    raise CommandError("malformed", f"The arguments of the tool call {function['name'][:80]!r} are no JSON object.")
+    raise CommandError(
+        "malformed", f"The arguments of the tool call {function['name'][:80]!r} are no JSON object."
+    )
 
 
 def _json_value(name: str, value: str) -> Any:

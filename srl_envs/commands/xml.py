@@ -5,11 +5,16 @@ r"""SWE-agent's XML function calls: the grammar of SWE-smith's split ``xml``.
     <parameter=path>/testbed/setup.py</parameter>
     </function>
 
-* Of several calls in one text the first complete one counts, as in SWE-agent; a mention of a tag in the prose is no call.
-* A value ends at the first ``</parameter>`` that another ``<parameter=NAME>`` or ``</function>`` follows, so that such tags may stand inside values.
-  A value that holds just this end cannot be written, and :meth:`~srl_envs.commands.Grammar.command` says so.
-* One newline after ``<parameter=NAME>`` and one before ``</parameter>`` belong to the scaffold (``\r\n`` where both are); further ones to the value.
-  Canonically they stand around ``old_str``, ``new_str`` and ``file_text``, as in SWE-smith, and around a value that itself has newlines at its ends.
+* Of several calls in one text the first complete one counts, as in SWE-agent; a mention
+  of a tag in the prose is no call.
+* A value ends at the first ``</parameter>`` that another ``<parameter=NAME>`` or
+  ``</function>`` follows, so that such tags may stand inside values. A value that holds
+  just this end cannot be written, and :meth:`~srl_envs.commands.Grammar.command` says
+  so.
+* One newline after ``<parameter=NAME>`` and one before ``</parameter>`` belong to the
+  scaffold (``\r\n`` where both are); further ones to the value. Canonically they stand
+  around ``old_str``, ``new_str`` and ``file_text``, as in SWE-smith, and around a value
+  that itself has newlines at its ends.
 """
 
 from __future__ import annotations
@@ -23,7 +28,9 @@ from srl_envs.commands.command import TOOLS, CommandError, Grammar
 _START = re.compile(r"<function=([\w.-]+)>\s*")
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>")
 _VALUE_END = re.compile(r"</parameter>\s*(?=<parameter=[\w.-]+>|</function>)")
-_MAX_PARAMETERS = 20  # more than any tool has: a bound on the work that each start of a call in a text can cause
+_MAX_PARAMETERS = (
+    20  # more than any tool has: a bound on the work that each start of a call in a text can cause
+)
 _BLOCKS = ("old_str", "new_str", "file_text")
 
 
@@ -42,11 +49,17 @@ class XmlFunctionCalls(Grammar):
                 return start.start(), start[1], _arguments(tags, start.end())
             except CommandError as error:
                 first_error = first_error or error
-        raise first_error or CommandError("no command", "There is no function call: write <function=NAME>, its parameters, </function>.")
+        raise first_error or CommandError(
+            "no command",
+            "There is no function call: write <function=NAME>, its parameters, </function>.",
+        )
 
     def write(self, tool: str, arguments: Mapping[str, str]) -> str:
         """See :meth:`Grammar.write`."""
-        lines = [f"<parameter={name}>{_scaffolded(name, value)}</parameter>\n" for name, value in arguments.items()]
+        lines = [
+            f"<parameter={name}>{_scaffolded(name, value)}</parameter>\n"
+            for name, value in arguments.items()
+        ]
         return f"<function={tool}>\n{''.join(lines)}</function>"
 
 
@@ -71,15 +84,22 @@ def _arguments(tags: _Tags, position: int) -> dict[str, str]:
         parameter = tags.parameters.get(position)
         if parameter is None:
             if tags.last_close >= position:
-                raise CommandError("malformed", "A function call holds something else than parameters.")
+                raise CommandError(
+                    "malformed", "A function call holds something else than parameters."
+                )
             raise CommandError("unclosed", "A function call is not closed by </function>.")
         end = tags.value_end(parameter.end())
         if end is None:
-            raise CommandError("unclosed", f"The parameter {parameter[1][:80]!r} is not closed by </parameter> and a further parameter or </function>.")
+            raise CommandError(
+                "unclosed",
+                f"The parameter {parameter[1][:80]!r} is not closed by </parameter> and a further parameter or </function>.",
+            )
         if parameter[1] in values:
             raise CommandError("malformed", f"The parameter {parameter[1][:80]!r} is given twice.")
         if len(values) == _MAX_PARAMETERS:
-            raise CommandError("malformed", f"A function call has more than {_MAX_PARAMETERS} parameters.")
+            raise CommandError(
+                "malformed", f"A function call has more than {_MAX_PARAMETERS} parameters."
+            )
         values[parameter[1]] = slice(parameter.end(), end[0])
         position = end[1]
     return {name: _value(tags.text[span]) for name, span in values.items()}

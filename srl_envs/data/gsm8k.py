@@ -1,7 +1,9 @@
 """GSM8K: every line of ``answer`` is a step, the last line ``#### N`` is the answer.
 
-Calculator marks (``<<48/2=24>>``) are left out. In the socratic set a line is ``title ** step``: a row is read so only if each of its steps has a
-title, in words, because ``**`` is also a power (``x = 3 ** 2``). The data is MIT-licensed (openai/grade-school-math).
+Calculator marks (``<<48/2=24>>``) are left out. In the socratic set a line is ``title
+** step``: a row is read so only if each of its steps has a title, in words, because
+``**`` is also a power (``x = 3 ** 2``). The data is MIT-licensed
+(openai/grade-school-math).
 """
 
 from __future__ import annotations
@@ -48,6 +50,10 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
 
 def _steps(lines: list[str]) -> tuple[ExpertStep, ...]:
     """A step for each line that says anything; with titles if every line has one."""
-    titled = [(match["title"].strip(), match["action"].strip()) for line in lines if (match := _TITLED.match(line))]
+    titled = [
+        (match["title"].strip(), match["action"].strip())
+        for line in lines
+        if (match := _TITLED.match(line))
+    ]
     pairs = titled if len(titled) == len(lines) else [("", line.strip()) for line in lines]
     return tuple(ExpertStep(action, title=title, gap="\n") for title, action in pairs if action)

@@ -1,13 +1,15 @@
 r"""Our own JSONL schema: one trajectory a line, for any domain.
 
     {"id": "t1", "prompt": "What is 2 + 3 * 4?", "answer": "14", "steps": [
-        {"title": "Multiply first", "thought": "Products come before sums.", "action": "3 * 4 = 12."},
-        "2 + 12 = 14."]}
+        {"title": "Multiply first", "thought": "Products come before sums.", "action":
+        "3 * 4 = 12."}, "2 + 12 = 14."]}
 
-Required: ``prompt`` and a non-empty list ``steps``; a step is a string, or an object with ``action`` and any of ``title``, ``heading``, ``thought``,
-``observation``, ``gap``. Optional: ``id`` (else the line's number), ``answer``, ``preamble``, ``tail``, ``domain``, ``metadata`` (an object). A file of
-one's own is not filtered: the first line that does not fit is an error that names file, line and key. Text must be Unicode: half of a surrogate pair
-(``"\ud800"``) is refused.
+Required: ``prompt`` and a non-empty list ``steps``; a step is a string, or an object
+with ``action`` and any of ``title``, ``heading``, ``thought``, ``observation``,
+``gap``. Optional: ``id`` (else the line's number), ``answer``, ``preamble``, ``tail``,
+``domain``, ``metadata`` (an object). A file of one's own is not filtered: the first
+line that does not fit is an error that names file, line and key. Text must be Unicode:
+half of a surrogate pair (``"\ud800"``) is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
     """The trajectories of a file, read line by line.
 
     Raises:
-        DataError: The file is missing, empty, not UTF-8, or a line does not fit the schema.
+        DataError: The file is missing, empty, not UTF-8, or a line does not fit the
+            schema.
     """
     seen: set[str] = set()
     for number, row in read_lines(path):
@@ -43,7 +46,9 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
         if place := lone_surrogate(trajectory):
             raise DataError(f"{where}, {place}: {_NO_UNICODE}.")
         if trajectory.id in seen:
-            raise DataError(f"{where}: the id {trajectory.id!r} was used before: give each trajectory its own.")
+            raise DataError(
+                f"{where}: the id {trajectory.id!r} was used before: give each trajectory its own."
+            )
         seen.add(trajectory.id)
         yield trajectory
 
@@ -52,7 +57,8 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> N
     """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all.
 
     Raises:
-        DataError: The file cannot be written, the metadata of a trajectory is no JSON, or its text no Unicode.
+        DataError: The file cannot be written, the metadata of a trajectory is no JSON,
+            or its text no Unicode.
     """
     target = Path(path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -73,7 +79,9 @@ def _line(trajectory: Trajectory) -> str:
     try:
         return json.dumps(asdict(trajectory), ensure_ascii=False) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"Trajectory {trajectory.id!r}: its metadata cannot be written as JSON ({error}).") from None
+        raise DataError(
+            f"Trajectory {trajectory.id!r}: its metadata cannot be written as JSON ({error})."
+        ) from None
 
 
 def parse_json(text: str, where: str, first_line: int = 1) -> Any:
@@ -90,15 +98,21 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        cut = " The file may be cut off: fetch or write it again." if not text.endswith("\n") else ""
-        raise DataError(f"{where}, line {first_line + error.lineno - 1}: no valid JSON ({error.msg} at column {error.colno}).{cut}") from None
+        cut = (
+            " The file may be cut off: fetch or write it again." if not text.endswith("\n") else ""
+        )
+        raise DataError(
+            f"{where}, line {first_line + error.lineno - 1}: no valid JSON ({error.msg} at column {error.colno}).{cut}"
+        ) from None
     except RecursionError:
         place = f"{where}, line {first_line}" if "\n" not in text.rstrip() else where
         raise DataError(f"{place}: objects or lists are nested too deeply to be read.") from None
     except ValueError:  # the only other one that the parser knows
         digits = _LONG_INTEGER.search(text)
         line = first_line + text.count("\n", 0, digits.start() if digits else 0)
-        raise DataError(f"{where}, line {line}: an integer has more digits than can be read: write it as text.") from None
+        raise DataError(
+            f"{where}, line {line}: an integer has more digits than can be read: write it as text."
+        ) from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -115,13 +129,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 row = parse_json(line, str(path), number)
                 if not isinstance(row, dict):
-                    raise DataError(f"{path}, line {number}: a line must be a JSON object, not {type(row).__name__}.")
+                    raise DataError(
+                        f"{path}, line {number}: a line must be a JSON object, not {type(row).__name__}."
+                    )
                 found = True
                 yield number, row
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or check that it is a JSONL file.") from None
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or check that it is a JSONL file."
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     if not found:
@@ -133,7 +151,11 @@ def _trajectory(row: dict[str, Any], where: str, default_id: str) -> Trajectory:
     steps = row.get("steps")
     if not isinstance(steps, list) or not steps:
         raise DataError(f"{where}: 'steps' must be a non-empty list.")
-    texts = {key: _text(row, key, where) for key in _KEYS if key in row and key not in ("steps", "metadata")}
+    texts = {
+        key: _text(row, key, where)
+        for key in _KEYS
+        if key in row and key not in ("steps", "metadata")
+    }
     if not texts.get("prompt", "").strip():
         raise DataError(f"{where}: 'prompt' is missing or empty.")
     metadata = row.get("metadata", {})

@@ -1,9 +1,11 @@
 """Trajectories that mini-swe-agent writes: version 1 with one ``bash`` block a turn, version 2 with tool calls.
 
-A row is the object of one ``.traj.json`` file (``messages``, ``info``, ``trajectory_format``), to which ``instance_id`` and ``resolved`` may be added, or
-the same with the fields of ``info`` at the top. mini-swe-agent itself does not know whether a task is resolved: without ``resolved`` a row counts if it
-was submitted. Version 2 runs all tool calls of a message, so that each is a step. Observations stay as the agent saw them, with their
-``<returncode>`` and ``<output>``.
+A row is the object of one ``.traj.json`` file (``messages``, ``info``,
+``trajectory_format``), to which ``instance_id`` and ``resolved`` may be added, or the
+same with the fields of ``info`` at the top. mini-swe-agent itself does not know whether
+a task is resolved: without ``resolved`` a row counts if it was submitted. Version 2
+runs all tool calls of a message, so that each is a step. Observations stay as the agent
+saw them, with their ``<returncode>`` and ``<output>``.
 """
 
 from __future__ import annotations
@@ -18,10 +20,20 @@ from srl_envs.trajectory import Trajectory
 HUB_NAME = ""
 
 
-def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True) -> Iterable[Trajectory]:
+def read(
+    rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True
+) -> Iterable[Trajectory]:
     """Rows -> trajectories; what is left out is counted in ``rejected``."""
     unsolved = _unsolved if resolved_only else lambda row: ""
-    return read_conversations(rows, rejected, unsolved=unsolved, id_columns=("instance_id",), fenced="bash", tool_calls="bash_tool", parallel=True)
+    return read_conversations(
+        rows,
+        rejected,
+        unsolved=unsolved,
+        id_columns=("instance_id",),
+        fenced="bash",
+        tool_calls="bash_tool",
+        parallel=True,
+    )
 
 
 def _unsolved(row: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Solutions in plain numbered steps: ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
 
-Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with ``correct: false`` is left out. Nothing of a solution is lost:
-preamble, steps and tail joined give it back.
+Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with
+``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and tail
+joined give it back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ STYLES = (
         r"(?P<number>\d{1,4})(?!\d)(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d))?(?P<rest>.*)$",
         re.MULTILINE,
     ),
-    re.compile(r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$", re.MULTILINE),
+    re.compile(
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
+        re.MULTILINE,
+    ),
 )
 """How a step may begin; the first style that gives at least two steps counts."""
 
@@ -42,11 +46,20 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if row.get("correct") is False:
             rejected["marked as not correct"] += 1
             continue
-        parts = next((parts for style in STYLES if (parts := split_steps(solution, style)) is not None), None)
+        parts = next(
+            (parts for style in STYLES if (parts := split_steps(solution, style)) is not None), None
+        )
         if parts is None:
             rejected["no numbered steps"] += 1
             continue
         preamble, steps, tail = parts
         id = unique_id("numbered", question_key(question) + "\0" + solution, seen)
         answer = row.get("answer")
-        yield Trajectory(id, question, steps, str(answer) if isinstance(answer, (str, int, float)) else "", preamble, tail)
+        yield Trajectory(
+            id,
+            question,
+            steps,
+            str(answer) if isinstance(answer, (str, int, float)) else "",
+            preamble,
+            tail,
+        )

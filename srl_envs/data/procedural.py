@@ -1,8 +1,9 @@
 """The built-in source: word problems generated from templates, with a title and a thought for every step. Needs no file and no network.
 
-The templates (``word_problems/*.yaml``) are this project's own. Each has a question, variables that are drawn at random, requirements that a draw must meet,
-and steps whose text holds expressions in braces: ``{price * count}``, or with a format ``{price * count:money}``. Expressions are evaluated
-exactly, as fractions.
+The templates (``word_problems/*.yaml``) are this project's own. Each has a question,
+variables that are drawn at random, requirements that a draw must meet, and steps whose
+text holds expressions in braces: ``{price * count}``, or with a format ``{price *
+count:money}``. Expressions are evaluated exactly, as fractions.
 """
 
 from __future__ import annotations
@@ -57,14 +58,17 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
     """Generate word problems with expert solutions.
 
     Args:
-        count: How many; the kinds take turns. A larger count begins with the same problems.
-        seed: Decides every problem. A question that was drawn before is drawn anew, so that problem ``i`` depends on the ones before it too.
+        count: How many; the kinds take turns. A larger count begins with the same
+            problems.
+        seed: Decides every problem. A question that was drawn before is drawn anew, so
+            that problem ``i`` depends on the ones before it too.
 
     Returns:
         Trajectories with different questions.
 
     Raises:
-        ConfigError: ``count`` is more than there are different questions (about 18,000).
+        ConfigError: ``count`` is more than there are different questions (about
+            18,000).
     """
     templates = load_templates()
     seen: set[str] = set()
@@ -78,7 +82,9 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
                 break
             trajectory = _instance(kind, template, i, randomness)
         else:
-            raise ConfigError(f"count is {count}: the built-in source ran out of different questions at problem {i} (kind {kind!r}); ask for at most {i}.")
+            raise ConfigError(
+                f"count is {count}: the built-in source ran out of different questions at problem {i} (kind {kind!r}); ask for at most {i}."
+            )
         seen.add(trajectory.prompt)
         trajectories.append(trajectory)
     return trajectories
@@ -94,20 +100,35 @@ def load_templates() -> list[tuple[str, Mapping[str, Any]]]:
     templates = []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.endswith(".yaml"):
-            templates += [(item["kind"], item) for item in yaml.load(path.read_text(encoding="utf-8"), loader)]
+            templates += [
+                (item["kind"], item) for item in yaml.load(path.read_text(encoding="utf-8"), loader)
+            ]
     return templates
 
 
-def _instance(kind: str, template: Mapping[str, Any], index: int, randomness: random.Random) -> Trajectory:
+def _instance(
+    kind: str, template: Mapping[str, Any], index: int, randomness: random.Random
+) -> Trajectory:
     values = _draw(kind, template, randomness)
     questions = template["question"]
     question = questions if isinstance(questions, str) else randomness.choice(questions)
     steps = tuple(
-        ExpertStep(action=_fill(step["action"], values), title=_fill(step["title"], values), thought=_fill(step["thought"], values), gap="\n")
+        ExpertStep(
+            action=_fill(step["action"], values),
+            title=_fill(step["title"], values),
+            thought=_fill(step["thought"], values),
+            gap="\n",
+        )
         for step in template["steps"]
     )
     answer = _plain(_evaluate(str(template["answer"]), values))
-    return Trajectory(f"builtin-{kind}-{index}", _fill(question, values), steps, answer=answer, metadata={"kind": kind})
+    return Trajectory(
+        f"builtin-{kind}-{index}",
+        _fill(question, values),
+        steps,
+        answer=answer,
+        metadata={"kind": kind},
+    )
 
 
 def _draw(kind: str, template: Mapping[str, Any], randomness: random.Random) -> dict[str, Value]:
@@ -128,7 +149,9 @@ def _draw(kind: str, template: Mapping[str, Any], randomness: random.Random) -> 
 def _choose(choices: Any, randomness: random.Random) -> Value:
     """``{from, to, step}`` draws a number; a list draws one of its items."""
     if isinstance(choices, dict):
-        return Fraction(randomness.randrange(choices["from"], choices["to"] + 1, choices.get("step", 1)))
+        return Fraction(
+            randomness.randrange(choices["from"], choices["to"] + 1, choices.get("step", 1))
+        )
     chosen = randomness.choice(choices)
     return chosen if isinstance(chosen, str) else Fraction(chosen)
 
@@ -160,7 +183,9 @@ def _value(node: ast.expr, values: Mapping[str, Value]) -> Any:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand, values)
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        return _OPERATORS[type(node.ops[0])](_value(node.left, values), _value(node.comparators[0], values))
+        return _OPERATORS[type(node.ops[0])](
+            _value(node.left, values), _value(node.comparators[0], values)
+        )
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _FUNCTIONS[node.func.id](*(_value(argument, values) for argument in node.args))
     raise ValueError(f"a template may not use {ast.unparse(node)!r}")

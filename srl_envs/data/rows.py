@@ -14,14 +14,17 @@ _SUFFIXES = (".jsonl", ".json", ".parquet")
 _SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<count>\d+)")
 
 
-def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iterable[Mapping[str, Any]]:
+def read_rows(
+    source: str, hub_name: str, path: Path | None, split: str
+) -> Iterable[Mapping[str, Any]]:
     """The rows of one split.
 
     Args:
         source: The source's name, for messages.
         hub_name: Its name on the hub; empty if it has none.
-        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the split, also in shards (``train-00000-of-00002.parquet``), which
-            are joined in order; None reads the hub.
+        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the
+            split, also in shards (``train-00000-of-00002.parquet``), which are joined
+            in order; None reads the hub.
         split: ``"train"`` or ``"test"``.
 
     Raises:
@@ -30,7 +33,9 @@ def read_rows(source: str, hub_name: str, path: Path | None, split: str) -> Iter
     """
     if path is None:
         if not hub_name:
-            raise DataError(f"The source {source!r} has no data set on the hub: give the path of a file.")
+            raise DataError(
+                f"The source {source!r} has no data set on the hub: give the path of a file."
+            )
         return _hub_rows(source, hub_name, split)
     return (row for file in _files_of(path, split) for row in _file_rows(file))
 
@@ -42,16 +47,27 @@ def _files_of(path: Path, split: str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist.")
-    files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and not _is_hidden(file.relative_to(path)))
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix in _SUFFIXES and not _is_hidden(file.relative_to(path))
+    )
     of_split = [file for file in files if file.stem == split or file.stem.startswith(f"{split}-")]
     candidates = of_split or (files if split == "train" else [])
     shards = [_SHARD.fullmatch(file.stem) for file in candidates]
-    sets = {(file.parent, file.suffix, shard["name"], int(shard["count"])) if shard else file for file, shard in zip(candidates, shards, strict=True)}
+    sets = {
+        (file.parent, file.suffix, shard["name"], int(shard["count"])) if shard else file
+        for file, shard in zip(candidates, shards, strict=True)
+    }
     if len(sets) != 1:
         found = ", ".join(str(file.relative_to(path)) for file in files) or "nothing"
-        raise DataError(f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds {found}. Or give the path of the file itself.")
+        raise DataError(
+            f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds {found}. Or give the path of the file itself."
+        )
     if shards[0] and len(candidates) != int(shards[0]["count"]):
-        raise DataError(f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of the split {split!r}: fetch the others too.")
+        raise DataError(
+            f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of the split {split!r}: fetch the others too."
+        )
     return candidates
 
 
@@ -102,8 +118,14 @@ def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, A
     try:
         if not offline:  # asked once: the libraries themselves would try again for minutes
             HfApi().dataset_info(hub_name, timeout=10)
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(hub_name, "main" if source == "gsm8k" else None, split=split)
-    except Exception as error:  # whatever the libraries raise: the user needs to know what would serve
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
+            hub_name, "main" if source == "gsm8k" else None, split=split
+        )
+    except (
+        Exception
+    ) as error:  # whatever the libraries raise: the user needs to know what would serve
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InfrastructureError(f"{hub_name} cannot be had from the hub ({reason[:200]}). {serves}") from None
+        raise InfrastructureError(
+            f"{hub_name} cannot be had from the hub ({reason[:200]}). {serves}"
+        ) from None
     return rows

@@ -1,12 +1,14 @@
 """s1K-1.1: the expert's solution is ``deepseek_attempt``, in numbered and titled steps (arXiv 2510.25992, section 4.1).
 
-1,000 rows, all columns strings, no id. Rows whose attempt is not in such steps are counted and left out. Preamble, steps and tail joined give back
-the attempt.
+1,000 rows, all columns strings, no id. Rows whose attempt is not in such steps are
+counted and left out. Preamble, steps and tail joined give back the attempt.
 
-The paper does not filter by grade, so neither does this: the steps of an attempt that ``deepseek_grade`` calls wrong serve the step reward as the
-others do, and the grade is kept in the metadata. But an episode must not reward a wrong answer. So the reference answer comes from the data set's
-``solution`` where that is, or marks, a final answer; else from the attempt if its grade is ``Yes``, which says that it agrees with the solution; else there
-is none, and no verdict.
+The paper does not filter by grade, so neither does this: the steps of an attempt that
+``deepseek_grade`` calls wrong serve the step reward as the others do, and the grade is
+kept in the metadata. But an episode must not reward a wrong answer. So the reference
+answer comes from the data set's ``solution`` where that is, or marks, a final answer;
+else from the attempt if its grade is ``Yes``, which says that it agrees with the
+solution; else there is none, and no verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from srl_envs.answers import MAX_ANSWER_CHARACTERS, last_boxed
+from srl_envs.answers.verifier import MAX_ANSWER_CHARACTERS, last_boxed
 from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
@@ -59,17 +61,27 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
             continue
         readings = [parts for style in STYLES if (parts := split_steps(attempt, style)) is not None]
         titled = [parts for parts in readings if all(step.title for step in parts[1])]
-        titled += [parts for parts in readings if all(step.title or _MARKED.match(step.text) for step in parts[1])]
+        titled += [
+            parts
+            for parts in readings
+            if all(step.title or _MARKED.match(step.text) for step in parts[1])
+        ]
         if not titled:
             rejected["a step without title" if readings else "no numbered steps"] += 1
             continue
         preamble, steps, tail = titled[0]
         id = unique_id("s1k", question_key(question), seen)
-        metadata = {name: row[name] for name in ("source_type", "deepseek_grade") if isinstance(row.get(name), str)}
+        metadata = {
+            name: row[name]
+            for name in ("source_type", "deepseek_grade")
+            if isinstance(row.get(name), str)
+        }
         trace = row.get("deepseek_thinking_trajectory")
         if isinstance(trace, str) and trace.strip():
             metadata[TRACE] = trace.strip()
-        yield Trajectory(id, question, steps, reference_answer(row), preamble, tail, metadata=metadata)
+        yield Trajectory(
+            id, question, steps, reference_answer(row), preamble, tail, metadata=metadata
+        )
 
 
 def reference_answer(row: Mapping[str, Any]) -> str:
@@ -86,4 +98,8 @@ def reference_answer(row: Mapping[str, Any]) -> str:
 
 def _is_short(solution: str) -> bool:
     """Whether a solution is a final answer by itself: one line with hardly a word."""
-    return len(solution) <= _SHORT and "\n" not in solution and len(_WORD.findall(solution)) <= _FEW_WORDS
+    return (
+        len(solution) <= _SHORT
+        and "\n" not in solution
+        and len(_WORD.findall(solution)) <= _FEW_WORDS
+    )

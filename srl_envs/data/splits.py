@@ -28,11 +28,14 @@ def unique_id(source: str, key: str, seen: Counter[str]) -> str:
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
-def split_by_question(trajectories: Sequence[Trajectory], held_out: int, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:
+def split_by_question(
+    trajectories: Sequence[Trajectory], held_out: int, seed: int
+) -> tuple[list[Trajectory], list[Trajectory]]:
     """Hold out all trajectories of ``held_out`` questions.
 
-    Questions are ordered by a hash of seed and text, so that the split depends neither on the order of the rows nor, much, on how many
-    there are; trajectories of one question always stay together.
+    Questions are ordered by a hash of seed and text, so that the split depends neither
+    on the order of the rows nor, much, on how many there are; trajectories of one
+    question always stay together.
 
     Args:
         trajectories: Any.
@@ -45,16 +48,26 @@ def split_by_question(trajectories: Sequence[Trajectory], held_out: int, seed: i
     Raises:
         ConfigError: There are not more than ``held_out`` distinct questions.
     """
-    held = _first_by_hash({question_key(trajectory.prompt) for trajectory in trajectories}, held_out, seed)
-    train = [trajectory for trajectory in trajectories if question_key(trajectory.prompt) not in held]
-    return train, [trajectory for trajectory in trajectories if question_key(trajectory.prompt) in held]
+    held = _first_by_hash(
+        {question_key(trajectory.prompt) for trajectory in trajectories}, held_out, seed
+    )
+    train = [
+        trajectory for trajectory in trajectories if question_key(trajectory.prompt) not in held
+    ]
+    return train, [
+        trajectory for trajectory in trajectories if question_key(trajectory.prompt) in held
+    ]
 
 
 def _first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
     def rank(question: str) -> bytes:
-        return hashlib.blake2b(f"{seed}\0{question}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return hashlib.blake2b(
+            f"{seed}\0{question}".encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
 
     ordered = sorted(questions, key=rank)
     if not 0 <= count < len(ordered):
-        raise ConfigError(f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out fewer, so that some are left to train on.")
+        raise ConfigError(
+            f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out fewer, so that some are left to train on."
+        )
     return set(ordered[:count])

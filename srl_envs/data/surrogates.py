@@ -9,7 +9,9 @@ from typing import Any
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
-_TEXT_KEYS = tuple(field.name for field in fields(Trajectory) if field.name not in ("steps", "metadata"))
+_TEXT_KEYS = tuple(
+    field.name for field in fields(Trajectory) if field.name not in ("steps", "metadata")
+)
 
 
 def lone_surrogate(trajectory: Trajectory) -> str:

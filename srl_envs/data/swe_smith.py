@@ -1,8 +1,11 @@
 """SWE-smith's trajectories: SWE-agent solving synthetic bugs in real repositories, in three spellings of the same runs.
 
-The splits ``xml``, ``tool`` and ``ticks`` have columns ``messages`` (a list, or the JSON of one), ``instance_id``, ``resolved``, ``model``, ``traj_id``
-and ``patch``. Which grammar a row has is told from its messages, so that a local file may be of any split. The column ``patch`` is not read: it is
-empty or of another repository in some rows. Actions are the commands in their canonical text, observations lack the prefix ``OBSERVATION:``.
+The splits ``xml``, ``tool`` and ``ticks`` have columns ``messages`` (a list, or the
+JSON of one), ``instance_id``, ``resolved``, ``model``, ``traj_id`` and ``patch``. Which
+grammar a row has is told from its messages, so that a local file may be of any split.
+The column ``patch`` is not read: it is empty or of another repository in some rows.
+Actions are the commands in their canonical text, observations lack the prefix
+``OBSERVATION:``.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ HUB_SPLITS = ("xml", "tool", "ticks")
 _PREFIX = re.compile(r"\A(?:OBSERVATION|Observation):[ \n]?")
 
 
-def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True) -> Iterable[Trajectory]:
+def read(
+    rows: Iterable[Mapping[str, Any]], rejected: Counter[str], resolved_only: bool = True
+) -> Iterable[Trajectory]:
     """Rows -> trajectories; what is left out is counted in ``rejected``."""
     unsolved = _unsolved if resolved_only else lambda row: ""
     return read_conversations(

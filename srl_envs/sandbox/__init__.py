@@ -3,6 +3,22 @@
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE, DockerSandbox
 from srl_envs.sandbox.limits import SandboxLimits
 from srl_envs.sandbox.pool import SandboxPool
-from srl_envs.sandbox.protocol import DamagedRepositoryError, ExecResult, Sandbox, SandboxError, SandboxFileError
+from srl_envs.sandbox.protocol import (
+    DamagedRepositoryError,
+    ExecResult,
+    Sandbox,
+    SandboxError,
+    SandboxFileError,
+)
 
-__all__ = ["BASE_IMAGE", "DamagedRepositoryError", "DockerSandbox", "ExecResult", "Sandbox", "SandboxError", "SandboxFileError", "SandboxLimits", "SandboxPool"]
+__all__ = [
+    "BASE_IMAGE",
+    "DamagedRepositoryError",
+    "DockerSandbox",
+    "ExecResult",
+    "Sandbox",
+    "SandboxError",
+    "SandboxFileError",
+    "SandboxLimits",
+    "SandboxPool",
+]

@@ -19,8 +19,9 @@ def archive_of_folder(folder: Path, workdir: str, leave_out: Sequence[str]) -> i
     Args:
         folder: Whose files.
         workdir: The folder in the archive that they stand in.
-        leave_out: Patterns of what is left out: of a file's path, or of a folder above it (``"tests"``, ``"tests/"``, ``"src/*/tests"``); one without
-            a slash matches a name at any depth (``"test_*.py"``).
+        leave_out: Patterns of what is left out: of a file's path, or of a folder above
+            it (``"tests"``, ``"tests/"``, ``"src/*/tests"``); one without a slash
+            matches a name at any depth (``"test_*.py"``).
 
     Raises:
         ConfigError: A pattern matches nothing.
@@ -51,16 +52,24 @@ def archive_of_commit(commit: Any, workdir: str, leave_out: Sequence[str]) -> io
         for name in _kept(sorted(entries), leave_out, f"the commit {commit.hexsha}"):
             entry, member = entries[name], _owned_by_root(tarfile.TarInfo(_below(workdir) + name))
             member.mtime = commit.committed_date
-            if entry.type != "blob":  # a folder, or a submodule, whose files are no part of the commit
+            if (
+                entry.type != "blob"
+            ):  # a folder, or a submodule, whose files are no part of the commit
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(member)
                 continue
             content = entry.data_stream.read()
             if stat.S_ISLNK(entry.mode):
-                member.type, member.linkname = tarfile.SYMTYPE, content.decode("utf-8", "surrogateescape")
+                member.type, member.linkname = (
+                    tarfile.SYMTYPE,
+                    content.decode("utf-8", "surrogateescape"),
+                )
                 tar.addfile(member)
             else:
-                member.mode, member.size = (0o755 if entry.mode & stat.S_IXUSR else 0o644), len(content)
+                member.mode, member.size = (
+                    (0o755 if entry.mode & stat.S_IXUSR else 0o644),
+                    len(content),
+                )
                 tar.addfile(member, io.BytesIO(content))
     archive.seek(0)
     return archive
@@ -77,7 +86,9 @@ def _kept(names: Sequence[str], leave_out: Sequence[str], where: str) -> list[st
     for pattern in leave_out:
         matched = {name for name in names if _matches(name, pattern.strip("/").removeprefix("./"))}
         if not matched:
-            raise ConfigError(f"leave_out: {pattern!r} matches nothing in {where}. Give paths relative to it, or names.")
+            raise ConfigError(
+                f"leave_out: {pattern!r} matches nothing in {where}. Give paths relative to it, or names."
+            )
         left_out |= matched
     return [name for name in names if name not in left_out]
 
@@ -87,7 +98,10 @@ def _matches(name: str, pattern: str) -> bool:
     if "/" not in pattern:
         return any(fnmatchcase(part, pattern) for part in parts)
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-    return any(fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/")) for path in above)
+    return any(
+        fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/"))
+        for path in above
+    )
 
 
 def _below(workdir: str) -> str:

@@ -20,19 +20,30 @@ import docker.errors
 from srl_envs.errors import SRLError
 from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.frames import Frames
-from srl_envs.sandbox.owner import owner_labels, remove_container
+from srl_envs.sandbox.ownership import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 _MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory several times
-# What the engine reads, and waits for without an end if commands leave a pipe there, whenever it starts something; and what it finds after that.
+# What the engine reads, and waits for without an end if commands leave a pipe there, whenever it
+# starts something; and what it finds after that.
 _ACCOUNTS = {"/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "/etc/group": b"root:x:0:\n"}
 _MAX_ACCOUNTS = 60_000  # bytes
 _MAX_LINKS = 10
 # The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
 GO_FOLDER = 1 << 31
 GO_NOT_REGULAR = GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
-_CANNOT_FORK = ("Cannot fork", "fork: retry", "fork: Resource temporarily unavailable", "unable to create threads")
-_CANNOT_RUN = ("OCI runtime", "executable file not found", "no such file or directory", "is not running")
+_CANNOT_FORK = (
+    "Cannot fork",
+    "fork: retry",
+    "fork: Resource temporarily unavailable",
+    "unable to create threads",
+)
+_CANNOT_RUN = (
+    "OCI runtime",
+    "executable file not found",
+    "no such file or directory",
+    "is not running",
+)
 
 
 class BrokenContainerError(SRLError):
@@ -44,7 +55,8 @@ class Executed:
     """What a program wrote (standard output, then what stands on standard error), and how it ended.
 
     Attributes:
-        text: As UTF-8; bytes that are none stand as surrogate escapes, so that ``encode("utf-8", "surrogateescape")`` gives them back.
+        text: As UTF-8; bytes that are none stand as surrogate escapes, so that
+            ``encode("utf-8", "surrogateescape")`` gives them back.
         exit_code: 0 to 255.
     """
 
@@ -67,9 +79,12 @@ class Container:
     def __init__(self, client: Any, image: str, **settings: Any) -> None:
         self.client, self.image = client, image
         with engine_call(f"create a container of the image {image}"):
-            self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)["Id"]
+            self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)[
+                "Id"
+            ]
         self._accounts_may_differ = False  # whether a shell ran since they were looked at
-        # A child that is forked later inherits this object, and must not remove its parent's container.
+        # A child that is forked later inherits this object, and must not remove its parent's
+        # container.
         self._finalizer = weakref.finalize(self, _remove_if_owner, client, self.id, os.getpid())
 
     def start(self) -> None:
@@ -85,7 +100,8 @@ class Container:
         """End every process in it, however many there are and whatever they do; files stay. Then start it again.
 
         Raises:
-            BrokenContainerError: It was started before and cannot be any more: commands removed what it needs.
+            BrokenContainerError: It was started before and cannot be any more: commands
+                removed what it needs.
             SandboxError: The engine failed.
         """
         with engine_call("restart a container"):
@@ -104,7 +120,13 @@ class Container:
             except docker.errors.APIError as error:
                 raise _broken(error) or error from None
 
-    def attach(self, program: Sequence[str], *, stdin: bool = False, environment: dict[str, str] | None = None) -> tuple[str, Any]:
+    def attach(
+        self,
+        program: Sequence[str],
+        *,
+        stdin: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> tuple[str, Any]:
         """Start a program; the id of the exec, and the socket of its input and output.
 
         Raises:
@@ -116,7 +138,11 @@ class Container:
         self._accounts_may_differ |= stdin
         with engine_call(f"run {program[0]} in a container"):
             try:
-                exec_id = str(self.client.api.exec_create(self.id, list(program), stdin=stdin, environment=environment)["Id"])
+                exec_id = str(
+                    self.client.api.exec_create(
+                        self.id, list(program), stdin=stdin, environment=environment
+                    )["Id"]
+                )
                 stream = self.client.api.exec_start(exec_id, socket=True)
             except docker.errors.APIError as error:
                 raise _broken(error) or error from None
@@ -130,14 +156,23 @@ class Container:
         """
         api = self.client.api
         with engine_call(f"look at {path} in a container"):
-            answer = api.head(api._url("/containers/{0}/archive", self.id), params={"path": path}, timeout=api.timeout)
-        return dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))) if answer.status_code == 200 else None
+            answer = api.head(
+                api._url("/containers/{0}/archive", self.id),
+                params={"path": path},
+                timeout=api.timeout,
+            )
+        return (
+            dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
+            if answer.status_code == 200
+            else None
+        )
 
     def exit_code(self, exec_id: str) -> int:
         """How a program ended; 137 while the engine does not know.
 
         Raises:
-            SandboxError: The engine is gone, or forgot the program because it was restarted: no doing of the program.
+            SandboxError: The engine is gone, or forgot the program because it was
+                restarted: no doing of the program.
         """
         with engine_call("learn how a program ended"):
             code = self.client.api.exec_inspect(exec_id)["ExitCode"]
@@ -147,7 +182,8 @@ class Container:
         """Run a program to its end, as the container's user. If none can be started, every process in the container is ended, and it is tried once more.
 
         Raises:
-            BrokenContainerError: It cannot be started even then, or did not end in time, or wrote more than 96 MiB.
+            BrokenContainerError: It cannot be started even then, or did not end in
+                time, or wrote more than 96 MiB.
             SandboxError: The engine failed.
         """
         try:
@@ -178,7 +214,9 @@ class Container:
                 break
             path = posixpath.join(posixpath.dirname(path), found["linkTarget"])
             found = self.stat(path)
-        return not found or not (found["linkTarget"] or found["mode"] & GO_NOT_REGULAR or found["size"] > _MAX_ACCOUNTS)
+        return not found or not (
+            found["linkTarget"] or found["mode"] & GO_NOT_REGULAR or found["size"] > _MAX_ACCOUNTS
+        )
 
     def _mend(self, path: str) -> None:
         member = tarfile.TarInfo(posixpath.basename(path))
@@ -189,7 +227,9 @@ class Container:
         try:
             self.client.api.put_archive(self.id, posixpath.dirname(path), archive.getvalue())
         except docker.errors.APIError as error:
-            raise BrokenContainerError(f"{path} is in the way of a start: {error.explanation}") from None
+            raise BrokenContainerError(
+                f"{path} is in the way of a start: {error.explanation}"
+            ) from None
 
     def _execute(self, program: Sequence[str], timeout: float) -> Executed:
         exec_id, connection = self.attach(program)
@@ -197,7 +237,10 @@ class Container:
         err: list[bytes] = []
         size = 0
         end = time.monotonic() + timeout
-        with contextlib.closing(Frames(connection)) as frames, engine_call(f"run {program[0]} in a container"):
+        with (
+            contextlib.closing(Frames(connection)) as frames,
+            engine_call(f"run {program[0]} in a container"),
+        ):
             while True:
                 piece = frames.read(max(0.001, end - time.monotonic()))
                 if piece is not None and not piece.data:
@@ -205,13 +248,19 @@ class Container:
                 size += len(piece.data) if piece else 0
                 if piece is None or size > _MAX_OUTPUT:
                     self.exit_code(exec_id)  # raises if it is the engine that does not answer
-                    raise BrokenContainerError(f"{program[0]} did not end in {timeout:g} s" if piece is None else f"{program[0]} wrote too much")
+                    raise BrokenContainerError(
+                        f"{program[0]} did not end in {timeout:g} s"
+                        if piece is None
+                        else f"{program[0]} wrote too much"
+                    )
                 (err if piece.is_error else out).append(piece.data)
         exit_code = self.exit_code(exec_id)
         text = b"".join((*out, *err)).decode("utf-8", "surrogateescape")
         no_process_left = exit_code != 0 and any(sign in text[-4096:] for sign in _CANNOT_FORK)
         if no_process_left or (exit_code in (126, 127) and "OCI runtime exec failed" in text):
-            raise _CannotStartError(f"no program can be started in the container: {text.strip()[:200]}")
+            raise _CannotStartError(
+                f"no program can be started in the container: {text.strip()[:200]}"
+            )
         return Executed(text, exit_code)
 
 
@@ -222,7 +271,11 @@ class _CannotStartError(BrokenContainerError):
 def _broken(error: docker.errors.APIError) -> BrokenContainerError | None:
     """What an error of the engine says about the container, if it says something about the container."""
     reason = str(error.explanation or error)
-    return _CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}") if any(sign in reason for sign in _CANNOT_RUN) else None
+    return (
+        _CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}")
+        if any(sign in reason for sign in _CANNOT_RUN)
+        else None
+    )
 
 
 def _remove_if_owner(client: Any, container: str, owner: int) -> None:

@@ -13,13 +13,20 @@ from typing import Any
 
 import docker.errors
 
-from srl_envs.sandbox.container import GO_FOLDER, GO_NOT_REGULAR, BrokenContainerError, Container, Executed
+from srl_envs.sandbox.container import (
+    GO_FOLDER,
+    GO_NOT_REGULAR,
+    BrokenContainerError,
+    Container,
+    Executed,
+)
 from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.protocol import SandboxError, SandboxFileError
 
 _MAX_LINKS = 40
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
-# The engine works on the image's layers. What is mounted over them it neither sees nor writes, and says that all went well.
+# The engine works on the image's layers. What is mounted over them it neither sees nor writes, and
+# says that all went well.
 _MOUNTED = ("/dev/", "/proc/", "/sys/")
 _PATH_ERRORS = {
     "not a directory": errno.ENOTDIR,
@@ -30,7 +37,8 @@ _PATH_ERRORS = {
     "file name too long": errno.ENAMETOOLONG,
 }
 
-# Makes the folder of a new file, and tells where the file really is to be: below links to folders, or where a link leads that leads nowhere yet.
+# Makes the folder of a new file, and tells where the file really is to be: below links to folders,
+# or where a link leads that leads nowhere yet.
 _PLACE = """set -e
 path=$1
 if [ -L "$path" ]; then path=$(readlink -f -- "$path") || { echo "it is a link into a folder that is not there"; exit 1; }; fi
@@ -53,7 +61,8 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
     """Create or replace a file; an existing one keeps mode and owner, a symbolic link keeps pointing to what is replaced.
 
     Raises:
-        SandboxFileError: A folder stands in its place, a file stands where a folder is needed, or the content is too large.
+        SandboxFileError: A folder stands in its place, a file stands where a folder is
+            needed, or the content is too large.
     """
     if len(content) > limit:
         raise _too_large(path, len(content), limit)
@@ -66,14 +75,18 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
             raise SandboxFileError(f"{path} cannot be created: {placed.text.strip()}") from None
         path = placed.text
         if path.startswith(_MOUNTED):
-            raise SandboxFileError(f"{path} cannot be created: no file of {', '.join(_MOUNTED)} can. A command can write there.") from None
+            raise SandboxFileError(
+                f"{path} cannot be created: no file of {', '.join(_MOUNTED)} can. A command can write there."
+            ) from None
     member.name, member.size, member.mtime = posixpath.basename(path), len(content), time.time()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(member, io.BytesIO(content))
     with engine_call(f"write {path} in a container"):
         try:
-            container.client.api.put_archive(container.id, posixpath.dirname(path), archive.getvalue())
+            container.client.api.put_archive(
+                container.id, posixpath.dirname(path), archive.getvalue()
+            )
         except docker.errors.APIError as error:
             raise _path_error(path, str(error.explanation)) or error from None
 
@@ -91,7 +104,12 @@ def listing(container: Container, path: str, depth: int) -> list[str]:
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
         raise _NoSuchFile(f"No such file or folder: {path}", errno.ENOENT)
-    return sorted([*(f"{name.rstrip('/')}/" for name in folders.split("\0") if name), *(name for name in others.split("\0") if name)])
+    return sorted(
+        [
+            *(f"{name.rstrip('/')}/" for name in folders.split("\0") if name),
+            *(name for name in others.split("\0") if name),
+        ]
+    )
 
 
 class _NoSuchFile(SandboxFileError, FileNotFoundError):
@@ -103,9 +121,17 @@ def _require_possible(path: str) -> None:
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
-        raise SandboxFileError(f"{path!r} is no path that a file call can take: it is not UTF-8.", errno.EINVAL) from None
-    if b"\0" in encoded or len(encoded) > _MAX_PATH or any(len(name) > _MAX_NAME for name in encoded.split(b"/")):
-        raise SandboxFileError(f"{path[:300]!r} is no path: it holds a NUL character, or is too long.", errno.EINVAL)
+        raise SandboxFileError(
+            f"{path!r} is no path that a file call can take: it is not UTF-8.", errno.EINVAL
+        ) from None
+    if (
+        b"\0" in encoded
+        or len(encoded) > _MAX_PATH
+        or any(len(name) > _MAX_NAME for name in encoded.split(b"/"))
+    ):
+        raise SandboxFileError(
+            f"{path[:300]!r} is no path: it holds a NUL character, or is too long.", errno.EINVAL
+        )
 
 
 def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
@@ -117,29 +143,51 @@ def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
 
 def _path_error(path: str, reason: str) -> SandboxFileError | None:
     """The error of the path that the engine's words tell of; None if they tell of something else."""
-    if "No such container" not in reason and ("Could not find the file" in reason or "no such file" in reason.lower()):
+    if "No such container" not in reason and (
+        "Could not find the file" in reason or "no such file" in reason.lower()
+    ):
         return _NoSuchFile(f"No such file: {path}", errno.ENOENT)
     known = next((known for known in _PATH_ERRORS if known in reason), None)
-    return SandboxFileError(f"{path} cannot be reached: {known}.", _PATH_ERRORS[known]) if known else None
+    return (
+        SandboxFileError(f"{path} cannot be reached: {known}.", _PATH_ERRORS[known])
+        if known
+        else None
+    )
 
 
 def _too_large(path: str, size: int, limit: int) -> SandboxFileError:
-    return SandboxFileError(f"{path}: {size} bytes are more than the {limit} that a file here may have.", errno.EFBIG)
+    return SandboxFileError(
+        f"{path}: {size} bytes are more than the {limit} that a file here may have.", errno.EFBIG
+    )
 
 
 def _ask(container: Container, path: str) -> Any:
     """The engine's answer about a path; its body is not read yet, because that of a large folder would keep the engine busy."""
     api = container.client.api
     with engine_call(f"read {path} in a container"):
-        return api.get(api._url("/containers/{0}/archive", container.id), params={"path": path}, stream=True, timeout=api.timeout)
+        return api.get(
+            api._url("/containers/{0}/archive", container.id),
+            params={"path": path},
+            stream=True,
+            timeout=api.timeout,
+        )
 
 
 def _stat(container: Container, path: str) -> dict[str, Any]:
     if found := container.stat(path):
         return found
-    with closing(_ask(container, path)) as answer, engine_call(f"read {path} in a container"):  # only this one says what is wrong
-        reason = str(answer.json()["message"]) if answer.status_code >= 400 else "it changed while it was read"
-    raise _path_error(path, reason) or SandboxError(f"Could not read {path} in a container: {reason}")
+    with (
+        closing(_ask(container, path)) as answer,
+        engine_call(f"read {path} in a container"),
+    ):  # only this one says what is wrong
+        reason = (
+            str(answer.json()["message"])
+            if answer.status_code >= 400
+            else "it changed while it was read"
+        )
+    raise _path_error(path, reason) or SandboxError(
+        f"Could not read {path} in a container: {reason}"
+    )
 
 
 def _fetch(container: Container, path: str, limit: int) -> tuple[tarfile.TarInfo, bytes, str]:
@@ -149,7 +197,9 @@ def _fetch(container: Container, path: str, limit: int) -> tuple[tarfile.TarInfo
         found = _stat(container, path)
         if not found["linkTarget"]:
             break
-        path = posixpath.join(posixpath.dirname(path), found["linkTarget"])  # the engine resolves it inside the container
+        path = posixpath.join(
+            posixpath.dirname(path), found["linkTarget"]
+        )  # the engine resolves it inside the container
     else:
         raise SandboxFileError(f"{path} is a symbolic link that leads in a circle.", errno.ELOOP)
     if found["mode"] & GO_FOLDER:

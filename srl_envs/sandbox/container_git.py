@@ -1,8 +1,10 @@
 """What commands changed in a repository inside a container, as a patch, without touching the index that they see.
 
-At the start the working tree is written as a git tree; a diff writes it again and compares the two. Both happen with a git folder of our own outside the
-repository: its settings, attributes and index are ours, so that none that commands leave in ``.git`` or ``.gitattributes`` (filters, line ends, another
-working tree, files to exclude) decides what the patch says. Objects of the repository are read, none is written there.
+At the start the working tree is written as a git tree; a diff writes it again and
+compares the two. Both happen with a git folder of our own outside the repository: its
+settings, attributes and index are ours, so that none that commands leave in ``.git`` or
+``.gitattributes`` (filters, line ends, another working tree, files to exclude) decides
+what the patch says. Objects of the repository are read, none is written there.
 """
 
 from __future__ import annotations
@@ -73,28 +75,42 @@ def record_start(container: Container, workdir: str) -> None:
         SandboxError: git is there and failed.
     """
     try:
-        recorded = container.execute(["bash", "-o", "pipefail", "-c", _RECORD, "bash", workdir, _OWN], timeout=600.0)
+        recorded = container.execute(
+            ["bash", "-o", "pipefail", "-c", _RECORD, "bash", workdir, _OWN], timeout=600.0
+        )
     except BrokenContainerError as error:
-        raise SandboxError(f"The repository {workdir} in the image {container.image} cannot be read: {error}") from None
+        raise SandboxError(
+            f"The repository {workdir} in the image {container.image} cannot be read: {error}"
+        ) from None
     if recorded.exit_code not in (0, _NO_GIT):
-        raise SandboxError(f"The repository {workdir} in the image {container.image} cannot be read by git: {recorded.text.strip()[:500]}")
+        raise SandboxError(
+            f"The repository {workdir} in the image {container.image} cannot be read by git: {recorded.text.strip()[:500]}"
+        )
 
 
 def diff(container: Container, workdir: str) -> str:
     """The patch from the start to now.
 
     Raises:
-        DamagedRepositoryError: There is no repository any more, it is not as it was, or the patch is larger than 64 MiB.
+        DamagedRepositoryError: There is no repository any more, it is not as it was, or
+            the patch is larger than 64 MiB.
         SandboxError: The engine failed.
     """
     try:
-        made = container.execute(["bash", "-o", "pipefail", "-c", _DIFF, "bash", workdir, _OWN, str(_MAX_DIFF + 1)], timeout=_TIMEOUT_S)
+        made = container.execute(
+            ["bash", "-o", "pipefail", "-c", _DIFF, "bash", workdir, _OWN, str(_MAX_DIFF + 1)],
+            timeout=_TIMEOUT_S,
+        )
     except BrokenContainerError as error:
         raise DamagedRepositoryError(f"The changes in {workdir} cannot be told: {error}") from None
     if made.exit_code == _NO_GIT:
-        raise DamagedRepositoryError(f"{workdir} in the sandbox is no git repository (any more), or git is missing: there is no diff.")
+        raise DamagedRepositoryError(
+            f"{workdir} in the sandbox is no git repository (any more), or git is missing: there is no diff."
+        )
     if len(made.text) > _MAX_DIFF:
         raise DamagedRepositoryError(f"The changes in {workdir} are larger than {_MAX_DIFF} bytes.")
     if made.exit_code:
-        raise DamagedRepositoryError(f"git cannot tell the changes in {workdir}: {made.text.strip()[-500:] or f'exit code {made.exit_code}'}")
+        raise DamagedRepositoryError(
+            f"git cannot tell the changes in {workdir}: {made.text.strip()[-500:] or f'exit code {made.exit_code}'}"
+        )
     return made.text

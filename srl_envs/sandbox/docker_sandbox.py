@@ -23,8 +23,9 @@ from srl_envs.sandbox.shell import Shell, ShellResult
 BASE_IMAGE = "srl-base:bookworm"
 """What ``python -m srl_envs.sandbox build-base`` makes: Debian with bash, git, Python and pytest."""
 
-# Process 1 of a container, which reaps orphans as Docker's own --init does. That one would end, and the container with it, as soon as its child is
-# killed; process 1 itself is out of reach of every signal from inside. It waits on a pipe whose both ends it holds.
+# Process 1 of a container, which reaps orphans as Docker's own --init does. That one would end, and
+# the container with it, as soon as its child is killed; process 1 itself is out of reach of every
+# signal from inside. It waits on a pipe whose both ends it holds.
 _INIT = "exec 3<> <(:); while :; do read -r -u 3; done"
 
 _ENVIRONMENT = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "MANPAGER": "cat"}
@@ -37,27 +38,33 @@ _DESTROYED = "[A command destroyed what a shell needs: none can be started here 
 class DockerSandbox:
     """A :class:`~srl_envs.sandbox.Sandbox` in a Docker container.
 
-    Hardened by default: no network, no capabilities, no new privileges, no swap, no mounts of the host but Docker's own three (``/etc/hostname``,
-    ``/etc/hosts``, ``/etc/resolv.conf``), bounds on memory, processors, processes, open files, file sizes and written data. What ends the shell ends every
-    process in the container; files stay. With runc, containers share the host's kernel: against code that attacks the kernel give a ``runtime`` that
-    does not (gVisor's ``runsc``, Kata).
+    Hardened by default: no network, no capabilities, no new privileges, no swap, no
+    mounts of the host but Docker's own three (``/etc/hostname``, ``/etc/hosts``,
+    ``/etc/resolv.conf``), bounds on memory, processors, processes, open files, file
+    sizes and written data. What ends the shell ends every process in the container;
+    files stay. With runc, containers share the host's kernel: against code that attacks
+    the kernel give a ``runtime`` that does not (gVisor's ``runsc``, Kata).
 
-    Use it in one thread at a time, as a context manager or with :meth:`close`; it is also removed when it is garbage collected and when the process
-    ends, however it ends.
+    Use it in one thread at a time, as a context manager or with :meth:`close`; it is
+    also removed when it is garbage collected and when the process ends, however it
+    ends.
 
     Args:
         image: Any local image with bash; with git, if diffs are wanted.
         workdir: Absolute path of the repository in the image; where shells start.
         limits: What commands may use.
-        startup: A command that every new shell runs first (``"source /opt/miniconda3/bin/activate testbed"``); empty runs none.
+        startup: A command that every new shell runs first (``"source
+            /opt/miniconda3/bin/activate testbed"``); empty runs none.
         environment: Further variables of the shell.
-        user: Who runs the commands; None takes the image's user, often root without capabilities.
+        user: Who runs the commands; None takes the image's user, often root without
+            capabilities.
         runtime: An OCI runtime that the engine knows; None takes its default.
         network: ``"none"``, or a network of the engine.
         deadline: Seconds that the engine may be silent in one call.
 
     Raises:
-        SandboxError: The engine or the image is missing, or the container does not start.
+        SandboxError: The engine or the image is missing, or the container does not
+            start.
     """
 
     def __init__(
@@ -88,12 +95,14 @@ class DockerSandbox:
         """The engine's id of the container that stands now; :meth:`reset` changes it."""
         return self._container.id
 
-    # -- Sandbox ---------------------------------------------------------------------------------------------------------------------------------
+    # -- Sandbox
+    # ---------------------------------------------------------------------------------------------------------------------------------
 
     def run(self, command: str, *, timeout: float = 60.0) -> ExecResult:
         """Run a command in the shell; see :class:`~srl_envs.sandbox.Sandbox`.
 
-        In a container in which no shell can be started any more (``rm -rf /``) every command has exit code 127 and says so.
+        In a container in which no shell can be started any more (``rm -rf /``) every
+        command has exit code 127 and says so.
 
         Raises:
             ConfigError: ``timeout`` is not above 0.
@@ -127,13 +136,20 @@ class DockerSandbox:
     def read_file(self, path: str) -> bytes:
         """A file's contents; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        return container_files.read(self._container, self._absolute(path), self.limits.read_mib * MIB)
+        return container_files.read(
+            self._container, self._absolute(path), self.limits.read_mib * MIB
+        )
 
     def write_file(self, path: str, content: str | bytes) -> None:
         """Create or replace a file; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        container_files.write(self._container, self._absolute(path), data, min(self.limits.read_mib, self.limits.file_mib) * MIB)
+        container_files.write(
+            self._container,
+            self._absolute(path),
+            data,
+            min(self.limits.read_mib, self.limits.file_mib) * MIB,
+        )
 
     def list_files(self, path: str, depth: int = 1) -> list[str]:
         """Files and folders below a folder; see :class:`~srl_envs.sandbox.Sandbox`."""
@@ -161,10 +177,16 @@ class DockerSandbox:
     def __enter__(self) -> DockerSandbox:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
-    # -- container and shell -----------------------------------------------------------------------------------------------------------------------
+    # -- container and shell
+    # -----------------------------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._folder = self.workdir
@@ -186,10 +208,14 @@ class DockerSandbox:
             self._shell = self._new_shell()
             first = self._shell.run(":", 600.0, 4096, lambda: False)
             if first.end != "done":
-                raise SandboxError(f"The shell of a container of the image {self.image} ends by itself: {first.output.strip()[-300:]!r}.")
+                raise SandboxError(
+                    f"The shell of a container of the image {self.image} ends by itself: {first.output.strip()[-300:]!r}."
+                )
         except BrokenContainerError as error:
             self._release()
-            raise SandboxError(f"No shell starts in a container of the image {self.image}: {error}") from None
+            raise SandboxError(
+                f"No shell starts in a container of the image {self.image}: {error}"
+            ) from None
         except BaseException:
             self._release()
             raise
@@ -215,16 +241,33 @@ class DockerSandbox:
         )
 
     def _new_shell(self) -> Shell:
-        self._exec, connection = self._container.attach(["bash", "--noprofile", "--norc"], stdin=True, environment=self._environment)
+        self._exec, connection = self._container.attach(
+            ["bash", "--noprofile", "--norc"], stdin=True, environment=self._environment
+        )
         with engine_call("talk to the shell in a container"):
-            return Shell(connection, self._folder, self.workdir, self._startup, int(_SWARM * self.limits.processes))
+            return Shell(
+                connection,
+                self._folder,
+                self.workdir,
+                self._startup,
+                int(_SWARM * self.limits.processes),
+            )
 
     def _run_in_a_shell(self, command: str, timeout: float) -> tuple[ShellResult, bool]:
         """Run a command in the shell, or in a new one if that is gone or of no use before it comes to the command; whether it is a new one."""
         for attempt in range(2):
-            shell, self._shell = self._shell or self._new_shell(), None  # an exception half-way (Ctrl-C) leaves no shell with a command still in it
+            shell, self._shell = (
+                self._shell or self._new_shell(),
+                None,
+            )  # an exception half-way (Ctrl-C) leaves no shell with a command still in it
             with engine_call("talk to the shell in a container"):
-                result = shell.run(command, timeout, self.limits.output_kib * 1024, self._disk_is_full, _WATCH_PERIOD_S)
+                result = shell.run(
+                    command,
+                    timeout,
+                    self.limits.output_kib * 1024,
+                    self._disk_is_full,
+                    _WATCH_PERIOD_S,
+                )
             if result.started or result.end != "shell_ended":
                 self._shell = shell
                 return result, attempt > 0

@@ -28,7 +28,9 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
         return docker.from_env(timeout=deadline)
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
         address = os.environ.get("DOCKER_HOST") or "the default socket"
-        raise SandboxError(f"No Docker engine answers at {address}: start one, or set DOCKER_HOST ({_first_line(error)}).") from error
+        raise SandboxError(
+            f"No Docker engine answers at {address}: start one, or set DOCKER_HOST ({_first_line(error)})."
+        ) from error
 
 
 def engine_answers() -> bool:
@@ -53,11 +55,17 @@ def engine_call(purpose: str) -> Iterator[None]:
     except SRLError:  # told already; some of them are an OSError too
         raise
     except docker.errors.ImageNotFound as error:
-        raise SandboxError(f"Could not {purpose}: {_first_line(error)}. Pull or build the image first.") from error
+        raise SandboxError(
+            f"Could not {purpose}: {_first_line(error)}. Pull or build the image first."
+        ) from error
     except docker.errors.DockerException as error:
-        raise SandboxError(f"Could not {purpose}: {_first_line(error)}. Is the engine running, and DOCKER_HOST right?") from error
+        raise SandboxError(
+            f"Could not {purpose}: {_first_line(error)}. Is the engine running, and DOCKER_HOST right?"
+        ) from error
     except (requests.exceptions.RequestException, OSError) as error:
-        raise SandboxError(f"Could not {purpose}: the Docker engine did not answer ({_first_line(error)}).") from error
+        raise SandboxError(
+            f"Could not {purpose}: the Docker engine did not answer ({_first_line(error)})."
+        ) from error
 
 
 def _first_line(error: Any) -> str:

@@ -45,7 +45,10 @@ class Frames:
                     return Piece(b"", False)
                 self._header += piece
                 if len(self._header) == 8:
-                    self._is_error, self._left = self._header[0] == 2, struct.unpack(">I", self._header[4:])[0]
+                    self._is_error, self._left = (
+                        self._header[0] == 2,
+                        struct.unpack(">I", self._header[4:])[0],
+                    )
                     self._header = b""
             data = self.connection.recv(min(self._left, 65536))
         except TimeoutError:
@@ -58,5 +61,7 @@ class Frames:
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
         with contextlib.suppress(OSError):  # the other end may be gone
-            self.connection.shutdown(socket.SHUT_RDWR)  # close alone leaves it open while the engine's client holds it too
+            self.connection.shutdown(
+                socket.SHUT_RDWR
+            )  # close alone leaves it open while the engine's client holds it too
         self.connection.close()

@@ -1,7 +1,8 @@
 """Images for sandboxes: a base from Debian packages, a repository at one commit on top, and the way to the future closed in images of others.
 
-A repository in an image must not hold the answer: no later commits, references, reflogs or packed objects, no remote, no hidden tests. So the
-repository is made anew, with one commit, from the files of the commit alone.
+A repository in an image must not hold the answer: no later commits, references, reflogs
+or packed objects, no remote, no hidden tests. So the repository is made anew, with one
+commit, from the files of the commit alone.
 """
 
 from __future__ import annotations
@@ -24,12 +25,23 @@ from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.protocol import SandboxError
 
-BASE_PACKAGES = ("bash", "ca-certificates", "git", "patch", "procps", "python-is-python3", "python3", "python3-pytest", "python3-setuptools")
+BASE_PACKAGES = (
+    "bash",
+    "ca-certificates",
+    "git",
+    "patch",
+    "procps",
+    "python-is-python3",
+    "python3",
+    "python3-pytest",
+    "python3-setuptools",
+)
 """What the base image holds beyond Debian's smallest variant."""
 
 _BUILD_S = 3600.0  # a set-up may compile
 
-# One commit by nobody at a fixed time, so that the same files give the same commit on every machine.
+# One commit by nobody at a fixed time, so that the same files give the same commit on every
+# machine.
 _ONE_COMMIT = """
 set -eo pipefail
 cd "$1"
@@ -67,7 +79,13 @@ def has_image(image: str, client: Any = None) -> bool:
     return True
 
 
-def build_base(image: str = BASE_IMAGE, *, suite: str = "bookworm", mirror: str = "http://deb.debian.org/debian", force: bool = False) -> bool:
+def build_base(
+    image: str = BASE_IMAGE,
+    *,
+    suite: str = "bookworm",
+    mirror: str = "http://deb.debian.org/debian",
+    force: bool = False,
+) -> bool:
     """Make the base image from Debian packages, where no registry can be reached. Needs root and ``debootstrap``; takes about half a minute.
 
     Args:
@@ -87,19 +105,36 @@ def build_base(image: str = BASE_IMAGE, *, suite: str = "bookworm", mirror: str 
     if not force and has_image(image, client):
         return False
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        raise ConfigError("The base image is made by debootstrap, as root: apt-get install debootstrap. Or name any image with bash, git and Python instead.")
+        raise ConfigError(
+            "The base image is made by debootstrap, as root: apt-get install debootstrap. Or name any image with bash, git and Python instead."
+        )
     with tempfile.TemporaryDirectory(prefix="srl-base-") as folder:
         root = Path(folder) / "root"
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", suite, str(root), mirror]
+        command = [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={','.join(BASE_PACKAGES)}",
+            suite,
+            str(root),
+            mirror,
+        ]
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode:
             raise SandboxError(f"debootstrap failed: {(made.stdout + made.stderr).strip()[-500:]}")
         for unwanted in ("var/cache/apt/archives", "var/lib/apt/lists", "debootstrap"):
             shutil.rmtree(root / unwanted, ignore_errors=True)
-        with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar, engine_call("import the base image"):
+        with (
+            subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar,
+            engine_call("import the base image"),
+        ):
             assert tar.stdout is not None
             repository, tag = _name_and_tag(image)
-            client.api.import_image_from_stream(tar.stdout, repository=repository, tag=tag, changes=["ENV LANG=C.UTF-8", 'CMD ["bash"]'])
+            client.api.import_image_from_stream(
+                tar.stdout,
+                repository=repository,
+                tag=tag,
+                changes=["ENV LANG=C.UTF-8", 'CMD ["bash"]'],
+            )
     return True
 
 
@@ -116,14 +151,17 @@ def image_of_tree(
     """Make an image of a folder's files as a repository with one commit.
 
     Args:
-        folder: Its files are copied, symbolic links as links; a ``.git`` in it, at whatever depth, is not.
+        folder: Its files are copied, symbolic links as links; a ``.git`` in it, at
+            whatever depth, is not.
         image: The image's name; its tag is ``latest`` if it has none.
         base: What it stands on; must hold bash and git.
         workdir: Where the repository stands.
-        setup: A bash script that runs in the repository before the commit, for example to install dependencies; empty runs none.
+        setup: A bash script that runs in the repository before the commit, for example
+            to install dependencies; empty runs none.
         network: ``"none"``, or the network that ``setup`` needs (``"host"``).
-        leave_out: What is not copied: hidden tests. A pattern matches a file's path or a folder above it (``"tests"``, ``"tests/"``,
-            ``"src/*/tests"``); one without a slash matches at any depth (``"test_*.py"``).
+        leave_out: What is not copied: hidden tests. A pattern matches a file's path or
+            a folder above it (``"tests"``, ``"tests/"``, ``"src/*/tests"``); one
+            without a slash matches at any depth (``"test_*.py"``).
 
     Raises:
         ConfigError: There is no such folder, or a pattern matches nothing.
@@ -131,7 +169,9 @@ def image_of_tree(
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder.")
-    _image_of_archive(archive_of_folder(folder, workdir, leave_out), image, base, workdir, setup, network)
+    _image_of_archive(
+        archive_of_folder(folder, workdir, leave_out), image, base, workdir, setup, network
+    )
 
 
 def image_of_commit(
@@ -158,42 +198,55 @@ def image_of_commit(
         leave_out: See there.
 
     Raises:
-        ConfigError: The repository or the commit does not exist, or a pattern matches nothing.
+        ConfigError: The repository or the commit does not exist, or a pattern matches
+            nothing.
         SandboxError: The engine, the base image or ``setup`` failed.
     """
     import git
 
     with tempfile.TemporaryDirectory(prefix="srl-repository-") as scratch:
         try:
-            clone = git.Repo(repository) if Path(repository).exists() else git.Repo.clone_from(str(repository), scratch, bare=True)
+            clone = (
+                git.Repo(repository)
+                if Path(repository).exists()
+                else git.Repo.clone_from(str(repository), scratch, bare=True)
+            )
             archive = archive_of_commit(clone.commit(commit), workdir, leave_out)
         except ConfigError:  # a ValueError too
             raise
         except (git.exc.GitError, git.exc.ODBError, ValueError, OSError) as error:
-            raise ConfigError(f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}") from None
+            raise ConfigError(
+                f"The commit {commit} of {repository} cannot be read: {str(error).strip()[:300]}"
+            ) from None
     _image_of_archive(archive, image, base, workdir, setup, network)
 
 
 def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
     """Make an image like another whose repository keeps its files and loses its past and its future: one commit, no remote, no further objects.
 
-    For images of others (SWE-bench's, SWE-smith's), whose repository may hold the fix as a later commit. Versions that a build reads from tags are gone
-    too; packages that are installed already keep theirs.
+    For images of others (SWE-bench's, SWE-smith's), whose repository may hold the fix
+    as a later commit. Versions that a build reads from tags are gone too; packages that
+    are installed already keep theirs.
 
     Raises:
-        SandboxError: The engine failed, the image is missing, or there is no repository in ``workdir``.
+        SandboxError: The engine failed, the image is missing, or there is no repository
+            in ``workdir``.
     """
     with _container(image, "none") as container:
         _run(container, 'test -e "$1/.git"', workdir, f"find a repository in {workdir} of {image}")
         _commit(container, workdir, sealed)
 
 
-def _image_of_archive(archive: IO[bytes], image: str, base: str, workdir: str, setup: str, network: str) -> None:
+def _image_of_archive(
+    archive: IO[bytes], image: str, base: str, workdir: str, setup: str, network: str
+) -> None:
     archive.seek(0)
     with _container(base, network) as container:
         _run(container, 'mkdir -p "$1"', workdir, "make a folder")
         with engine_call("copy files into a container"):
-            container.client.api.put_archive(container.id, "/", archive)  # not at workdir: the engine refuses links that lead above where it unpacks
+            container.client.api.put_archive(
+                container.id, "/", archive
+            )  # not at workdir: the engine refuses links that lead above where it unpacks
         if setup:
             _run(container, f'cd "$1" || exit\n{setup}', workdir, f"set up {image}")
         _commit(container, workdir, image)
@@ -202,8 +255,15 @@ def _image_of_archive(archive: IO[bytes], image: str, base: str, workdir: str, s
 @contextmanager
 def _container(image: str, network: str) -> Iterator[Container]:
     client = connect(deadline=_BUILD_S)
-    host_config = client.api.create_host_config(network_mode=network, security_opt=["no-new-privileges"])
-    container = Container(client, image, entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"], host_config=host_config)
+    host_config = client.api.create_host_config(
+        network_mode=network, security_opt=["no-new-privileges"]
+    )
+    container = Container(
+        client,
+        image,
+        entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"],
+        host_config=host_config,
+    )
     try:
         container.start()
         yield container
@@ -216,7 +276,12 @@ def _commit(container: Container, workdir: str, image: str) -> None:
     _run(container, _ONE_COMMIT, workdir, "make the repository")
     repository, tag = _name_and_tag(image)
     with engine_call(f"write the image {image}"):
-        container.client.api.commit(container.id, repository=repository, tag=tag, changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"])
+        container.client.api.commit(
+            container.id,
+            repository=repository,
+            tag=tag,
+            changes=[f"WORKDIR {workdir}", 'CMD ["bash"]', "ENTRYPOINT []"],
+        )
 
 
 def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
@@ -225,9 +290,13 @@ def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
     except BrokenContainerError as error:
         raise SandboxError(f"Could not {purpose}: {error}") from None
     if done.exit_code:
-        raise SandboxError(f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}")
+        raise SandboxError(
+            f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}"
+        )
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:
     name, colon, tag = image.rpartition(":")
-    return (name, tag) if colon and "/" not in tag else (image, "latest")  # registry:5000/name has no tag
+    return (
+        (name, tag) if colon and "/" not in tag else (image, "latest")
+    )  # registry:5000/name has no tag

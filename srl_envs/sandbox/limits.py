@@ -17,12 +17,16 @@ class SandboxLimits:
         memory_mib: Memory, with no swap beyond it, in MiB.
         cpus: Processor cores; fractions are allowed.
         processes: Processes and threads at once.
-        disk_mib: What commands may write in all, in MiB. Watched about once a second while one runs and before the next, so that a fast writer
-            overshoots by a second's writing. Not counted: files that were deleted while they are open, empty files, Docker's own three mounts.
+        disk_mib: What commands may write in all, in MiB. Watched about once a second
+            while one runs and before the next, so that a fast writer overshoots by a
+            second's writing. Not counted: files that were deleted while they are open,
+            empty files, Docker's own three mounts.
         file_mib: Size of a single file, in MiB.
-        read_mib: Size of a file that file calls read or write, in MiB; it is held in this process's memory.
+        read_mib: Size of a file that file calls read or write, in MiB; it is held in
+            this process's memory.
         open_files: Open files of one process.
-        output_kib: Output kept of one command, in KiB: half of its head, half of its tail.
+        output_kib: Output kept of one command, in KiB: half of its head, half of its
+            tail.
     """
 
     memory_mib: int = 2048

@@ -50,4 +50,8 @@ class CappedOutput:
             return (head + tail).decode("utf-8", "replace")
         # A character that the cut went through is left out rather than shown as a replacement.
         note = f"\n[... {self.dropped} bytes left out ...]\n"
-        return head.decode("utf-8", "replace").rstrip("\ufffd") + note + tail.decode("utf-8", "replace").lstrip("\ufffd")
+        return (
+            head.decode("utf-8", "replace").rstrip("\ufffd")
+            + note
+            + tail.decode("utf-8", "replace").lstrip("\ufffd")
+        )

@@ -20,7 +20,8 @@ class SandboxPool:
     Whoever is done with a sandbox gives it back by :meth:`release`, or closes it.
 
     Args:
-        make: Makes one sandbox: ``lambda: DockerSandbox(image)``. Called in threads of the pool.
+        make: Makes one sandbox: ``lambda: DockerSandbox(image)``. Called in threads of
+            the pool.
         size: How many stand ready; at least 1. Those in use come on top.
     """
 
@@ -28,10 +29,14 @@ class SandboxPool:
         if size < 1:
             raise ConfigError(f"size of a sandbox pool is {size}: it must be at least 1.")
         self._make = make
-        self._threads = ThreadPoolExecutor(max_workers=min(size, 8), thread_name_prefix="sandbox-pool")
+        self._threads = ThreadPoolExecutor(
+            max_workers=min(size, 8), thread_name_prefix="sandbox-pool"
+        )
         self._lock = threading.Lock()
         self._ready: deque[Future[Sandbox]] = deque()
-        self._in_use: WeakSet[Sandbox] = WeakSet()  # some are closed by whoever used them, and never released
+        self._in_use: WeakSet[Sandbox] = (
+            WeakSet()
+        )  # some are closed by whoever used them, and never released
         self._closed = False
         with self._lock:
             for _ in range(size):
@@ -41,7 +46,8 @@ class SandboxPool:
         """A clean sandbox; the next one is then being made.
 
         Raises:
-            SandboxError: It could not be made, or the pool is closed. A later call tries again.
+            SandboxError: It could not be made, or the pool is closed. A later call
+                tries again.
         """
         with self._lock:
             if self._closed:
@@ -88,7 +94,12 @@ class SandboxPool:
     def __enter__(self) -> SandboxPool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _refill(self) -> None:

@@ -17,7 +17,8 @@ class SandboxFileError(SRLError, OSError):
 
     Args:
         message: What was wrong.
-        number: Which of the kinds of :mod:`errno` (``EFBIG`` if the file is larger than the limit), as :attr:`errno`; None if it is none of them.
+        number: Which of the kinds of :mod:`errno` (``EFBIG`` if the file is larger than
+            the limit), as :attr:`errno`; None if it is none of them.
     """
 
     def __init__(self, message: str, number: int | None = None) -> None:
@@ -34,14 +35,17 @@ class ExecResult:
     """What one command did.
 
     Attributes:
-        output: Standard output and error, in the order in which they were written, as UTF-8 with bytes that are none replaced. Longer output than
-            the limit is cut in the middle while it streams.
+        output: Standard output and error, in the order in which they were written, as
+            UTF-8 with bytes that are none replaced. Longer output than the limit is cut
+            in the middle while it streams.
         exit_code: Of the command, 0 to 255; 124 if it timed out, 137 if it was killed.
         seconds: How long it ran.
-        timed_out: It ran past its time and was killed, with everything that it had started.
+        timed_out: It ran past its time and was killed, with everything that it had
+            started.
         truncated: The middle of the output is missing.
-        restarted: The shell ended (``exit``, ``exec``, killed, timed out), and a new one stands in the same folder: variables and functions are
-            gone, and so is every process.
+        restarted: The shell ended (``exit``, ``exec``, killed, timed out), and a new
+            one stands in the same folder: variables and functions are gone, and so is
+            every process.
         disk_full: It wrote more than the sandbox may hold and was killed.
     """
 
@@ -58,8 +62,9 @@ class ExecResult:
 class Sandbox(Protocol):
     """A place with files and one shell, closed off from the rest of the world.
 
-    Folder, variables and functions of the shell last from one command to the next. No text of a command can break a promise: the next command works.
-    Every method raises :class:`SandboxError` if the machinery fails, and only then.
+    Folder, variables and functions of the shell last from one command to the next. No
+    text of a command can break a promise: the next command works. Every method raises
+    :class:`SandboxError` if the machinery fails, and only then.
     """
 
     workdir: str
@@ -81,7 +86,8 @@ class Sandbox(Protocol):
         """Create or replace a file, and the folders above it. An existing file keeps its mode and owner.
 
         Raises:
-            SandboxFileError: A folder stands in its place, or the content, or what it would replace, is larger than the limit.
+            SandboxFileError: A folder stands in its place, or the content, or what it
+                would replace, is larger than the limit.
         """
         ...
 
@@ -96,7 +102,8 @@ class Sandbox(Protocol):
     def diff(self) -> str:
         """All changes since the start as a patch that ``git apply`` takes: new, deleted, renamed, mode and binary files too; empty if there are none.
 
-        Files that the repository ignores are left out. Nothing that commands can see is changed, the index neither.
+        Files that the repository ignores are left out. Nothing that commands can see is
+        changed, the index neither.
 
         Raises:
             DamagedRepositoryError: The repository was destroyed.

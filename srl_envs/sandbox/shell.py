@@ -1,7 +1,8 @@
 r"""One bash kept open: commands go in over a socket, their output and exit codes come back.
 
-A command is handed over as data, ended by a NUL byte that no command can hold, and then evaluated; so no quote, heredoc or brace of it can reach the
-lines around it. They frame its output with a word that was made at random for it, and tell how it ended::
+A command is handed over as data, ended by a NUL byte that no command can hold, and then
+evaluated; so no quote, heredoc or brace of it can reach the lines around it. They frame
+its output with a word that was made at random for it, and tell how it ended::
 
     IFS= read -r -d '' NAME                          reads the command, byte for byte
     printf '\0%s<' WORD >&62                         what came before belongs to no command
@@ -9,9 +10,11 @@ lines around it. They frame its output with a word that was made at random for i
     eval "$NAME" </dev/null >&62 2>&62               runs the command, in this very shell
     printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62
 
-Standard output and error are one stream, so what was written first comes first. File descriptor 62 keeps the way out, whatever the command did to its
-own output. If the shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign. A shell in which nothing can be evaluated any more
-(``ulimit -n 3``, no ``/dev/null``), or that has no process left to start, says so and does not try.
+Standard output and error are one stream, so what was written first comes first. File
+descriptor 62 keeps the way out, whatever the command did to its own output. If the
+shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign. A shell
+in which nothing can be evaluated any more (``ulimit -n 3``, no ``/dev/null``), or that
+has no process left to start, says so and does not try.
 """
 
 from __future__ import annotations
@@ -33,9 +36,10 @@ cd -- {folder} 2>/dev/null || cd -- {fallback}
 exec >/dev/null 2>&1
 """
 
-# The shell's own output goes nowhere, so that set -x shows nothing of these lines. $? starts as the last command left it, as in any shell; under set -e
-# it is 0 anyway, and saying otherwise would end the shell. All names are new for each command, so that none can be readonly from an earlier one, and
-# none of them tells the word.
+# The shell's own output goes nowhere, so that set -x shows nothing of these lines. $? starts as the
+# last command left it, as in any shell; under set -e it is 0 anyway, and saying otherwise would end
+# the shell. All names are new for each command, so that none can be readonly from an earlier one,
+# and none of them tells the word.
 _RUN = """IFS= builtin read -r -d '' {name}
 {command}\0builtin read -r {name}p </sys/fs/cgroup/pids.current || builtin read -r {name}p </sys/fs/cgroup/pids/pids.current || {name}p=0
 (( {name}p > {swarm} )) && builtin exit
@@ -57,13 +61,16 @@ class ShellResult:
     """What a shell did with one command.
 
     Attributes:
-        end: ``done``; ``shell_ended``: the shell is gone; ``timed_out`` and ``stopped``: it still runs, and the caller must end it.
+        end: ``done``; ``shell_ended``: the shell is gone; ``timed_out`` and
+            ``stopped``: it still runs, and the caller must end it.
         output: What it wrote.
         truncated: The middle of the output is missing.
         exit_code: 0 to 255 if done, else None.
-        processes: How many processes and threads the container had at the end if done, else 0; 0 too where the kernel does not tell.
+        processes: How many processes and threads the container had at the end if done,
+            else 0; 0 too where the kernel does not tell.
         folder: Where the shell stands if done, else None.
-        started: False if the shell was gone, or of no use any more, before it came to the command.
+        started: False if the shell was gone, or of no use any more, before it came to
+            the command.
     """
 
     end: End
@@ -82,24 +89,45 @@ class Shell:
         connection: The socket; the shell owns it.
         folder: Where to start.
         fallback: Where to start if that folder is gone.
-        startup: A command that each new shell runs first, for example to activate an environment; empty runs none.
-        max_processes: With more processes and threads than this in the container, the shell ends instead of running a command.
+        startup: A command that each new shell runs first, for example to activate an
+            environment; empty runs none.
+        max_processes: With more processes and threads than this in the container, the
+            shell ends instead of running a command.
     """
 
-    def __init__(self, connection: socket.socket, folder: str, fallback: str, startup: str = "", max_processes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        folder: str,
+        fallback: str,
+        startup: str = "",
+        max_processes: int = 1 << 30,
+    ) -> None:
         self._frames = Frames(connection)
         self._max_processes = max_processes
         self._status = 0
-        self._send(_START.format(folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup))
+        self._send(
+            _START.format(
+                folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup
+            )
+        )
 
-    def run(self, command: str, timeout: float, output_limit: int, should_stop: Callable[[], bool], tick: float = 1.0) -> ShellResult:
+    def run(
+        self,
+        command: str,
+        timeout: float,
+        output_limit: int,
+        should_stop: Callable[[], bool],
+        tick: float = 1.0,
+    ) -> ShellResult:
         """Run one command and read to its end.
 
         Args:
             command: Any text; NUL characters are left out, as bash does.
             timeout: In seconds, above 0.
             output_limit: Bytes of output that are kept.
-            should_stop: Asked about every ``tick`` seconds while the command runs; True gives it up.
+            should_stop: Asked about every ``tick`` seconds while the command runs; True
+                gives it up.
             tick: In seconds.
 
         Raises:
@@ -110,7 +138,13 @@ class Shell:
         framed = _Framed(output, word)
         start = time.monotonic()
         next_tick = start + tick
-        script = _RUN.format(command=command.replace("\0", ""), word=word, name=name, status=self._status, swarm=self._max_processes)
+        script = _RUN.format(
+            command=command.replace("\0", ""),
+            word=word,
+            name=name,
+            status=self._status,
+            swarm=self._max_processes,
+        )
         try:
             self._send(script, timeout)
         except TimeoutError:
@@ -181,7 +215,9 @@ class _Framed:
         """What came until now, for a command that did not come to its end."""
         self._pass_on(self._pending)
         self._pending = b""
-        return ShellResult(end, self._output.text(), self._output.dropped > 0, started=len(self._marks) < 2)
+        return ShellResult(
+            end, self._output.text(), self._output.dropped > 0, started=len(self._marks) < 2
+        )
 
     def _pass_on(self, data: bytes) -> None:
         if len(self._marks) == 1:

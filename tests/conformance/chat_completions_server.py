@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    set_seed,
+)
 
 
 class StopStrings(StoppingCriteria):
@@ -46,21 +52,36 @@ class ModelServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def answer(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        inputs = self.tokenizer.apply_chat_template(asked["messages"], add_generation_prompt=True, return_dict=True, return_tensors="pt")
+        inputs = self.tokenizer.apply_chat_template(
+            asked["messages"], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
         length, context = inputs["input_ids"].shape[1], self.model.config.max_position_embeddings
         room = context - length
-        if asked.get("max_tokens", 1) > room:  # as vLLM: a prompt is refused too that leaves less room than the answer may take
-            message = f"the maximum context length is {context} tokens, the prompt takes {length} of them"
+        if (
+            asked.get("max_tokens", 1) > room
+        ):  # as vLLM: a prompt is refused too that leaves less room than the answer may take
+            message = (
+                f"the maximum context length is {context} tokens, the prompt takes {length} of them"
+            )
             return 400, {"error": {"message": message, "type": "invalid_request_error"}}
         stop = asked.get("stop", [])
         sampling = (
-            {"do_sample": True, "temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": 0} if asked["temperature"] else {"do_sample": False}
+            {
+                "do_sample": True,
+                "temperature": asked["temperature"],
+                "top_p": asked["top_p"],
+                "top_k": 0,
+            }
+            if asked["temperature"]
+            else {"do_sample": False}
         )
         set_seed(asked["seed"])
         written = self.model.generate(
             **inputs,
             max_new_tokens=asked.get("max_tokens", room),
-            stopping_criteria=StoppingCriteriaList([StopStrings(self.tokenizer, length, stop)] if stop else []),
+            stopping_criteria=StoppingCriteriaList(
+                [StopStrings(self.tokenizer, length, stop)] if stop else []
+            ),
             pad_token_id=0,
             **sampling,
         )[0, length:]
@@ -70,8 +91,16 @@ class ModelServer(ThreadingHTTPServer):
         finish = "stop" if stopped or int(written[-1]) in ends else "length"
         self.answered += 1
         message = {"role": "assistant", "content": text[: min(stopped)] if stopped else text}
-        usage = {"prompt_tokens": length, "completion_tokens": len(written), "total_tokens": length + len(written)}
-        return 200, {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
+        usage = {
+            "prompt_tokens": length,
+            "completion_tokens": len(written),
+            "total_tokens": length + len(written),
+        }
+        return 200, {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+            "usage": usage,
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,7 +131,9 @@ class Handler(BaseHTTPRequestHandler):
 def serving(folder: Path) -> Iterator[ModelServer]:
     """The server, while the block runs."""
     with ModelServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="model-server")
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="model-server"
+        )
         thread.start()
         try:
             yield server

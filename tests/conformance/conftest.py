@@ -1,7 +1,8 @@
 """The sandboxes that the suite puts through the promises of ``srl_envs/sandbox/protocol.py``.
 
-To put another one through: add a factory to :data:`FACTORIES`. It gives a sandbox whose ``workdir`` holds the repository of the fixture
-``small_repository``, as files and one git commit, with bash, git and Python inside.
+To put another one through: add a factory to :data:`FACTORIES`. It gives a sandbox whose
+``workdir`` holds the repository of the fixture ``small_repository``, as files and one
+git commit, with bash, git and Python inside.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ Factory = Callable[[], Sandbox]
 
 
 def _docker(request: pytest.FixtureRequest) -> Sandbox:
-    return DockerSandbox(request.getfixturevalue("repository_image"), limits=request.getfixturevalue("small_limits"))
+    return DockerSandbox(
+        request.getfixturevalue("repository_image"), limits=request.getfixturevalue("small_limits")
+    )
 
 
 FACTORIES = [pytest.param(_docker, id="docker", marks=pytest.mark.docker)]

@@ -1,6 +1,7 @@
 """The promises of ``srl_agent/inference/generator.py``, kept by every backend on one real, tiny model.
 
-To put another backend through: add a factory to :data:`FACTORIES`. It gives a generator for a model folder.
+To put another backend through: add a factory to :data:`FACTORIES`. It gives a generator
+for a model folder.
 """
 
 from __future__ import annotations
@@ -49,10 +50,20 @@ def make_model(folder: Path, template: str) -> Path:
         show_progress=False,
     )
     # The last text so often that its characters become tokens.
-    tokenizer.train_from_iterator([*(problem.prompt + problem.solution for problem in word_problems(85)), "é ü 火 車 ∑ 🚂 " * 5000], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=template)
+    tokenizer.train_from_iterator(
+        [
+            *(problem.prompt + problem.solution for problem in word_problems(85)),
+            "é ü 火 車 ∑ 🚂 " * 5000,
+        ],
+        trainer,
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=template
+    )
     fast.save_pretrained(folder)
-    torch.manual_seed(9)  # between the two most probable tokens of the greedy answers below there is always a gap
+    torch.manual_seed(
+        9
+    )  # between the two most probable tokens of the greedy answers below there is always a gap
     config = LlamaConfig(
         vocab_size=400,
         hidden_size=32,
@@ -71,7 +82,9 @@ def make_model(folder: Path, template: str) -> Path:
     model = LlamaForCausalLM(config)
     with torch.no_grad():  # what is no printable text by itself is hardly ever written
         for token in range(400):
-            if (token not in ENDS and not fast.decode([token]).isprintable()) or "\ufffd" in fast.decode([token]):
+            if (
+                token not in ENDS and not fast.decode([token]).isprintable()
+            ) or "\ufffd" in fast.decode([token]):
                 model.lm_head.weight[token] = 0
         model.lm_head.weight[ENDS] *= 0.5  # ends are drawn, but are seldom the most probable
     model.generation_config.eos_token_id = ENDS
@@ -97,17 +110,30 @@ def server(model_folder: Path) -> Iterator[ModelServer]:
 
 def _transformers(request: pytest.FixtureRequest) -> Generator:
     folder = request.getfixturevalue("model_folder")
-    return open_generator(GeneratorConfig(model=str(folder), backend="transformers", device="cpu", batch_rows=5))
+    return open_generator(
+        GeneratorConfig(model=str(folder), backend="transformers", device="cpu", batch_rows=5)
+    )
 
 
 def _openai(request: pytest.FixtureRequest) -> Generator:
-    return open_generator(GeneratorConfig(model="tiny", base_url=request.getfixturevalue("server").base_url, concurrency=4, retries=0))
+    return open_generator(
+        GeneratorConfig(
+            model="tiny",
+            base_url=request.getfixturevalue("server").base_url,
+            concurrency=4,
+            retries=0,
+        )
+    )
 
 
 def _vllm(request: pytest.FixtureRequest) -> Generator:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("needs vLLM")
-    return open_generator(GeneratorConfig(model=str(request.getfixturevalue("model_folder")), backend="vllm", dtype="float32"))
+    return open_generator(
+        GeneratorConfig(
+            model=str(request.getfixturevalue("model_folder")), backend="vllm", dtype="float32"
+        )
+    )
 
 
 FACTORIES = [
@@ -133,7 +159,9 @@ def user(text: str, number: int = 0, system: str | None = None) -> Request:
 
 QUESTIONS = [
     user("Tom has 3 apples."),
-    user("How many pens are in 12 boxes of 7 pens, if two of the boxes are empty and one is half full?"),
+    user(
+        "How many pens are in 12 boxes of 7 pens, if two of the boxes are empty and one is half full?"
+    ),
     user("Why?"),
     user("Ein Zug fährt um 8:15 Uhr ab. 一列火车 🚂 — combien d'heures?"),
     user("Add 1 and 2. " * 6),
@@ -143,7 +171,9 @@ GREEDY = GenerationSettings(max_new_tokens=24)
 SAMPLED = GenerationSettings(max_new_tokens=24, temperature=1.0, seed=5)
 
 
-def answers(generator: Generator, requests: list[Request], settings: GenerationSettings) -> list[Completion]:
+def answers(
+    generator: Generator, requests: list[Request], settings: GenerationSettings
+) -> list[Completion]:
     """The completions in the order of their requests; every index must come once."""
     given = list(generator.generate(requests, settings))
     assert sorted(index for index, _ in given) == list(range(len(requests)))
@@ -164,16 +194,28 @@ def test_greedy_text_is_the_same_again_and_alone(generator: Generator) -> None:
     assert together == answers(generator, QUESTIONS, GREEDY)
     assert together == [answers(generator, [question], GREEDY)[0] for question in QUESTIONS]
     assert list(reversed(together)) == answers(generator, QUESTIONS[::-1], GREEDY)
-    assert len({completion.text for completion in together}) == len(QUESTIONS), "the answers follow their questions"
+    assert len({completion.text for completion in together}) == len(QUESTIONS), (
+        "the answers follow their questions"
+    )
 
 
 def test_greedy_text_is_that_of_generate(generator: Generator, server: ModelServer) -> None:
     """What the model of transformers writes by itself, question by question, for every backend."""
     for question, completion in zip(QUESTIONS, answers(generator, QUESTIONS, GREEDY), strict=True):
-        asked = {"messages": list(question.messages), "max_tokens": 24, "temperature": 0, "top_p": 1, "seed": 0}
+        asked = {
+            "messages": list(question.messages),
+            "max_tokens": 24,
+            "temperature": 0,
+            "top_p": 1,
+            "seed": 0,
+        }
         _, answer = server.answer(asked)
         choice = answer["choices"][0]
-        expected = Completion(choice["message"]["content"], answer["usage"]["completion_tokens"], choice["finish_reason"])
+        expected = Completion(
+            choice["message"]["content"],
+            answer["usage"]["completion_tokens"],
+            choice["finish_reason"],
+        )
         assert completion == expected
 
 
@@ -188,20 +230,30 @@ def test_iterators_may_be_read_in_turn(generator: Generator) -> None:
     first = generator.generate(QUESTIONS, GREEDY)
     given = [next(first)]
     assert answers(generator, QUESTIONS, GREEDY) == expected
-    assert [completion for _, completion in sorted([*given, *first], key=lambda pair: pair[0])] == expected
+    assert [
+        completion for _, completion in sorted([*given, *first], key=lambda pair: pair[0])
+    ] == expected
 
 
 def test_seeds_decide_the_draws(generator: Generator) -> None:
-    requests = [user(question.messages[-1]["content"], number) for question in QUESTIONS[:3] for number in range(4)]
+    requests = [
+        user(question.messages[-1]["content"], number)
+        for question in QUESTIONS[:3]
+        for number in range(4)
+    ]
     first = answers(generator, requests, SAMPLED)
     assert first == answers(generator, requests, SAMPLED)
     assert len({completion.text for completion in first}) > 9, "samples of one conversation differ"
-    other = answers(generator, requests, GenerationSettings(max_new_tokens=24, temperature=1.0, seed=6))
+    other = answers(
+        generator, requests, GenerationSettings(max_new_tokens=24, temperature=1.0, seed=6)
+    )
     assert sum(a != b for a, b in zip(first, other, strict=True)) > 9
 
 
 def test_a_draw_does_not_depend_on_its_neighbours(generator: Generator) -> None:
-    requests = [user("Tom has 3 apples.", number) for number in range(7)] + [user("Why? " * 9, number) for number in range(4)]
+    requests = [user("Tom has 3 apples.", number) for number in range(7)] + [
+        user("Why? " * 9, number) for number in range(4)
+    ]
     together = answers(generator, requests, SAMPLED)
     for index in (0, 5, 6, 8, 10):
         assert answers(generator, [requests[index]], SAMPLED) == [together[index]]
@@ -220,7 +272,12 @@ def test_different_conversations_are_drawn_with_different_numbers(generator: Gen
 
 def test_a_tiny_nucleus_is_greedy(generator: Generator) -> None:
     greedy = answers(generator, QUESTIONS, GREEDY)
-    assert answers(generator, QUESTIONS, GenerationSettings(max_new_tokens=24, temperature=1.0, top_p=1e-6)) == greedy
+    assert (
+        answers(
+            generator, QUESTIONS, GenerationSettings(max_new_tokens=24, temperature=1.0, top_p=1e-6)
+        )
+        == greedy
+    )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])
@@ -236,7 +293,9 @@ def test_the_limit_is_kept_and_told(generator: Generator, limit: int) -> None:
 def test_an_answer_that_ends_by_itself(generator: Generator) -> None:
     """Ends are drawn now and then at this temperature; their tokens count, their text does not show."""
     settings = GenerationSettings(max_new_tokens=60, temperature=1.5)
-    drawn = answers(generator, [user("Tom has 3 apples.", number) for number in range(12)], settings)
+    drawn = answers(
+        generator, [user("Tom has 3 apples.", number) for number in range(12)], settings
+    )
     assert {completion.finish for completion in drawn} >= {"stop"}
     for completion in drawn:
         assert "<|end|>" not in completion.text
@@ -253,7 +312,9 @@ def stop_strings_of(text: str) -> list[str]:
 def test_stop_strings_end_the_text_before_them(generator: Generator) -> None:
     for question, whole in zip(QUESTIONS, answers(generator, QUESTIONS, GREEDY), strict=True):
         for stop in stop_strings_of(whole.text):
-            (completion,) = answers(generator, [question], GenerationSettings(max_new_tokens=24, stop=(stop,)))
+            (completion,) = answers(
+                generator, [question], GenerationSettings(max_new_tokens=24, stop=(stop,))
+            )
             assert completion.text == whole.text[: whole.text.index(stop)]
             assert completion.finish == "stop"
             assert completion.tokens <= whole.tokens
@@ -261,8 +322,14 @@ def test_stop_strings_end_the_text_before_them(generator: Generator) -> None:
 
 def test_the_first_of_several_stop_strings_counts(generator: Generator) -> None:
     whole = answers(generator, QUESTIONS, GREEDY)
-    stop = tuple(itertools.chain.from_iterable(stop_strings_of(completion.text) for completion in whole))[:4]
-    for before, after in zip(whole, answers(generator, QUESTIONS, GenerationSettings(max_new_tokens=24, stop=stop)), strict=True):
+    stop = tuple(
+        itertools.chain.from_iterable(stop_strings_of(completion.text) for completion in whole)
+    )[:4]
+    for before, after in zip(
+        whole,
+        answers(generator, QUESTIONS, GenerationSettings(max_new_tokens=24, stop=stop)),
+        strict=True,
+    ):
         places = [before.text.index(string) for string in stop if string in before.text]
         assert after.text == (before.text[: min(places)] if places else before.text)
         assert after.finish == ("stop" if places else before.finish)
@@ -270,36 +337,65 @@ def test_the_first_of_several_stop_strings_counts(generator: Generator) -> None:
 
 def test_a_stop_string_that_is_never_written_changes_nothing(generator: Generator) -> None:
     whole = answers(generator, QUESTIONS, GREEDY)
-    assert answers(generator, QUESTIONS, GenerationSettings(max_new_tokens=24, stop=("never written by anyone",))) == whole
+    assert (
+        answers(
+            generator,
+            QUESTIONS,
+            GenerationSettings(max_new_tokens=24, stop=("never written by anyone",)),
+        )
+        == whole
+    )
 
 
 def test_text_beyond_ascii_comes_whole(generator: Generator) -> None:
-    requests = [user("Ça va? 🚂", number) for number in range(40)]  # so many that one of the characters is drawn
+    requests = [
+        user("Ça va? 🚂", number) for number in range(40)
+    ]  # so many that one of the characters is drawn
     drawn = answers(generator, requests, SAMPLED)
     text = "".join(completion.text for completion in drawn)
     stop = next(character for character in "éü火車∑🚂" if character in text)
-    stopped = answers(generator, requests, GenerationSettings(max_new_tokens=24, temperature=1.0, seed=5, stop=(stop,)))
-    assert [completion.text for completion in stopped] == [completion.text.partition(stop)[0] for completion in drawn]
+    stopped = answers(
+        generator,
+        requests,
+        GenerationSettings(max_new_tokens=24, temperature=1.0, seed=5, stop=(stop,)),
+    )
+    assert [completion.text for completion in stopped] == [
+        completion.text.partition(stop)[0] for completion in drawn
+    ]
 
 
 def test_the_system_message_counts(generator: Generator) -> None:
-    without, one, other = answers(generator, [user("Say it."), user("Say it.", system="A"), user("Say it.", system="B")], GREEDY)
+    without, one, other = answers(
+        generator,
+        [user("Say it."), user("Say it.", system="A"), user("Say it.", system="B")],
+        GREEDY,
+    )
     assert len({without.text, one.text, other.text}) == 3
 
 
-def test_a_prompt_that_fills_the_context_gets_nothing_and_the_others_are_answered(generator: Generator) -> None:
+def test_a_prompt_that_fills_the_context_gets_nothing_and_the_others_are_answered(
+    generator: Generator,
+) -> None:
     requests = [QUESTIONS[0], user("word " * 400), QUESTIONS[1], user("word " * 400, 1)]
     first, full, second, again = answers(generator, requests, GREEDY)
     assert full == again == Completion("", 0, "context")
     assert [first, second] == answers(generator, QUESTIONS[:2], GREEDY)
 
 
-def test_the_context_ends_an_answer_before_the_limit(generator: Generator, server: ModelServer) -> None:
+def test_the_context_ends_an_answer_before_the_limit(
+    generator: Generator, server: ModelServer
+) -> None:
     """A model may be asked for more than its context holds; an answer that reaches the end of it is cut off."""
     question = user("z" * 225)
-    room = CONTEXT - len(server.tokenizer.apply_chat_template(list(question.messages), add_generation_prompt=True, return_dict=True)["input_ids"])
+    room = CONTEXT - len(
+        server.tokenizer.apply_chat_template(
+            list(question.messages), add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+    )
     assert 10 < room < 40
-    completion, other = answers(generator, [question, QUESTIONS[5]], GenerationSettings(max_new_tokens=60))
+    completion, other = answers(
+        generator, [question, QUESTIONS[5]], GenerationSettings(max_new_tokens=60)
+    )
     assert (completion.tokens, completion.finish) == (room, "length")
     assert other.tokens > room, "the others are not cut"
 
@@ -310,21 +406,40 @@ def test_an_abandoned_iterator_frees_its_threads(generator: Generator) -> None:
     index, completion = next(running)
     assert completion == answers(generator, [(QUESTIONS * 5)[index]], GREEDY)[0]
     running.close()  # type: ignore[attr-defined]
-    left = [thread for thread in threading.enumerate() if thread not in before and "process_request" not in thread.name]
+    left = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and "process_request" not in thread.name
+    ]
     assert not left, "only the server's own threads are there"
-    assert answers(generator, QUESTIONS, GREEDY) == answers(generator, QUESTIONS, GREEDY), "it still works"
+    assert answers(generator, QUESTIONS, GREEDY) == answers(generator, QUESTIONS, GREEDY), (
+        "it still works"
+    )
 
 
 @pytest.mark.parametrize("system_role", ["auto", "user"])
-def test_a_template_without_a_system_role(folder_without_system_role: Path, system_role: str) -> None:
+def test_a_template_without_a_system_role(
+    folder_without_system_role: Path, system_role: str
+) -> None:
     """The system text goes before the first user message: alone on this machine, by the setting at a server, which cannot be asked."""
     asked = [user("Say it.", system="Answer with one number.")]
     merged = [user("Answer with one number.\n\nSay it.")]
-    local = open_generator(GeneratorConfig(model=str(folder_without_system_role), backend="transformers", device="cpu", system_role=system_role))  # type: ignore[arg-type]
+    local = open_generator(
+        GeneratorConfig(
+            model=str(folder_without_system_role),
+            backend="transformers",
+            device="cpu",
+            system_role=system_role,
+        )
+    )  # type: ignore[arg-type]
     expected = answers(local, merged, GREEDY)
     assert answers(local, asked, GREEDY) == expected
     local.close()
     if system_role == "user":
         with serving(folder_without_system_role) as server:
-            remote = open_generator(GeneratorConfig(model="tiny", base_url=server.base_url, system_role="user", retries=0))
+            remote = open_generator(
+                GeneratorConfig(
+                    model="tiny", base_url=server.base_url, system_role="user", retries=0
+                )
+            )
             assert answers(remote, asked, GREEDY) == expected

@@ -10,7 +10,8 @@ import pytest
 
 from srl_envs.sandbox import DamagedRepositoryError, Sandbox
 
-# Contents, names, modes and links of all that git does not ignore, as one hash, with an index apart.
+# Contents, names, modes and links of all that git does not ignore, as one hash, with an index
+# apart.
 TREE = "export GIT_INDEX_FILE=$(mktemp -u) && git -c safe.directory='*' -c core.autocrlf=false add -A . 2>/dev/null && git write-tree"
 SEEN = "git status --porcelain=v1; git diff --cached; git diff; git log --oneline --all; git stash list; git count-objects -v; ls -la .git; git config -l"
 IDENTITY = "git config user.name Agent; git config user.email agent@example.org; "
@@ -20,15 +21,24 @@ def assert_patch_makes_the_same(sandbox: Sandbox, repository: Path, folder: Path
     patch = sandbox.diff()
     copy = folder / "copy"
     shutil.copytree(repository, copy, symlinks=True)
-    subprocess.run(["git", "apply", "--whitespace=nowarn", "-"], cwd=copy, input=patch.encode("utf-8", "surrogateescape"), check=True)
-    applied = subprocess.run(["bash", "-c", TREE], cwd=copy, capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(
+        ["git", "apply", "--whitespace=nowarn", "-"],
+        cwd=copy,
+        input=patch.encode("utf-8", "surrogateescape"),
+        check=True,
+    )
+    applied = subprocess.run(
+        ["bash", "-c", TREE], cwd=copy, capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert applied == sandbox.run(f"cd {sandbox.workdir} && ({TREE})").output.strip()
     return patch
 
 
 def test_without_changes_there_is_no_patch(sandbox: Sandbox) -> None:
     assert sandbox.diff() == ""
-    sandbox.run("touch README.md; cat crlf.txt; git status; python3 src/deep/module.py; touch noise.log; mkdir build empty; touch build/x")
+    sandbox.run(
+        "touch README.md; cat crlf.txt; git status; python3 src/deep/module.py; touch noise.log; mkdir build empty; touch build/x"
+    )
     assert sandbox.diff() == ""
 
 
@@ -54,9 +64,12 @@ def test_without_changes_there_is_no_patch(sandbox: Sandbox) -> None:
         "echo x > 'src/name with space.txt' && touch $'tab\\tand \"quote' 'é.txt' $'\\351' && echo y > $'tab\\tand \"quote'",
         "echo staged > new.txt && git add new.txt && echo more >> new.txt",
         "echo staged > README.md && git add -A && git rm -q --cached crlf.txt && git reset -q README.md",
-        IDENTITY + "echo committed > README.md && git commit -qam one && echo then > then.txt && git add -A && git commit -qm two && rm then.txt",
-        IDENTITY + "git checkout -qb other && echo there > there.txt && git add -A && git commit -qm there",
-        IDENTITY + "git rm -q crlf.txt && git commit -qm gone && git checkout -q --orphan fresh && git commit -qm fresh",
+        IDENTITY
+        + "echo committed > README.md && git commit -qam one && echo then > then.txt && git add -A && git commit -qm two && rm then.txt",
+        IDENTITY
+        + "git checkout -qb other && echo there > there.txt && git add -A && git commit -qm there",
+        IDENTITY
+        + "git rm -q crlf.txt && git commit -qm gone && git checkout -q --orphan fresh && git commit -qm fresh",
         IDENTITY + "echo stashed > README.md && git stash -q && echo kept > kept.txt",
         "echo '*.txt' >> .gitignore && echo ignored > ignored.txt && echo changed > crlf.txt",
         "git config core.autocrlf true; git config diff.noprefix true; git config diff.renames false; git config color.ui always; echo x > new.txt",
@@ -69,7 +82,9 @@ def test_without_changes_there_is_no_patch(sandbox: Sandbox) -> None:
         "echo x > new.txt; exit",
     ],
 )
-def test_the_patch_makes_of_a_clean_copy_what_stands_inside(sandbox: Sandbox, small_repository: Path, tmp_path: Path, change: str) -> None:
+def test_the_patch_makes_of_a_clean_copy_what_stands_inside(
+    sandbox: Sandbox, small_repository: Path, tmp_path: Path, change: str
+) -> None:
     sandbox.run(change)
     sandbox.run("unset GIT_DIR GIT_INDEX_FILE GIT_EXTERNAL_DIFF")
     patch = assert_patch_makes_the_same(sandbox, small_repository, tmp_path)
@@ -82,7 +97,9 @@ def test_a_rename_is_told_as_one(sandbox: Sandbox) -> None:
 
 
 def test_ignored_files_are_left_out(sandbox: Sandbox) -> None:
-    sandbox.run("echo x > noise.log; mkdir -p build/deep; echo x > build/deep/file; echo x > seen.txt")
+    sandbox.run(
+        "echo x > noise.log; mkdir -p build/deep; echo x > build/deep/file; echo x > seen.txt"
+    )
     assert sandbox.diff().count("diff --git") == 1
 
 
@@ -99,7 +116,8 @@ def test_an_ignored_file_counts_if_it_was_added_all_the_same(sandbox: Sandbox) -
     [
         "true",
         "echo staged > README.md; git add README.md; echo more >> README.md; echo new > new.txt; git rm -q --cached crlf.txt",
-        IDENTITY + "echo committed > new.txt; git add -A; git commit -qm one; git add -N latin1.txt; echo x > untracked.txt",
+        IDENTITY
+        + "echo committed > new.txt; git add -A; git commit -qm one; git add -N latin1.txt; echo x > untracked.txt",
     ],
 )
 def test_commands_cannot_tell_that_a_diff_was_made(sandbox: Sandbox, change: str) -> None:
@@ -141,7 +159,9 @@ def test_a_destroyed_repository_is_the_commands_doing(sandbox: Sandbox, damage: 
         patch = sandbox.diff()
     except DamagedRepositoryError:
         return
-    assert "+changed\n" in patch and patch.replace("diff --git a/trap/", "").count("diff --git") == 1
+    assert (
+        "+changed\n" in patch and patch.replace("diff --git a/trap/", "").count("diff --git") == 1
+    )
 
 
 def test_no_repository_at_all_is_told(sandbox: Sandbox) -> None:
@@ -170,7 +190,9 @@ def test_settings_left_in_the_repository_do_not_decide(sandbox: Sandbox, trick: 
 
 @pytest.mark.parametrize("path", ["crlf.txt", "src", "new.txt", "new"])
 def test_what_cannot_be_read_does_not_take_the_rest_with_it(sandbox: Sandbox, path: str) -> None:
-    sandbox.run(f"echo new > new.txt; mkdir new; echo new > new/file; chmod 000 {path}; echo changed > README.md; echo also > other.txt")
+    sandbox.run(
+        f"echo new > new.txt; mkdir new; echo new > new/file; chmod 000 {path}; echo changed > README.md; echo also > other.txt"
+    )
     patch = sandbox.diff()
     assert "+changed" in patch and "+also" in patch
     assert "deleted file" not in patch
@@ -182,15 +204,23 @@ def test_a_folder_that_became_a_link_does_not_hide_a_forced_file(sandbox: Sandbo
 
 
 def test_repositories_inside_are_folders_like_others(sandbox: Sandbox) -> None:
-    sandbox.run("git init -q empty; git init -q full; cd full; echo inside > file.txt; git add -A; " + IDENTITY + "git commit -qm inside")
+    sandbox.run(
+        "git init -q empty; git init -q full; cd full; echo inside > file.txt; git add -A; "
+        + IDENTITY
+        + "git commit -qm inside"
+    )
     patch = sandbox.diff()
     assert "full/file.txt" in patch and "+inside" in patch and "Subproject" not in patch
 
 
-def test_a_git_that_never_ends_is_the_commands_doing(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_git_that_never_ends_is_the_commands_doing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import srl_envs.sandbox.container_git as container_git
 
     monkeypatch.setattr(container_git, "_TIMEOUT_S", 3.0)
-    sandbox.run("rm -f /usr/bin/git; printf '#!/bin/sh\\nsleep 100000\\n' > /usr/bin/git; chmod +x /usr/bin/git")
+    sandbox.run(
+        "rm -f /usr/bin/git; printf '#!/bin/sh\\nsleep 100000\\n' > /usr/bin/git; chmod +x /usr/bin/git"
+    )
     with pytest.raises(DamagedRepositoryError, match="did not end"):
         sandbox.diff()

@@ -8,15 +8,24 @@ import pytest
 
 from srl_envs.sandbox import Sandbox
 
-PROCESSES = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline; echo; done 2>/dev/null"
+PROCESSES = (
+    "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline; echo; done 2>/dev/null"
+)
 
 
 def next_command_works(sandbox: Sandbox) -> None:
     after = sandbox.run("echo next; (exit 9)", timeout=30)
-    assert (after.output, after.exit_code, after.timed_out, after.truncated, after.restarted) == ("next\n", 9, False, False, False)
+    assert (after.output, after.exit_code, after.timed_out, after.truncated, after.restarted) == (
+        "next\n",
+        9,
+        False,
+        False,
+        False,
+    )
 
 
-# -- state --------------------------------------------------------------------------------------------------------------------------------------
+# -- state
+# --------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_it_starts_in_the_repository(sandbox: Sandbox) -> None:
@@ -25,8 +34,12 @@ def test_it_starts_in_the_repository(sandbox: Sandbox) -> None:
 
 
 def test_folder_variables_functions_and_options_last(sandbox: Sandbox) -> None:
-    sandbox.run("cd src && plain='a  b' && export EXPORTED=c && greet() { echo hello $1; } && shopt -s nullglob && umask 077")
-    lasting = sandbox.run('pwd; echo "$plain"; bash -c "echo \\$EXPORTED"; greet you; echo /no/such/*; umask')
+    sandbox.run(
+        "cd src && plain='a  b' && export EXPORTED=c && greet() { echo hello $1; } && shopt -s nullglob && umask 077"
+    )
+    lasting = sandbox.run(
+        'pwd; echo "$plain"; bash -c "echo \\$EXPORTED"; greet you; echo /no/such/*; umask'
+    )
     assert lasting.output == f"{sandbox.workdir}/src\na  b\nc\nhello you\n\n0077\n"
 
 
@@ -42,7 +55,8 @@ def test_a_process_in_the_background_lasts_and_holds_nothing_up(sandbox: Sandbox
     assert sandbox.run("kill -0 $pid && kill $pid; wait $pid").exit_code == 128 + 15
 
 
-# -- exit codes and output ----------------------------------------------------------------------------------------------------------------------
+# -- exit codes and output
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,8 +81,12 @@ def test_exit_codes(used_sandbox: Sandbox, command: str, code: int) -> None:
     next_command_works(used_sandbox)
 
 
-def test_output_and_error_stand_in_the_order_in_which_they_were_written(used_sandbox: Sandbox) -> None:
-    written = used_sandbox.run("for i in 1 2 3; do echo out $i; echo err $i >&2; done; bash -c 'echo child; echo complaint >&2'")
+def test_output_and_error_stand_in_the_order_in_which_they_were_written(
+    used_sandbox: Sandbox,
+) -> None:
+    written = used_sandbox.run(
+        "for i in 1 2 3; do echo out $i; echo err $i >&2; done; bash -c 'echo child; echo complaint >&2'"
+    )
     assert written.output == "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nchild\ncomplaint\n"
     assert written.seconds >= 0
 
@@ -106,7 +124,10 @@ def test_a_megabyte_and_more_is_cut_in_the_middle(used_sandbox: Sandbox) -> None
 
 
 def test_random_bytes(used_sandbox: Sandbox) -> None:
-    assert used_sandbox.run("head -c 100000 /dev/urandom; exit_code=5; (exit $exit_code)").exit_code == 5
+    assert (
+        used_sandbox.run("head -c 100000 /dev/urandom; exit_code=5; (exit $exit_code)").exit_code
+        == 5
+    )
     next_command_works(used_sandbox)
 
 
@@ -124,7 +145,9 @@ def test_a_nul_in_a_command(used_sandbox: Sandbox) -> None:
 
 def test_output_that_looks_like_an_end(sandbox: Sandbox) -> None:
     """What the shell itself was given is repeated, at every length, between NULs: only what the sandbox cannot have made up may end a command."""
-    sandbox.run("forge() { for end in '<' '>0:/' '0:/' '' ':'; do printf '\\0%s%s\\0' \"$1\" \"$end\"; done; }")
+    sandbox.run(
+        "forge() { for end in '<' '>0:/' '0:/' '' ':'; do printf '\\0%s%s\\0' \"$1\" \"$end\"; done; }"
+    )
     word = "0123456789abcdef0123456789abcdef"
     forged = sandbox.run(f"forge {word}; forge $$; forge; echo true end; (exit 4)")
     assert forged.output.endswith("true end\n")
@@ -132,10 +155,26 @@ def test_output_that_looks_like_an_end(sandbox: Sandbox) -> None:
     next_command_works(sandbox)
 
 
-# -- commands that break shells -----------------------------------------------------------------------------------------------------------------
+# -- commands that break shells
+# -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ['echo "open', "echo 'open", "echo `open", "echo $(open", "echo ${open", "{", "(", ")", "}", "if true; then", "case x in"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        'echo "open',
+        "echo 'open",
+        "echo `open",
+        "echo $(open",
+        "echo ${open",
+        "{",
+        "(",
+        ")",
+        "}",
+        "if true; then",
+        "case x in",
+    ],
+)
 def test_a_command_that_does_not_end_fails_alone(used_sandbox: Sandbox, command: str) -> None:
     used_sandbox.run("kept=yes")
     assert used_sandbox.run(command, timeout=30).exit_code not in (0, 124)
@@ -160,11 +199,21 @@ def test_a_heredoc_without_an_end_takes_the_rest(used_sandbox: Sandbox) -> None:
         ("set -e; echo before; false; echo after", "before\n", 1),
     ],
 )
-def test_a_shell_that_ends_is_followed_by_another_one_in_the_same_folder(sandbox: Sandbox, command: str, output: str, code: int) -> None:
+def test_a_shell_that_ends_is_followed_by_another_one_in_the_same_folder(
+    sandbox: Sandbox, command: str, output: str, code: int
+) -> None:
     sandbox.run("cd src; lost=yes; touch kept.txt")
     ended = sandbox.run(command, timeout=30)
-    assert (ended.output, ended.exit_code, ended.restarted, ended.timed_out) == (output, code, True, False)
-    assert sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    assert (ended.output, ended.exit_code, ended.restarted, ended.timed_out) == (
+        output,
+        code,
+        True,
+        False,
+    )
+    assert (
+        sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output
+        == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    )
     next_command_works(sandbox)
 
 
@@ -175,7 +224,9 @@ def test_options_that_end_shells_last_like_any_other_state(sandbox: Sandbox) -> 
     next_command_works(sandbox)
     sandbox.run("set -u")
     unset = sandbox.run("echo $no_such_variable; echo after")
-    assert unset.exit_code != 0 and "no_such_variable" in unset.output and "after" not in unset.output
+    assert (
+        unset.exit_code != 0 and "no_such_variable" in unset.output and "after" not in unset.output
+    )
     next_command_works(sandbox)
 
 
@@ -236,7 +287,8 @@ def test_traps_and_echoes_of_a_shell_show_the_commands_and_nothing_else(sandbox:
     assert sandbox.run("echo shown", timeout=30).output in ("shown\n", "echo shown\nshown\n")
 
 
-# -- time-outs ----------------------------------------------------------------------------------------------------------------------------------
+# -- time-outs
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -251,21 +303,42 @@ def test_traps_and_echoes_of_a_shell_show_the_commands_and_nothing_else(sandbox:
         "python3 -c 'import os, time; os.fork() and os._exit(0); os.setsid(); os.fork(); time.sleep(300)'; sleep 301",
     ],
 )
-def test_what_runs_too_long_is_killed_with_all_that_it_started(sandbox: Sandbox, command: str) -> None:
+def test_what_runs_too_long_is_killed_with_all_that_it_started(
+    sandbox: Sandbox, command: str
+) -> None:
     sandbox.run("cd src; lost=yes; touch kept.txt")
     late = sandbox.run(f"echo before; {command}; echo after", timeout=1)
-    assert (late.output, late.exit_code, late.timed_out, late.restarted) == ("before\n", 124, True, True)
+    assert (late.output, late.exit_code, late.timed_out, late.restarted) == (
+        "before\n",
+        124,
+        True,
+        True,
+    )
     assert late.seconds >= 1
     left = sandbox.run(PROCESSES).output
     assert "sleep" not in left and "python" not in left
-    assert sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    assert (
+        sandbox.run('pwd; echo "[$lost]"; ls kept.txt').output
+        == f"{sandbox.workdir}/src\n[]\nkept.txt\n"
+    )
     next_command_works(sandbox)
 
 
-# -- shells that commands left of no use -----------------------------------------------------------------------------------------------------------
+# -- shells that commands left of no use
+# -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["ulimit -n 3", "ulimit -n 5", "rm -f /dev/null", "enable -n eval", "exec 62>&-", "builtin() { :; }"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ulimit -n 3",
+        "ulimit -n 5",
+        "rm -f /dev/null",
+        "enable -n eval",
+        "exec 62>&-",
+        "builtin() { :; }",
+    ],
+)
 def test_a_damaged_shell_is_replaced_and_no_command_is_lost(sandbox: Sandbox, damage: str) -> None:
     sandbox.run(damage, timeout=3)
     result = sandbox.run("echo works; exit 7", timeout=5)
@@ -274,7 +347,16 @@ def test_a_damaged_shell_is_replaced_and_no_command_is_lost(sandbox: Sandbox, da
     assert (result.output, result.exit_code) == ("works\n", 7)
 
 
-@pytest.mark.parametrize("place", ["", "touch $OLDPWD", "ln -s $OLDPWD $OLDPWD", "ln -s nowhere $OLDPWD", "mkdir $OLDPWD; chmod 000 $OLDPWD"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "touch $OLDPWD",
+        "ln -s $OLDPWD $OLDPWD",
+        "ln -s nowhere $OLDPWD",
+        "mkdir $OLDPWD; chmod 000 $OLDPWD",
+    ],
+)
 def test_a_shell_starts_wherever_the_repository_went(sandbox: Sandbox, place: str) -> None:
     sandbox.run(f"cd / && mv $OLDPWD /elsewhere; {place}")
     assert sandbox.run("exit 5").exit_code == 5

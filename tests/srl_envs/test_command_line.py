@@ -19,11 +19,17 @@ from srl_envs.errors import DataError, InfrastructureError
         (InfrastructureError("no engine"), 3, "error: no engine"),
         (KeyboardInterrupt(), 130, "stopped"),
         (FileNotFoundError(2, "No such file", "data/x"), 3, "error: No such file (data/x)"),
-        (OSError(28, "No space left", 7), 3, "error: No space left"),  # 7: a file descriptor, as os.fsync gives it
+        (
+            OSError(28, "No space left", 7),
+            3,
+            "error: No space left",
+        ),  # 7: a file descriptor, as os.fsync gives it
         (OSError("odd"), 3, "error: odd"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_a_status(error: BaseException, status: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_user_can_mend_is_one_line_and_a_status(
+    error: BaseException, status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def command() -> int:
         raise error
 
@@ -49,7 +55,13 @@ def test_a_reader_that_leaves_is_no_fault(printing: str, status: int) -> None:
     program = f"import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: {printing} or 0))"
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
     os.close(write)
     assert (done.stderr, done.returncode) == ("", status)
 
@@ -57,5 +69,11 @@ def test_a_reader_that_leaves_is_no_fault(printing: str, status: int) -> None:
 def test_an_output_that_takes_no_more_is_told() -> None:
     program = "import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: print('a') or 0))"
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""})
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )
     assert done.stderr == "error: No space left on device (standard output)\n"

@@ -14,7 +14,13 @@ from srl_envs.trajectory import ExpertStep, Trajectory
 
 STEPS = ("Add 2 and 3 to get 5.", "Double it — 10 ½ 😀.", "The answer is 10.")
 SOLUTIONS = [
-    Trajectory(f"t{i}", f"Problem {i}?", tuple(ExpertStep(text, title=f"Title {k}") for k, text in enumerate(STEPS, 1)), answer="10") for i in range(5)
+    Trajectory(
+        f"t{i}",
+        f"Problem {i}?",
+        tuple(ExpertStep(text, title=f"Title {k}") for k, text in enumerate(STEPS, 1)),
+        answer="10",
+    )
+    for i in range(5)
 ]
 
 
@@ -40,16 +46,34 @@ def test_the_math_environment_works_without_arguments_and_passes_gymnasiums_chec
 def test_an_episode_walks_the_experts_steps_whatever_is_answered():
     env = make()
     observation, info = env.reset(options={"trajectory": 2})
-    assert info["expert_action"] == STEPS[0] and info["instance_id"] == "t2/1" and info["step"] == 0 and "similarity" not in info
+    assert (
+        info["expert_action"] == STEPS[0]
+        and info["instance_id"] == "t2/1"
+        and info["step"] == 0
+        and "similarity" not in info
+    )
     assert observation.endswith("Problem 2?\n\nNext step: Title 1")
     observation, reward, terminated, truncated, info = env.step(answer("Add 2 and 4."))
     assert reward == info["similarity"] == sequence_similarity("Add 2 and 4.", STEPS[0])
     assert list(info["matching_blocks"]) == matching_blocks("Add 2 and 4.", STEPS[0])
     assert info["response"].thought == "so" and not terminated and not truncated
-    assert STEPS[0] in observation and "Add 2 and 4" not in observation and info["expert_action"] == STEPS[1]
+    assert (
+        STEPS[0] in observation
+        and "Add 2 and 4" not in observation
+        and info["expert_action"] == STEPS[1]
+    )
     observation, reward, terminated, _, info = env.step("no tags")
-    assert reward == -1 and terminated and info["similarity"] is None and info["response"].error == "no_think"
-    assert all(step in observation for step in STEPS) and "Next step" not in observation and info["expert_action"] is None
+    assert (
+        reward == -1
+        and terminated
+        and info["similarity"] is None
+        and info["response"].error == "no_think"
+    )
+    assert (
+        all(step in observation for step in STEPS)
+        and "Next step" not in observation
+        and info["expert_action"] is None
+    )
 
 
 def test_settings_change_the_episode():
@@ -71,7 +95,12 @@ def test_an_agents_own_steps_become_the_state_and_its_answer_is_verified():
     env = make(follow="agent")
     env.reset(options={"trajectory": 0})
     observation, reward, *_ = env.step(answer("My own way."))
-    assert "My own way." in observation and STEPS[0] not in observation and "Next step: Title 2" in observation and 0 < reward < 1
+    assert (
+        "My own way." in observation
+        and STEPS[0] not in observation
+        and "Next step: Title 2" in observation
+        and 0 < reward < 1
+    )
     observation, reward, _, _, info = env.step("malformed")
     assert reward == -1 and "malformed" not in observation and info["step"] == 2
     assert env.step(answer(STEPS[2]))[1] == 1.0
@@ -83,12 +112,21 @@ def test_an_agents_own_steps_become_the_state_and_its_answer_is_verified():
 
 
 def test_an_agents_steps_stand_in_the_prompt_as_the_experts_do():
-    solution = Trajectory("t", "Why?", (ExpertStep("Begin.", title="One", heading="1. **One**: "), ExpertStep("End.", title="Two", heading="2. **Two**: ")))
+    solution = Trajectory(
+        "t",
+        "Why?",
+        (
+            ExpertStep("Begin.", title="One", heading="1. **One**: "),
+            ExpertStep("End.", title="Two", heading="2. **Two**: "),
+        ),
+    )
     env = gym.make("SRL-Math-v0", trajectories=[solution], follow="agent")
     env.reset()
     observation, *_ = env.step(answer("Mine."))
     assert "1. **One**: Mine." in observation and "\\boxed" in observation
-    bare = gym.make("SRL-Math-v0", trajectories=[solution], follow="agent", title_hint=False, system_prompt="")
+    bare = gym.make(
+        "SRL-Math-v0", trajectories=[solution], follow="agent", title_hint=False, system_prompt=""
+    )
     bare.reset()
     observation, *_ = bare.step(answer("Mine."))
     assert "**One**" not in observation and "\\boxed" not in observation and "Mine." in observation
@@ -175,7 +213,10 @@ def test_any_domain_from_a_file_in_our_schema(tmp_path):
         ({"system_prompt": 5}, "system_prompt is 5: it must be of the type str"),
         ({"trajectories": None, "path": "/nope"}, "'builtin' reads no file: say with source="),
         ({"trajectories": None, "source": "nowhere"}, "builtin"),
-        ({"trajectories": [Trajectory("t", "p", (ExpertStep("only"),))]}, "no trajectory has a target"),
+        (
+            {"trajectories": [Trajectory("t", "p", (ExpertStep("only"),))]},
+            "no trajectory has a target",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_the_valid_ones(settings, message):
@@ -183,7 +224,17 @@ def test_wrong_settings_are_refused_with_the_valid_ones(settings, message):
         make(**settings)
 
 
-@pytest.mark.parametrize("options", [{"trajectory": 9}, {"trajectory": 1.0}, {"instance_id": "t9"}, {"instance_id": "t0/3"}, {"instance_id": 5}, {"other": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trajectory": 9},
+        {"trajectory": 1.0},
+        {"instance_id": "t9"},
+        {"instance_id": "t0/3"},
+        {"instance_id": 5},
+        {"other": 1},
+    ],
+)
 def test_wrong_options_are_refused(options):
     with pytest.raises(ConfigError):
         make().reset(options=options)

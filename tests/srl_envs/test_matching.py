@@ -7,14 +7,20 @@ from hypothesis import strategies as st
 
 from srl_envs.matching import LazyBlocks, matching_blocks
 
-TEXTS = st.one_of(st.text(max_size=60), st.text("ab\u0301\0\ud800", max_size=60), st.text("abc d", min_size=8, max_size=40).map(lambda text: text * 20))
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.text("ab\u0301\0\ud800", max_size=60),
+    st.text("abc d", min_size=8, max_size=40).map(lambda text: text * 20),
+)
 LENGTH = 16_000
 
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS, st.booleans())
 def test_within_the_bound_the_blocks_are_difflibs(model, expert, autojunk):
-    *blocks, _ = difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).get_matching_blocks()
+    *blocks, _ = difflib.SequenceMatcher(
+        None, model, expert, autojunk=autojunk
+    ).get_matching_blocks()
     assert matching_blocks(model, expert, autojunk=autojunk) == blocks
 
 
@@ -22,10 +28,19 @@ def test_within_the_bound_the_blocks_are_difflibs(model, expert, autojunk):
 @given(TEXTS, TEXTS, st.integers(0, 5000))
 def test_beyond_the_bound_some_blocks_are_missing_and_none_is_wrong(model, expert, comparisons):
     blocks = matching_blocks(model, expert, comparisons=comparisons)
-    assert all(model[block.a : block.a + block.size] == expert[block.b : block.b + block.size] for block in blocks)
-    assert all(one.a + one.size <= two.a and one.b + one.size <= two.b for one, two in pairwise(blocks))
+    assert all(
+        model[block.a : block.a + block.size] == expert[block.b : block.b + block.size]
+        for block in blocks
+    )
+    assert all(
+        one.a + one.size <= two.a and one.b + one.size <= two.b for one, two in pairwise(blocks)
+    )
     found = {(block.a + i, block.b + i) for block in blocks for i in range(block.size)}
-    assert found <= {(block.a + i, block.b + i) for block in matching_blocks(model, expert) for i in range(block.size)}
+    assert found <= {
+        (block.a + i, block.b + i)
+        for block in matching_blocks(model, expert)
+        for i in range(block.size)
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srl_envs.answers import AnswerVerifier, final_answer
+from srl_envs.answers.verifier import AnswerVerifier, final_answer
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,14 @@ def test_a_flood_of_boxes_is_read_once():
 
 @pytest.mark.parametrize(
     ("answer", "reference", "right"),
-    [("0.5", r"\frac{1}{2}", True), ("1,000", "1000", True), ("3", "4", False), ("", "4", False), ("\ud800\0", "4", False), ("9" * 5000, "4", False)],
+    [
+        ("0.5", r"\frac{1}{2}", True),
+        ("1,000", "1000", True),
+        ("3", "4", False),
+        ("", "4", False),
+        ("\ud800\0", "4", False),
+        ("9" * 5000, "4", False),
+    ],
 )
 def test_verification(verifier, answer, reference, right):
     assert verifier.verify(answer, reference) is right
@@ -69,7 +76,9 @@ def test_only_processor_time_counts(verifier):
 
 
 @pytest.mark.parametrize("name", ["math_verify.py", "selectors.py", "srl_envs.py"])
-def test_modules_in_the_working_directory_are_not_taken_for_the_installed_ones(name, tmp_path, monkeypatch):
+def test_modules_in_the_working_directory_are_not_taken_for_the_installed_ones(
+    name, tmp_path, monkeypatch
+):
     (tmp_path / name).write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     verifier = AnswerVerifier()
@@ -85,13 +94,15 @@ def test_time_that_is_used_up_is_told(verifier):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the child's processor time in /proc")
 def test_a_child_at_work_does_not_outlive_its_parent_for_long():
     script = """
-from srl_envs.answers import AnswerVerifier
+from srl_envs.answers.verifier import AnswerVerifier
 verifier = AnswerVerifier(timeout=3.0)
 verifier.verify(r"\\frac{4}{2}", "2")
 print(verifier._child.pid, flush=True)
 verifier.verify("9^{9^{9^{9}}}", "3")
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as parent:
         child = Path("/proc") / parent.stdout.readline().strip() / "stat"
         before = _ticks(child)
         while _ticks(child) < before + 30:  # it works on the second answer

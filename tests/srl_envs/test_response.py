@@ -2,9 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srl_envs.response import CLOSE, MALFORMATIONS, OPEN, Response, ResponseFormat, format_response, has_text, parse_response
+from srl_envs.response import (
+    CLOSE,
+    MALFORMATIONS,
+    OPEN,
+    Response,
+    ResponseFormat,
+    format_response,
+    has_text,
+    parse_response,
+)
 
-PIECES = st.lists(st.one_of(st.sampled_from([OPEN, CLOSE, " ", "\n"]), st.text(max_size=4)), max_size=8).map("".join)
+PIECES = st.lists(
+    st.one_of(st.sampled_from([OPEN, CLOSE, " ", "\n"]), st.text(max_size=4)), max_size=8
+).map("".join)
 FORMATS = st.builds(ResponseFormat, think_prefilled=st.booleans(), require_think=st.booleans())
 PLAIN = st.text(st.characters(exclude_characters="<>"), max_size=20)
 
@@ -36,7 +47,9 @@ def test_a_truncated_answer_is_malformed_whatever_it_holds():
 
 
 def test_well_formed_answers():
-    assert parse_response(" \n<think> so </think>\n\nx = 1\ny = 2 ") == Response("so", "x = 1\ny = 2")
+    assert parse_response(" \n<think> so </think>\n\nx = 1\ny = 2 ") == Response(
+        "so", "x = 1\ny = 2"
+    )
     assert parse_response("<think></think>x") == Response("", "x")
 
 
@@ -58,7 +71,11 @@ def test_think_prefilled_starts_inside_the_block():
 def test_a_bare_action_is_accepted_only_if_asked_for():
     lenient = ResponseFormat(require_think=False)
     assert parse_response(" x = 1 ", lenient) == Response("", "x = 1")
-    assert parse_response(" ", lenient).error == parse_response("\ufeff", lenient).error == "empty_action"
+    assert (
+        parse_response(" ", lenient).error
+        == parse_response("\ufeff", lenient).error
+        == "empty_action"
+    )
     assert parse_response("<think>so", lenient).error == "unclosed_think"
 
 
@@ -74,5 +91,9 @@ def test_any_text_is_well_formed_or_has_a_known_malformation(text, format, trunc
 @given(PLAIN, PLAIN, st.booleans())
 def test_formatting_and_parsing_are_inverse(thought, action, prefilled):
     format = ResponseFormat(think_prefilled=prefilled)
-    expected = Response(thought.strip(), action.strip()) if has_text(action) else Response("", "", "empty_action")
+    expected = (
+        Response(thought.strip(), action.strip())
+        if has_text(action)
+        else Response("", "", "empty_action")
+    )
     assert parse_response(format_response(thought, action, format), format) == expected

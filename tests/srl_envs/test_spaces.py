@@ -3,7 +3,11 @@ import string
 
 import numpy as np
 import pytest
-from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
+from gymnasium.vector.utils import (
+    create_shared_memory,
+    read_from_shared_memory,
+    write_to_shared_memory,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,11 +29,19 @@ def test_samples_are_seeded_printable_members():
     first, second = UnicodeText(40, min_length=1, seed=3), UnicodeText(40, min_length=1, seed=3)
     samples = [first.sample() for _ in range(20)]
     assert samples == [second.sample() for _ in range(20)]
-    assert all(text in first and set(text) <= set(string.printable) for text in samples) and len(set(samples)) > 10
+    assert (
+        all(text in first and set(text) <= set(string.printable) for text in samples)
+        and len(set(samples)) > 10
+    )
 
 
 def test_equality_repr_and_pickle():
-    assert UnicodeText(5) == UnicodeText(5) == pickle.loads(pickle.dumps(UnicodeText(5))) != UnicodeText(6)
+    assert (
+        UnicodeText(5)
+        == UnicodeText(5)
+        == pickle.loads(pickle.dumps(UnicodeText(5)))
+        != UnicodeText(6)
+    )
     assert repr(UnicodeText(5, min_length=1)) == "UnicodeText(1, 5)"
 
 

@@ -3,26 +3,44 @@ import numpy as np
 import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from srl_envs.answers import AnswerVerifier
+from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 SOLUTIONS = [
-    Trajectory(f"t{i}", f"Problème {i} \u0301\0 😀 {'ß' * 3000 * (i % 2)}?", tuple(ExpertStep(f"step {k} of {i} — ½") for k in range(i + 2)), answer="1")
+    Trajectory(
+        f"t{i}",
+        f"Problème {i} \u0301\0 😀 {'ß' * 3000 * (i % 2)}?",
+        tuple(ExpertStep(f"step {k} of {i} — ½") for k in range(i + 2)),
+        answer="1",
+    )
     for i in range(5)
 ]
 MODES = ("sync", "async", "vector_entry_point")
 
 
 def play(mode, **settings):
-    env = gym.make_vec("SRL-Math-v0", num_envs=4, vectorization_mode=mode, trajectories=SOLUTIONS, **settings)
+    env = gym.make_vec(
+        "SRL-Math-v0", num_envs=4, vectorization_mode=mode, trajectories=SOLUTIONS, **settings
+    )
     try:
         observations, infos = env.reset(seed=7)
         assert env.observation_space.contains(observations)
         seen = [(observations, None, None, None, list(infos["instance_id"]))]
         for k in range(8):
-            actions = tuple(("malformed" if (i + k) % 4 == 0 else f"<think>é</think>step {k} of {i}") for i in range(4))
+            actions = tuple(
+                ("malformed" if (i + k) % 4 == 0 else f"<think>é</think>step {k} of {i}")
+                for i in range(4)
+            )
             observations, rewards, terminated, truncated, infos = env.step(actions)
-            seen.append((observations, rewards.tolist(), terminated.tolist(), truncated.tolist(), list(infos["instance_id"])))
+            seen.append(
+                (
+                    observations,
+                    rewards.tolist(),
+                    terminated.tolist(),
+                    truncated.tolist(),
+                    list(infos["instance_id"]),
+                )
+            )
         return seen
     finally:
         env.close()
@@ -32,7 +50,9 @@ def play(mode, **settings):
 def test_all_three_vector_forms_see_and_score_the_same(settings):
     sync, asynchronous, batched = (play(mode, **settings) for mode in MODES)
     assert sync == asynchronous == batched
-    assert any(any(ended) for _, _, ended, cut, _ in sync[1:]) or any(any(cut) for _, _, _, cut, _ in sync[1:])
+    assert any(any(ended) for _, _, ended, cut, _ in sync[1:]) or any(
+        any(cut) for _, _, _, cut, _ in sync[1:]
+    )
     assert len({observation for observations, *_ in sync for observation in observations}) > 8
 
 
@@ -47,7 +67,13 @@ def test_the_batched_form_shares_its_data_and_stops_like_the_others():
 
 
 def batched(**settings):
-    return gym.make_vec("SRL-Math-v0", num_envs=3, vectorization_mode="vector_entry_point", trajectories=SOLUTIONS, **settings)
+    return gym.make_vec(
+        "SRL-Math-v0",
+        num_envs=3,
+        vectorization_mode="vector_entry_point",
+        trajectories=SOLUTIONS,
+        **settings,
+    )
 
 
 def wrong_answers(env, mode_steps=1):
@@ -56,7 +82,9 @@ def wrong_answers(env, mode_steps=1):
 
 
 def processes(env):
-    return {one._verifier._child.pid for one in env.unwrapped.envs if one._verifier._child is not None}
+    return {
+        one._verifier._child.pid for one in env.unwrapped.envs if one._verifier._child is not None
+    }
 
 
 def test_the_batched_form_verifies_all_answers_in_one_process_that_starts_with_the_first():

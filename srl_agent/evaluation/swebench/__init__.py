@@ -2,11 +2,17 @@
 
 In the order in which a run uses them:
 
-* ``config``: what can be set; ``run``: the run from settings to report, the file to start reading in.
-* ``instances``: rows -> instances; ``builtin``: the project's own tasks as rows; ``repositories``, ``image_repository``: files at an instance's commit.
-* ``patch_writer``: asks the model, chunk by chunk, with the help of ``oracle`` or ``localize`` (which files), ``prompt_budget`` (how much of them),
-  ``prompts`` (the words) and ``repair`` (question for edits, and patch of an answer).
-* ``parse_edits``, ``apply_edits``, ``make_patch``, ``read_patch``: answer -> edits -> files -> patch -> what a patch says.
-* ``judging``: verdicts beside the writing; ``harness``, ``harness_worker``: the real harness in processes of its own; ``image_budget``: images within a bound.
-* ``records``: what is kept as soon as it is there; ``results``, ``page``: figures, tables, and the page to read.
+* ``config``: what can be set; ``run``: the run from settings to report, the file to
+  start reading in.
+* ``instances``: rows -> instances; ``builtin``: the project's own tasks as rows;
+  ``repositories``, ``image_repository``: files at an instance's commit.
+* ``patch_writer``: asks the model, chunk by chunk, with the help of ``oracle`` or
+  ``localize`` (which files), ``prompt_budget`` (how much of them), ``prompts`` (the
+  words) and ``repair`` (question for edits, and patch of an answer).
+* ``parse_edits``, ``apply_edits``, ``make_patch``, ``read_patch``: answer -> edits ->
+  files -> patch -> what a patch says.
+* ``judging``: verdicts beside the writing; ``harness``, ``harness_worker``: the real
+  harness in processes of its own; ``image_budget``: images within a bound.
+* ``records``: what is kept as soon as it is there; ``results``, ``page``: figures,
+  tables, and the page to read.
 """

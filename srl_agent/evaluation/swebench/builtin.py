@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from srl_envs.sandbox import DockerSandbox
-from srl_envs.swe_tasks import SweTask, base_tree, fixed_test_files, gold_patch
-from srl_envs.swe_tasks.images import cache_folder, task_image
+from srl_envs.swe.tasks import SweTask, base_tree, fixed_test_files, gold_patch
+from srl_envs.swe.tasks.images import cache_folder, task_image
 
 _EVAL_SCRIPT = """#!/bin/bash
 set -uxo pipefail
@@ -70,9 +70,25 @@ def make_test_patch(task: SweTask) -> str:
         tree = base_tree(task, cache_folder(), Path(scratch) / "tree")
         repository = git.Repo.init(tree)
         repository.git.add("-A", "-f")
-        repository.git.execute(["git", "-c", "user.name=srl", "-c", "user.email=srl@localhost", "-c", "commit.gpgSign=false", "commit", "-q", "-m", "base"])
+        repository.git.execute(
+            [
+                "git",
+                "-c",
+                "user.name=srl",
+                "-c",
+                "user.email=srl@localhost",
+                "-c",
+                "commit.gpgSign=false",
+                "commit",
+                "-q",
+                "-m",
+                "base",
+            ]
+        )
         for path, content in fixed_test_files(task, cache_folder()).items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_bytes(content)
         repository.git.add("-A", "-f")
-        return str(repository.git.diff("--cached", "--binary", "HEAD", strip_newline_in_stdout=False))
+        return str(
+            repository.git.diff("--cached", "--binary", "HEAD", strip_newline_in_stdout=False)
+        )

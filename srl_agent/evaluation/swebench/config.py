@@ -26,11 +26,22 @@ class SweBenchConfig:
     )
     dataset: str = field(
         default=HUB_NAME,
-        metadata={"help": "Hub name, a .jsonl, .json or .parquet file, or builtin for the project's own tasks, which need no registry of images."},
+        metadata={
+            "help": "Hub name, a .jsonl, .json or .parquet file, or builtin for the project's own tasks, which need no registry of images."
+        },
     )
-    instance_ids: list[str] | None = field(default=None, metadata={"help": "Only these instances. None takes all."})
-    pattern: str = field(default="", metadata={"help": "Only instances whose whole id matches this regular expression. Empty takes all."})
-    limit: int | None = field(default=None, metadata={"help": "Only the first so many of them. None takes all."})
+    instance_ids: list[str] | None = field(
+        default=None, metadata={"help": "Only these instances. None takes all."}
+    )
+    pattern: str = field(
+        default="",
+        metadata={
+            "help": "Only instances whose whole id matches this regular expression. Empty takes all."
+        },
+    )
+    limit: int | None = field(
+        default=None, metadata={"help": "Only the first so many of them. None takes all."}
+    )
     repositories: str | None = field(
         default=None,
         metadata={
@@ -38,51 +49,126 @@ class SweBenchConfig:
             "named owner__name. None: image for builtin, else github."
         },
     )
-    repository_cache: str = field(default="~/.cache/srl/repositories", metadata={"help": "Folder of the mirrors; runs may share it."})
-    num_samples: int = field(default=1, metadata={"help": "Patches per instance; the one that most agree on is judged. 1 takes the only one. At least 1."})
-    temperature: float = field(default=0.0, metadata={"help": "0 is greedy (paper); more than one sample needs more, such as 0.8."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampled answers, in (0, 1]; 1 keeps every token."})
-    max_prompt_tokens: int = field(
-        default=60_000, metadata={"help": "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do not fit are left out."}
+    repository_cache: str = field(
+        default="~/.cache/srl/repositories",
+        metadata={"help": "Folder of the mirrors; runs may share it."},
     )
-    max_new_tokens: int = field(default=4096, metadata={"help": "Most tokens of an answer (paper: 4096). At least 1."})
+    num_samples: int = field(
+        default=1,
+        metadata={
+            "help": "Patches per instance; the one that most agree on is judged. 1 takes the only one. At least 1."
+        },
+    )
+    temperature: float = field(
+        default=0.0,
+        metadata={"help": "0 is greedy (paper); more than one sample needs more, such as 0.8."},
+    )
+    top_p: float = field(
+        default=1.0,
+        metadata={"help": "Nucleus of sampled answers, in (0, 1]; 1 keeps every token."},
+    )
+    max_prompt_tokens: int = field(
+        default=60_000,
+        metadata={
+            "help": "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do not fit are left out."
+        },
+    )
+    max_new_tokens: int = field(
+        default=4096, metadata={"help": "Most tokens of an answer (paper: 4096). At least 1."}
+    )
     seed: int = field(default=0, metadata={"help": "Decides the sampled answers."})
     instances_at_once: int = field(
-        default=16, metadata={"help": "Instances whose prompts are made and answered side by side, while those before are judged. At least 1."}
+        default=16,
+        metadata={
+            "help": "Instances whose prompts are made and answered side by side, while those before are judged. At least 1."
+        },
     )
     output_dir: str | None = field(
-        default=None, metadata={"help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<dataset>-<mode>-<model>."}
+        default=None,
+        metadata={
+            "help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<dataset>-<mode>-<model>."
+        },
     )
-    judge: bool = field(default=True, metadata={"help": "False writes predictions.jsonl only, which any swebench harness can judge."})
-    gold: bool = field(default=False, metadata={"help": "Judge the gold patches; no model is asked."})
+    judge: bool = field(
+        default=True,
+        metadata={
+            "help": "False writes predictions.jsonl only, which any swebench harness can judge."
+        },
+    )
+    gold: bool = field(
+        default=False, metadata={"help": "Judge the gold patches; no model is asked."}
+    )
     predictions: str | None = field(
-        default=None, metadata={"help": "Judge the patches of this file (the harness's predictions, .jsonl or .json); no model is asked."}
+        default=None,
+        metadata={
+            "help": "Judge the patches of this file (the harness's predictions, .jsonl or .json); no model is asked."
+        },
     )
-    jobs: int = field(default=2, metadata={"help": "Instances judged side by side, each in a container. At least 1."})
-    test_timeout: int = field(default=1800, metadata={"help": "Seconds that the tests of one instance may take; then the patch is unresolved. At least 1."})
-    container_memory_mib: int = field(default=8192, metadata={"help": "Memory of a judging container in MiB, without swap. At least 64."})
-    container_processes: int = field(default=2048, metadata={"help": "Processes and threads of a judging container. At least 16."})
-    container_cpus: float = field(default=2.0, metadata={"help": "Processor cores of a judging container, above 0."})
-    container_network: str = field(default="none", metadata={"help": "none, or a network of the engine for instances whose tests need one."})
-    judge_attempts: int = field(default=2, metadata={"help": "How often an instance is judged until a failure of the machinery stands. At least 1."})
+    jobs: int = field(
+        default=2,
+        metadata={"help": "Instances judged side by side, each in a container. At least 1."},
+    )
+    test_timeout: int = field(
+        default=1800,
+        metadata={
+            "help": "Seconds that the tests of one instance may take; then the patch is unresolved. At least 1."
+        },
+    )
+    container_memory_mib: int = field(
+        default=8192,
+        metadata={"help": "Memory of a judging container in MiB, without swap. At least 64."},
+    )
+    container_processes: int = field(
+        default=2048,
+        metadata={"help": "Processes and threads of a judging container. At least 16."},
+    )
+    container_cpus: float = field(
+        default=2.0, metadata={"help": "Processor cores of a judging container, above 0."}
+    )
+    container_network: str = field(
+        default="none",
+        metadata={"help": "none, or a network of the engine for instances whose tests need one."},
+    )
+    judge_attempts: int = field(
+        default=2,
+        metadata={
+            "help": "How often an instance is judged until a failure of the machinery stands. At least 1."
+        },
+    )
     max_image_disk_gb: float = field(
-        default=100.0, metadata={"help": "GiB that fetched images may take together before unused ones are removed, above 0. Images that were there stay."}
+        default=100.0,
+        metadata={
+            "help": "GiB that fetched images may take together before unused ones are removed, above 0. Images that were there stay."
+        },
     )
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"mode is {self.mode!r}: use one of {', '.join(MODES)}.")
-        least = {"num_samples": 1, "max_prompt_tokens": 1, "instances_at_once": 1, "jobs": 1, "test_timeout": 1, "judge_attempts": 1}
-        for name, bound in (least | {"container_memory_mib": 64, "container_processes": 16}).items():
+        least = {
+            "num_samples": 1,
+            "max_prompt_tokens": 1,
+            "instances_at_once": 1,
+            "jobs": 1,
+            "test_timeout": 1,
+            "judge_attempts": 1,
+        }
+        for name, bound in (
+            least | {"container_memory_mib": 64, "container_processes": 16}
+        ).items():
             require(getattr(self, name) >= bound, name, getattr(self, name), f"at least {bound}")
         for name in ("container_cpus", "max_image_disk_gb"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         if self.num_samples > 1 and self.temperature == 0:
-            raise ConfigError("num_samples is above 1, but temperature is 0: greedy samples are all the same. Set --temperature, such as 0.8.")
+            raise ConfigError(
+                "num_samples is above 1, but temperature is 0: greedy samples are all the same. Set --temperature, such as 0.8."
+            )
         if self.gold and self.predictions is not None:
             raise ConfigError("gold and predictions are both set: give one of them.")
         if not self.asks_model and not self.judge:
-            raise ConfigError("judge is false, but gold or predictions only judges: there would be nothing to do.")
+            raise ConfigError(
+                "judge is false, but gold or predictions only judges: there would be nothing to do."
+            )
         self.generation()  # checks what it is made of
 
     @property
@@ -97,7 +183,12 @@ class SweBenchConfig:
 
     def generation(self) -> GenerationSettings:
         """How answers are drawn."""
-        return GenerationSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed)
+        return GenerationSettings(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+        )
 
     def harness(self) -> HarnessSettings:
         """How patches are judged."""

@@ -1,9 +1,11 @@
 """Patches judged by the real swebench harness, in processes of its own (swebench 5.0; https://github.com/SWE-bench/SWE-bench).
 
-The harness caches a verdict under run id and model name and ignores the patch. So the run id of every judgement carries a hash of the patch and of all that the
-verdict depends on: a cached verdict can never belong to another patch.
+The harness caches a verdict under run id and model name and ignores the patch. So the
+run id of every judgement carries a hash of the patch and of all that the verdict
+depends on: a cached verdict can never belong to another patch.
 
-Rewards in training are not given by it: :mod:`srl_envs.swe_tasks.verification` says why, and what the two share.
+Rewards in training are not given by it: :mod:`srl_envs.swe.tasks.verification` says
+why, and what the two share.
 """
 
 from __future__ import annotations
@@ -24,22 +26,44 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from srl_envs.errors import ConfigError, InfrastructureError, MissingDependencyError, install_command
-from srl_envs.sandbox.owner import prune
+from srl_envs.errors import (
+    ConfigError,
+    InfrastructureError,
+    MissingDependencyError,
+    install_command,
+)
+from srl_envs.sandbox.ownership import prune
 from srl_envs.sandbox.protocol import SandboxError
 
-Outcome = Literal["resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"]
+Outcome = Literal[
+    "resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"
+]
 """The last one is no verdict on the patch: image or engine failed."""
 
-# What the engine answers to a command for a container that has ended, where the command's output should stand: errors of containerd end in their kind.
-_ENGINE_SPEAKS = r"(?:OCI runtime |cannot exec |[^\n]*: (?:unknown|not found|unavailable|failed precondition)$)"
-# The log holds the patch too; only the harness's own lines begin with a time. In a container that has ended nothing applies: then the engine speaks, not git.
-_APPLY_FAILED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - >>>>> Patch Apply Failed:$(?!\n" + _ENGINE_SPEAKS + ")", re.MULTILINE)
-_TIMED_OUT = re.compile(r"^(swebench\.harness\.utils\.)?EvaluationError: .*Test timed out after \d+ seconds", re.MULTILINE)
-# After the tests, anything but a diff: the container has ended. If a patch's own tests killed only the script, a diff follows.
-_CONTAINER_ENDED = re.compile(r"^\d{4}-[-0-9:, ]+ - INFO - Git diff after:\n(?!diff --git )", re.MULTILINE)
+# What the engine answers to a command for a container that has ended, where the command's output
+# should stand: errors of containerd end in their kind.
+_ENGINE_SPEAKS = (
+    r"(?:OCI runtime |cannot exec |[^\n]*: (?:unknown|not found|unavailable|failed precondition)$)"
+)
+# The log holds the patch too; only the harness's own lines begin with a time. In a container that
+# has ended nothing applies: then the engine speaks, not git.
+_APPLY_FAILED = re.compile(
+    r"^\d{4}-[-0-9:, ]+ - INFO - >>>>> Patch Apply Failed:$(?!\n" + _ENGINE_SPEAKS + ")",
+    re.MULTILINE,
+)
+_TIMED_OUT = re.compile(
+    r"^(swebench\.harness\.utils\.)?EvaluationError: .*Test timed out after \d+ seconds",
+    re.MULTILINE,
+)
+# After the tests, anything but a diff: the container has ended. If a patch's own tests killed only
+# the script, a diff follows.
+_CONTAINER_ENDED = re.compile(
+    r"^\d{4}-[-0-9:, ]+ - INFO - Git diff after:\n(?!diff --git )", re.MULTILINE
+)
 _SCRIPT_ENDED = ">>>>> End Test Output"
-_MARGIN_S = 600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
+_MARGIN_S = (
+    600.0  # beyond the tests' own time-out: fetching nothing, only starting, applying and removing
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +75,10 @@ class HarnessSettings:
         memory_mib: Memory of a container, in MiB, with no swap beyond it.
         processes: Processes and threads of a container at once.
         cpus: Processor cores of a container.
-        network: ``"none"``, or a network of the engine. Without a network, pip is told to install from what the image holds.
-        attempts: How often an instance is tried before a failure of the machinery stands; at least 1.
+        network: ``"none"``, or a network of the engine. Without a network, pip is told
+            to install from what the image holds.
+        attempts: How often an instance is tried before a failure of the machinery
+            stands; at least 1.
     """
 
     timeout: int = 1800
@@ -72,7 +98,8 @@ class Judgement:
         outcome: See :data:`Outcome`.
         reason: Why, where the outcome alone does not say; else empty.
         seconds: How long judging took.
-        failing: Names of the tests that should pass and do not, as far as the harness told.
+        failing: Names of the tests that should pass and do not, as far as the harness
+            told.
         log: Folder with the harness's logs; empty if it was not asked.
     """
 
@@ -89,18 +116,23 @@ class Harness:
 
     Args:
         folder: Where data sets, predictions and logs of the harness are written.
-        jobs: Processes, each with one container at a time; started when they are first needed.
+        jobs: Processes, each with one container at a time; started when they are first
+            needed.
         settings: How to judge.
 
     Raises:
         MissingDependencyError: swebench is not installed.
     """
 
-    def __init__(self, folder: Path, jobs: int = 1, settings: HarnessSettings = HarnessSettings()) -> None:
+    def __init__(
+        self, folder: Path, jobs: int = 1, settings: HarnessSettings = HarnessSettings()
+    ) -> None:
         from importlib.util import find_spec
 
         if find_spec("swebench") is None:
-            raise MissingDependencyError(f"Judging patches needs the swebench harness: {install_command('swebench')}")
+            raise MissingDependencyError(
+                f"Judging patches needs the swebench harness: {install_command('swebench')}"
+            )
         self.folder, self.settings = folder.resolve(), settings
         self.folder.mkdir(parents=True, exist_ok=True)
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
@@ -114,12 +146,14 @@ class Harness:
         """Judge one patch.
 
         Args:
-            row: The instance in the schema of harness 5, with ``image``, ``eval_script``, ``log_parser`` and ``eval_type``.
+            row: The instance in the schema of harness 5, with ``image``,
+                ``eval_script``, ``log_parser`` and ``eval_type``.
             patch: A unified diff; an empty one is judged without a container.
             model: Who wrote it.
 
         Returns:
-            The verdict; a failure of the machinery that lasts over all attempts is one too, told apart.
+            The verdict; a failure of the machinery that lasts over all attempts is one
+            too, told apart.
 
         Raises:
             ConfigError: The harness was closed before.
@@ -132,7 +166,11 @@ class Harness:
         try:
             patch.encode()
         except UnicodeEncodeError:
-            return Judgement(instance_id, "patch_does_not_apply", "the patch holds characters that no file can hold (lone surrogates)")
+            return Judgement(
+                instance_id,
+                "patch_does_not_apply",
+                "the patch holds characters that no file can hold (lone surrogates)",
+            )
         start = time.monotonic()
         judgement = Judgement(instance_id, "infrastructure_failure", "not tried")
         for attempt in range(self.settings.attempts):
@@ -149,14 +187,25 @@ class Harness:
         for worker in workers:
             worker.end()
         if workers:
-            with contextlib.suppress(SandboxError):  # the engine is gone; else each process's watcher would remove them, a moment later
+            with contextlib.suppress(
+                SandboxError
+            ):  # the engine is gone; else each process's watcher would remove them, a moment later
                 prune()
 
     def _attempt(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> Judgement:
         job = self._write_job(row, patch, model, attempt)
-        logs = self.folder / "logs" / "run_evaluation" / job["run_id"] / model.replace("/", "__") / str(row["instance_id"])
+        logs = (
+            self.folder
+            / "logs"
+            / "run_evaluation"
+            / job["run_id"]
+            / model.replace("/", "__")
+            / str(row["instance_id"])
+        )
         if read_judgement(str(row["instance_id"]), logs, "").outcome == "infrastructure_failure":
-            shutil.rmtree(logs, ignore_errors=True)  # else the harness would repeat what it wrote there
+            shutil.rmtree(
+                logs, ignore_errors=True
+            )  # else the harness would repeat what it wrote there
         worker = self._idle.get()
         try:
             if worker is None:
@@ -177,12 +226,22 @@ class Harness:
             self._idle.put(worker)
         return read_judgement(str(row["instance_id"]), logs, error)
 
-    def _write_job(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> dict[str, Any]:
-        depends_on = json.dumps([dict(row), patch, model, asdict(self.settings)], sort_keys=True, default=str)
-        run_id = f"srl-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}" + (f"-{attempt}" if attempt else "")
+    def _write_job(
+        self, row: Mapping[str, Any], patch: str, model: str, attempt: int
+    ) -> dict[str, Any]:
+        depends_on = json.dumps(
+            [dict(row), patch, model, asdict(self.settings)], sort_keys=True, default=str
+        )
+        run_id = f"srl-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}" + (
+            f"-{attempt}" if attempt else ""
+        )
         folder = self.folder / "jobs" / run_id
         folder.mkdir(parents=True, exist_ok=True)
-        prediction = {"instance_id": row["instance_id"], "model_name_or_path": model, "model_patch": patch}
+        prediction = {
+            "instance_id": row["instance_id"],
+            "model_name_or_path": model,
+            "model_patch": patch,
+        }
         for name, content in (("dataset.jsonl", dict(row)), ("predictions.jsonl", prediction)):
             (folder / name).write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
         return {
@@ -207,21 +266,53 @@ def read_judgement(instance_id: str, logs: Path, error: str) -> Judgement:
         try:
             report = json.loads(_text(logs / "report.json"))[instance_id]
         except (ValueError, KeyError):
-            return Judgement(instance_id, "infrastructure_failure", "the harness's report is damaged", log=str(logs))
+            return Judgement(
+                instance_id,
+                "infrastructure_failure",
+                "the harness's report is damaged",
+                log=str(logs),
+            )
         if report["resolved"]:
             return Judgement(instance_id, "resolved", log=str(logs))
         if report.get("infra_failure"):
-            return Judgement(instance_id, "infrastructure_failure", str(report.get("infra_failure_reason", "")), log=str(logs))
+            return Judgement(
+                instance_id,
+                "infrastructure_failure",
+                str(report.get("infra_failure_reason", "")),
+                log=str(logs),
+            )
         tests = report.get("tests_status", {})
-        if not tests and _CONTAINER_ENDED.search(log) and _SCRIPT_ENDED not in _text(logs / "test_output.txt"):
-            return Judgement(instance_id, "infrastructure_failure", "the container was ended in the middle of the tests", log=str(logs))
-        failing = tuple(name for kind in ("FAIL_TO_PASS", "PASS_TO_PASS") for name in tests.get(kind, {}).get("failure", ()))
-        return Judgement(instance_id, "unresolved", "" if tests else "no test results in the output", failing=failing, log=str(logs))
+        if (
+            not tests
+            and _CONTAINER_ENDED.search(log)
+            and _SCRIPT_ENDED not in _text(logs / "test_output.txt")
+        ):
+            return Judgement(
+                instance_id,
+                "infrastructure_failure",
+                "the container was ended in the middle of the tests",
+                log=str(logs),
+            )
+        failing = tuple(
+            name
+            for kind in ("FAIL_TO_PASS", "PASS_TO_PASS")
+            for name in tests.get(kind, {}).get("failure", ())
+        )
+        return Judgement(
+            instance_id,
+            "unresolved",
+            "" if tests else "no test results in the output",
+            failing=failing,
+            log=str(logs),
+        )
     if _APPLY_FAILED.search(log):
         return Judgement(instance_id, "patch_does_not_apply", log=str(logs))
     if _TIMED_OUT.search(log):
         return Judgement(instance_id, "unresolved", "the tests ran past their time", log=str(logs))
-    reason = error or next((line for line in reversed(log.splitlines()) if "Error" in line), "the harness gave no report")
+    reason = error or next(
+        (line for line in reversed(log.splitlines()) if "Error" in line),
+        "the harness gave no report",
+    )
     return Judgement(instance_id, "infrastructure_failure", reason[:300], log=str(logs))
 
 
@@ -231,9 +322,18 @@ class _Worker:
     def __init__(self, folder: Path, settings: HarnessSettings) -> None:
         with (folder / "harness.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "srl_agent.evaluation.swebench.harness_worker", json.dumps(asdict(settings))],
+                [
+                    sys.executable,
+                    "-m",
+                    "srl_agent.evaluation.swebench.harness_worker",
+                    json.dumps(asdict(settings)),
+                ],
                 cwd=folder,  # the harness writes its logs below the current folder
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUTF8": "1"},  # it finds what this process finds
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+                    "PYTHONUTF8": "1",
+                },  # it finds what this process finds
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -255,11 +355,15 @@ class _Worker:
             self._process.stdin.flush()
             answer = self._answers.get(timeout=timeout)
         except queue.Empty:
-            raise InfrastructureError(f"the harness did not answer within {timeout:.0f} s") from None
+            raise InfrastructureError(
+                f"the harness did not answer within {timeout:.0f} s"
+            ) from None
         except OSError:
             answer = ""
         if not answer:
-            raise InfrastructureError(f"the harness's process ended (exit code {self._process.wait()}); see harness.log")
+            raise InfrastructureError(
+                f"the harness's process ended (exit code {self._process.wait()}); see harness.log"
+            )
         return str(json.loads(answer)["error"])
 
     def end(self) -> None:

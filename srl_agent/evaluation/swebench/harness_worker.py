@@ -2,10 +2,13 @@
 
     python -m srl_agent.evaluation.swebench.harness_worker SETTINGS_JSON
 
-reads one job a line from standard input and answers with one line each. The harness is called through its public entry and is not changed; what it asks
-Docker's SDK for is: every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which :mod:`srl_envs.sandbox.owner` finds it when
-this process has ended, however it ended; a name of its own, because the harness removes whatever has the name it wants, and another run may judge the same
-patch; and the lists of all images and containers, with which the harness closes each call, are empty.
+reads one job a line from standard input and answers with one line each. The harness is
+called through its public entry and is not changed; what it asks Docker's SDK for is:
+every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which
+:mod:`srl_envs.sandbox.ownership` finds it when this process has ended, however it
+ended; a name of its own, because the harness removes whatever has the name it wants,
+and another run may judge the same patch; and the lists of all images and containers,
+with which the harness closes each call, are empty.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ import time
 import traceback
 from typing import Any
 
-from srl_envs.sandbox.owner import owner_labels
+from srl_envs.sandbox.ownership import owner_labels
 
 
 def main() -> None:
     """Answer jobs until standard input ends."""
     settings = json.loads(sys.argv[1])
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w")  # the harness prints what it does: that goes to the log, with standard error
+    answers = os.fdopen(
+        os.dup(1), "w"
+    )  # the harness prints what it does: that goes to the log, with standard error
     os.dup2(2, 1)
     _change_requests(settings)
     from swebench.harness import run_evaluation
@@ -49,7 +54,9 @@ def main() -> None:
                 modal=False,
                 report_dir=job["report_dir"],
             )
-        except Exception as failure:  # whatever the harness raises: the process that asked judges it
+        except (
+            Exception
+        ) as failure:  # whatever the harness raises: the process that asked judges it
             traceback.print_exc()
             error = f"{type(failure).__name__}: {failure}"
         answers.write(json.dumps({"run_id": job["run_id"], "error": error}) + "\n")
@@ -73,7 +80,11 @@ def _change_requests(settings: dict[str, Any]) -> None:
     def create_limited(self: Any, image: Any, command: Any = None, **asked: Any) -> Any:
         asked.pop("cap_add", None)
         memory = f"{settings['memory_mib']}m"
-        environment = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"} if settings["network"] == "none" else {}
+        environment = (
+            {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+            if settings["network"] == "none"
+            else {}
+        )
         asked |= {
             "mem_limit": memory,
             "memswap_limit": memory,

@@ -13,7 +13,7 @@ from typing import Any
 import docker.errors
 from docker.utils import parse_repository_tag
 
-from srl_agent.files import replace_file
+from srl_agent.runs.files import replace_file
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.protocol import SandboxError
 
@@ -23,12 +23,15 @@ GIB = 1024**3
 class ImageBudget:
     """Fetches images when they are needed, and removes those that it fetched when they take more than the bound; a context manager.
 
-    Images that were there before are used and stay. The size of an image is known only once it is there: a fetch waits until what was fetched takes less than
-    the bound, so that the disk holds at most the bound and the images that are being fetched. Layers that images share are counted with each of them.
+    Images that were there before are used and stay. The size of an image is known only
+    once it is there: a fetch waits until what was fetched takes less than the bound, so
+    that the disk holds at most the bound and the images that are being fetched. Layers
+    that images share are counted with each of them.
 
     Args:
         max_gib: Of all fetched images together, in GiB.
-        ledger: File that names what was fetched and not removed yet. What a killed process left is taken over from it.
+        ledger: File that names what was fetched and not removed yet. What a killed
+            process left is taken over from it.
         deadline: Seconds that the engine may be silent while it fetches.
 
     Raises:
@@ -39,7 +42,9 @@ class ImageBudget:
         self.max_bytes = int(max_gib * GIB)
         self._client, self._ledger = connect(deadline), ledger
         left = ledger.read_text(encoding="utf-8").split() if ledger.is_file() else []
-        self._fetched = OrderedDict((image, size) for image in left if (size := self._size(image)))  # the least recently used first
+        self._fetched = OrderedDict(
+            (image, size) for image in left if (size := self._size(image))
+        )  # the least recently used first
         self._users: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._fetching: dict[str, threading.Lock] = {}
@@ -50,7 +55,9 @@ class ImageBudget:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        with suppress(SandboxError):  # the engine is gone: the next run removes what the ledger names
+        with suppress(
+            SandboxError
+        ):  # the engine is gone: the next run removes what the ledger names
             self.close()
 
     @property
@@ -97,16 +104,26 @@ class ImageBudget:
     def _wait_for_room(self) -> None:
         with self._changed:
             self._make_room(self.max_bytes - 1)
-            self._changed.wait_for(lambda: self._is_stopped or self.held_bytes < self.max_bytes or not any(self._users[name] for name in self._fetched))
+            self._changed.wait_for(
+                lambda: (
+                    self._is_stopped
+                    or self.held_bytes < self.max_bytes
+                    or not any(self._users[name] for name in self._fetched)
+                )
+            )
             self._make_room(self.max_bytes - 1)
 
     def _fetch(self, image: str) -> None:
         """Fetch in a thread of its own: a registry may be silent for long, and a program that ends does not wait for it."""
         done: Future[None] = Future()
         with self._changed:
-            self._fetched[image] = 0  # of unknown size; named on disk before it is there, so that a kill leaves nothing unnamed
+            self._fetched[image] = (
+                0  # of unknown size; named on disk before it is there, so that a kill leaves nothing unnamed
+            )
             self._write_ledger()
-        threading.Thread(target=self._pull, args=(image, done), name=f"fetch {image}", daemon=True).start()
+        threading.Thread(
+            target=self._pull, args=(image, done), name=f"fetch {image}", daemon=True
+        ).start()
         with self._changed:
             self._changed.wait_for(lambda: done.done() or self._is_stopped)
         try:
@@ -126,8 +143,12 @@ class ImageBudget:
         name, tag = parse_repository_tag(image)  # the tag may be a digest
         try:
             with engine_call(f"fetch the image {image}"):
-                for step in self._client.api.pull(name, tag=tag or "latest", stream=True, decode=True):
-                    if "error" in step:  # of a layer, or of a full disk: the answer had begun, so its status says nothing
+                for step in self._client.api.pull(
+                    name, tag=tag or "latest", stream=True, decode=True
+                ):
+                    if (
+                        "error" in step
+                    ):  # of a layer, or of a full disk: the answer had begun, so its status says nothing
                         raise SandboxError(f"Could not fetch the image {image}: {step['error']}")
                     if self._is_stopped:
                         break

@@ -14,14 +14,16 @@ import docker.errors
 
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_envs.sandbox.engine import connect, engine_call
-from srl_envs.sandbox.owner import owner_labels, remove_container
+from srl_envs.sandbox.ownership import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 GIT_FOLDER = "/testbed/.git"
 
 
 @contextmanager
-def objects_of_image(instance: SweBenchInstance, scratch: Path, git: Callable[..., bytes]) -> Iterator[Path]:
+def objects_of_image(
+    instance: SweBenchInstance, scratch: Path, git: Callable[..., bytes]
+) -> Iterator[Path]:
     """A bare repository with the git objects of the image: nothing else of it, neither settings nor hooks nor references.
 
     Args:
@@ -33,7 +35,9 @@ def objects_of_image(instance: SweBenchInstance, scratch: Path, git: Callable[..
         SandboxError: Engine or image is missing, or the image has no repository.
     """
     if not instance.image:
-        raise SandboxError("The row names no image, because it is of the old schema: take the repository from another source.")
+        raise SandboxError(
+            "The row names no image, because it is of the old schema: take the repository from another source."
+        )
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".image.") as folder:
         repository = Path(folder) / "objects.git"
         git(repository.parent, "init", "-q", "--bare", str(repository))
@@ -48,13 +52,17 @@ def _copy_git_folder(image: str, target: Any) -> None:
     client = connect()
     try:
         with engine_call(f"create a container of {image}"):
-            container = client.api.create_container(image, ["true"], labels=owner_labels(), network_disabled=True)["Id"]
+            container = client.api.create_container(
+                image, ["true"], labels=owner_labels(), network_disabled=True
+            )["Id"]
         try:
             with engine_call(f"read {GIT_FOLDER} of {image}"):
                 try:
                     chunks, _ = client.api.get_archive(container, GIT_FOLDER)
                 except docker.errors.NotFound:
-                    raise SandboxError(f"The image {image} holds no {GIT_FOLDER}: take the repository from another source.") from None
+                    raise SandboxError(
+                        f"The image {image} holds no {GIT_FOLDER}: take the repository from another source."
+                    ) from None
                 for chunk in chunks:
                     target.write(chunk)
         finally:
@@ -68,7 +76,9 @@ def _unpack_objects(archive: Any, repository: Path) -> None:
     with tarfile.open(fileobj=archive) as tar:
         for member in tar:
             parts = PurePosixPath(member.name).parts[1:]
-            wanted = parts == ("shallow",) or (parts[:1] == ("objects",) and parts[1:2] != ("info",) and ".." not in parts)
+            wanted = parts == ("shallow",) or (
+                parts[:1] == ("objects",) and parts[1:2] != ("info",) and ".." not in parts
+            )
             content = tar.extractfile(member) if wanted and member.isreg() else None
             if content is not None:
                 target = repository.joinpath(*parts)

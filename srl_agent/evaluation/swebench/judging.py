@@ -25,7 +25,8 @@ class JudgingQueue:
     Args:
         config: How to judge.
         folder: For the harness's files.
-        images: Fetches the instances' images. Once the queue is left, it fetches no more.
+        images: Fetches the instances' images. Once the queue is left, it fetches no
+            more.
         records: Where verdicts are written.
         done: Called after each verdict, from several threads.
 
@@ -33,7 +34,14 @@ class JudgingQueue:
         MissingDependencyError: swebench is not installed.
     """
 
-    def __init__(self, config: SweBenchConfig, folder: Path, images: ImageBudget, records: Records, done: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: SweBenchConfig,
+        folder: Path,
+        images: ImageBudget,
+        records: Records,
+        done: Callable[[], object],
+    ) -> None:
         self._records, self._done = records, done
         self._harness = Harness(folder, config.jobs, config.harness())
         self._images = images
@@ -51,7 +59,12 @@ class JudgingQueue:
     def __enter__(self) -> JudgingQueue:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             if kind is None:
                 for future in self._futures:
@@ -71,8 +84,12 @@ class JudgingQueue:
             try:
                 with self._images.holding(instance.image):
                     given = self._harness.judge(instance.row, patch, model)
-            except SandboxError as error:  # of the image: it cannot be fetched, or, once there is a verdict, removed
-                given = given or Judgement(instance.instance_id, "infrastructure_failure", str(error))
+            except (
+                SandboxError
+            ) as error:  # of the image: it cannot be fetched, or, once there is a verdict, removed
+                given = given or Judgement(
+                    instance.instance_id, "infrastructure_failure", str(error)
+                )
             judgement = given
         if not self._stopping.is_set():  # else the verdict may be that its process was ended
             self._records.add_judgement(judgement)

@@ -12,7 +12,8 @@ from srl_agent.evaluation.swebench.parse_edits import outside_thoughts
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, is_test_path
 from srl_agent.evaluation.swebench.prompts import localize_messages
 from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message, cut_middle
+from srl_envs.prompts.step import Message
+from srl_envs.prompts.swe import cut_middle
 
 MAX_FILES = 5
 _AROUND = "`'\"*,;:()[]<>"
@@ -25,7 +26,8 @@ class LocalizePrompt:
 
     Attributes:
         messages: The conversation.
-        tree: How much of the repository it shows: ``"all files"``, ``"Python files"``, ``"folders down to level 3"`` or ``"cut"``.
+        tree: How much of the repository it shows: ``"all files"``, ``"Python files"``,
+            ``"folders down to level 3"`` or ``"cut"``.
     """
 
     messages: tuple[Message, ...]
@@ -47,22 +49,38 @@ class Localization:
     answer: str
 
 
-def localize_prompt(instance: SweBenchInstance, tree: Iterable[str], budget: PromptBudget = PromptBudget(), max_files: int = MAX_FILES) -> LocalizePrompt:
+def localize_prompt(
+    instance: SweBenchInstance,
+    tree: Iterable[str],
+    budget: PromptBudget = PromptBudget(),
+    max_files: int = MAX_FILES,
+) -> LocalizePrompt:
     """The prompt that shows the issue and the repository's files without its tests.
 
-    What does not fit is shortened by the first of these that does: all files; Python files, with a count of the others; the same with everything below a
-    level of folders counted only, from the deepest level up to the first; that text, cut in its middle. The issue gives way before that, see
+    What does not fit is shortened by the first of these that does: all files; Python
+    files, with a count of the others; the same with everything below a level of folders
+    counted only, from the deepest level up to the first; that text, cut in its middle.
+    The issue gives way before that, see
     :meth:`~srl_agent.evaluation.swebench.prompt_budget.PromptBudget.fitted_issue`.
 
     Raises:
-        ConfigError: The budget is too small for a prompt without content, or ``max_files`` is below 1.
+        ConfigError: The budget is too small for a prompt without content, or
+            ``max_files`` is below 1.
     """
     if max_files < 1:
         raise ConfigError(f"max_files is {max_files}: give at least 1.")
     paths = sorted(path for path in tree if not is_test_path(path))
-    issue = budget.fitted_issue(instance.problem_statement, lambda text: localize_messages(text, "", max_files))
-    depths = range(max((path.count("/") for path in paths), default=0) - 1, 0, -1)  # the deepest level has nothing below it
-    forms = [("all files", None, False), ("Python files", None, True), *((f"folders down to level {depth}", depth, True) for depth in depths)]
+    issue = budget.fitted_issue(
+        instance.problem_statement, lambda text: localize_messages(text, "", max_files)
+    )
+    depths = range(
+        max((path.count("/") for path in paths), default=0) - 1, 0, -1
+    )  # the deepest level has nothing below it
+    forms = [
+        ("all files", None, False),
+        ("Python files", None, True),
+        *((f"folders down to level {depth}", depth, True) for depth in depths),
+    ]
     text = ""
     for name, depth, python_only in forms:
         text = tree_text(paths, depth, python_only)
@@ -72,8 +90,14 @@ def localize_prompt(instance: SweBenchInstance, tree: Iterable[str], budget: Pro
     low, high = 0, len(text)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if budget.fits(localize_messages(issue, cut_middle(text, middle), max_files)) else (low, middle)
-    return LocalizePrompt(tuple(localize_messages(issue, cut_middle(text, low) if low else "", max_files)), "cut")
+        low, high = (
+            (middle, high)
+            if budget.fits(localize_messages(issue, cut_middle(text, middle), max_files))
+            else (low, middle)
+        )
+    return LocalizePrompt(
+        tuple(localize_messages(issue, cut_middle(text, low) if low else "", max_files)), "cut"
+    )
 
 
 def tree_text(paths: Sequence[str], depth: int | None = None, python_only: bool = False) -> str:
@@ -81,7 +105,8 @@ def tree_text(paths: Sequence[str], depth: int | None = None, python_only: bool 
 
     Args:
         paths: Relative to the repository, sorted.
-        depth: Folders below this level (a folder of the repository itself is level 1) are counted in the line of the one at it; None shows all.
+        depth: Folders below this level (a folder of the repository itself is level 1)
+            are counted in the line of the one at it; None shows all.
         python_only: Name only Python files, and count the others.
     """
     named: dict[str, list[str]] = {}
@@ -99,19 +124,30 @@ def tree_text(paths: Sequence[str], depth: int | None = None, python_only: bool 
             names.append(f"`{name}`" if " " in name else name)
     lines = []
     for folder, names in named.items():
-        counts = [f"({what}: {count})" for what, count in (("other files", others[folder]), ("files in folders below", below[folder])) if count]
+        counts = [
+            f"({what}: {count})"
+            for what, count in (
+                ("other files", others[folder]),
+                ("files in folders below", below[folder]),
+            )
+            if count
+        ]
         lines.append(" ".join([f"{folder}:", *names, *counts]))
     return "\n".join(lines)
 
 
-def parse_localization(answer: str, files: Collection[str], max_files: int = MAX_FILES) -> Localization:
+def parse_localization(
+    answer: str, files: Collection[str], max_files: int = MAX_FILES
+) -> Localization:
     """The files that an answer names outside its thoughts.
 
-    A path may stand anywhere in a line, in quotes, behind a bullet, with line numbers behind it; one with white space must be all that stands in its line.
+    A path may stand anywhere in a line, in quotes, behind a bullet, with line numbers
+    behind it; one with white space must be all that stands in its line.
 
     Args:
         answer: What the model wrote.
-        files: All regular files of the repository; only these count, and of them no tests.
+        files: All regular files of the repository; only these count, and of them no
+            tests.
         max_files: Only the first of them count.
     """
     paths: list[str] = []

@@ -16,7 +16,17 @@ from srl_agent.evaluation.swebench.read_patch import patched_files
 
 _CONTEXT = 3
 _NO_FILE = "0" * 40
-_QUOTED = {"\a": r"\a", "\b": r"\b", "\t": r"\t", "\n": r"\n", "\v": r"\v", "\f": r"\f", "\r": r"\r", '"': r"\"", "\\": r"\\"}
+_QUOTED = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\t": r"\t",
+    "\n": r"\n",
+    "\v": r"\v",
+    "\f": r"\f",
+    "\r": r"\r",
+    '"': r"\"",
+    "\\": r"\\",
+}
 _BINARY_LINE = 52  # bytes
 
 
@@ -53,19 +63,30 @@ class PatchProblem:
 def make_patch(changes: Sequence[FileChange]) -> str:
     """A patch in git's format, sorted by path; empty if nothing changes.
 
-    It can always be written as UTF-8: where changed lines or the lines around them are none, the file's change is a binary patch.
+    It can always be written as UTF-8: where changed lines or the lines around them are
+    none, the file's change is a binary patch.
     """
-    return "".join(_file_patch(change) for change in sorted(changes, key=lambda one: one.path) if change.old != change.new)
+    return "".join(
+        _file_patch(change)
+        for change in sorted(changes, key=lambda one: one.path)
+        if change.old != change.new
+    )
 
 
 def python_problems(changes: Sequence[FileChange]) -> tuple[PatchProblem, ...]:
     """The Python files that do not parse any more: those that did before, and new ones.
 
-    Files that this Python could not parse before either (they may be written for another version) are not judged.
+    Files that this Python could not parse before either (they may be written for
+    another version) are not judged.
     """
     found = []
     for change in changes:
-        if change.path.endswith(".py") and change.new is not None and change.old != change.new and (change.old is None or not _why_no_python(change.old)):
+        if (
+            change.path.endswith(".py")
+            and change.new is not None
+            and change.old != change.new
+            and (change.old is None or not _why_no_python(change.old))
+        ):
             reason = _why_no_python(change.new)
             if reason:
                 found.append(PatchProblem(change.path, reason))
@@ -75,12 +96,15 @@ def python_problems(changes: Sequence[FileChange]) -> tuple[PatchProblem, ...]:
 def normalized_patch(patch: str) -> str:
     """A form in which two patches are equal if they make the same changes; empty for a patch without any.
 
-    Files are sorted. Line numbers, lines of context, hashes, modes and blank lines are left out. In a line, white space counts only where it
-    indents and where it parts two words (``f( x )`` is ``f(x)``); a tab indents to the next multiple of 8.
+    Files are sorted. Line numbers, lines of context, hashes, modes and blank lines are
+    left out. In a line, white space counts only where it indents and where it parts two
+    words (``f( x )`` is ``f(x)``); a tab indents to the next multiple of 8.
     """
     forms = []
     for file in patched_files(patch):
-        lines = [f"-{form}" for line in file.removed if (form := _line_form(line))] + [f"+{form}" for line in file.added if (form := _line_form(line))]
+        lines = [f"-{form}" for line in file.removed if (form := _line_form(line))] + [
+            f"+{form}" for line in file.added if (form := _line_form(line))
+        ]
         if lines or file.old_path != file.new_path:
             forms.append("\n".join([f"{file.old_path or ''}>{file.new_path or ''}", *lines]))
     return "\n".join(sorted(forms))
@@ -90,7 +114,9 @@ def _file_patch(change: FileChange) -> str:
     old, new = change.old or b"", change.new or b""
     a, b = _quoted(f"a/{change.path}"), _quoted(f"b/{change.path}")
     head = [f"diff --git {a} {b}\n"]
-    hashes = [_NO_FILE if content is None else _blob_hash(content) for content in (change.old, change.new)]
+    hashes = [
+        _NO_FILE if content is None else _blob_hash(content) for content in (change.old, change.new)
+    ]
     if change.old is None:
         head.append(f"new file mode {change.mode}\n")
     if change.new is None:
@@ -109,12 +135,17 @@ def _text_hunks(change: FileChange, old: bytes, new: bytes) -> bytes:
     """File names and hunks; nothing for an empty file that comes or goes."""
     if old == new:
         return b""
-    a, b = ("/dev/null" if content is None else _named(f"{side}/{change.path}") for side, content in (("a", change.old), ("b", change.new)))
+    a, b = (
+        "/dev/null" if content is None else _named(f"{side}/{change.path}")
+        for side, content in (("a", change.old), ("b", change.new))
+    )
     parts = [f"--- {a}\n+++ {b}\n".encode()]
     old_lines, new_lines = _lines(old), _lines(new)
     for group in difflib.SequenceMatcher(None, old_lines, new_lines).get_grouped_opcodes(_CONTEXT):
         (_, old_first, _, new_first, _), (_, _, old_end, _, new_end) = group[0], group[-1]
-        parts.append(f"@@ -{_range(old_first, old_end)} +{_range(new_first, new_end)} @@\n".encode())
+        parts.append(
+            f"@@ -{_range(old_first, old_end)} +{_range(new_first, new_end)} @@\n".encode()
+        )
         for tag, old_start, old_stop, new_start, new_stop in group:
             if tag == "equal":
                 parts += [_marked(b" ", line) for line in old_lines[old_start:old_stop]]
@@ -131,7 +162,9 @@ def _lines(content: bytes) -> list[bytes]:
 
 
 def _marked(mark: bytes, line: bytes) -> bytes:
-    return mark + line if line.endswith(b"\n") else mark + line + b"\n\\ No newline at end of file\n"
+    return (
+        mark + line if line.endswith(b"\n") else mark + line + b"\n\\ No newline at end of file\n"
+    )
 
 
 def _range(first: int, end: int) -> str:
@@ -145,7 +178,9 @@ def _literal(content: bytes) -> str:
     lines = [f"literal {len(content)}\n"]
     for start in range(0, len(packed), _BINARY_LINE):
         piece = packed[start : start + _BINARY_LINE]
-        length = chr(ord("A") + len(piece) - 1) if len(piece) <= 26 else chr(ord("a") + len(piece) - 27)
+        length = (
+            chr(ord("A") + len(piece) - 1) if len(piece) <= 26 else chr(ord("a") + len(piece) - 27)
+        )
         lines.append(f"{length}{base64.b85encode(piece, pad=True).decode()}\n")
     return "".join(lines) + "\n"
 
@@ -156,7 +191,10 @@ def _blob_hash(content: bytes) -> str:
 
 def _quoted(name: str) -> str:
     """A name as git writes it: in quotes if it holds a quote, a backslash or a control character."""
-    escaped = "".join(_QUOTED.get(one) or (one if one >= " " and one != "\x7f" else f"\\{ord(one):03o}") for one in name)
+    escaped = "".join(
+        _QUOTED.get(one) or (one if one >= " " and one != "\x7f" else f"\\{ord(one):03o}")
+        for one in name
+    )
     return name if escaped == name else f'"{escaped}"'
 
 
@@ -173,7 +211,11 @@ def _why_no_python(source: bytes) -> str:
             ast.parse(source)
     except SyntaxError as error:
         return f"line {error.lineno}: {error.msg}" if error.lineno else str(error.msg)
-    except (ValueError, RecursionError, MemoryError) as error:  # NUL characters; nesting that is too deep
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # NUL characters; nesting that is too deep
         return str(error) or type(error).__name__
     return ""
 

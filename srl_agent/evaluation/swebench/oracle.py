@@ -10,7 +10,8 @@ from srl_agent.evaluation.swebench.read_patch import patched_files
 def oracle_paths(instance: SweBenchInstance) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
     """The files that the gold patch changes, moves or removes, in its order; and those that it names but that are not given.
 
-    Left out are files that the patch makes, because there is nothing to show of them and their names would give the solution away, and tests.
+    Left out are files that the patch makes, because there is nothing to show of them
+    and their names would give the solution away, and tests.
     """
     paths: list[str] = []
     left_out: list[LeftOut] = []

@@ -7,15 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.page import rendered
+from srl_agent.evaluation.math.page import rendered
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.swebench.results import VERDICTS, InstanceResult, SweBenchResults, group_cells, rate_cells, verdict_cells
-from srl_agent.files import replace_file
-from srl_envs.prompts import cut_middle
+from srl_agent.evaluation.swebench.results import (
+    VERDICTS,
+    InstanceResult,
+    SweBenchResults,
+    group_cells,
+    rate_cells,
+    verdict_cells,
+)
+from srl_agent.runs.files import replace_file
+from srl_envs.prompts.swe import cut_middle
 
 _SHOWN_CHARACTERS = 12_000
-_HIGHLIGHTS = ("mode", "dataset", "num_samples", "temperature", "max_prompt_tokens", "max_new_tokens", "backend", "dtype")
+_HIGHLIGHTS = (
+    "mode",
+    "dataset",
+    "num_samples",
+    "temperature",
+    "max_prompt_tokens",
+    "max_new_tokens",
+    "backend",
+    "dtype",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,13 @@ class PageItem:
     answer: dict[str, Any]
 
 
-def write_page(folder: Path, results: SweBenchResults, instances: Sequence[SweBenchInstance], records: Records, settings: Mapping[str, Any]) -> Path:
+def write_page(
+    folder: Path,
+    results: SweBenchResults,
+    instances: Sequence[SweBenchInstance],
+    records: Records,
+    settings: Mapping[str, Any],
+) -> Path:
     """Write ``report.html`` into a run's folder; long texts are cut in their middle there, ``answers/`` has them whole.
 
     Returns:
@@ -45,7 +67,12 @@ def write_page(folder: Path, results: SweBenchResults, instances: Sequence[SweBe
         MissingDependencyError: jinja2 is not installed.
     """
     items = [
-        PageItem(result, _shown(instance.problem_statement), _shown(records.predictions.get(result.instance_id, "")), _cut(records.answer(result.instance_id)))
+        PageItem(
+            result,
+            _shown(instance.problem_statement),
+            _shown(records.predictions.get(result.instance_id, "")),
+            _cut(records.answer(result.instance_id)),
+        )
         for result, instance in zip(results.instances, instances, strict=True)
     ]
     content = rendered(
@@ -54,7 +81,9 @@ def write_page(folder: Path, results: SweBenchResults, instances: Sequence[SweBe
         tables=[rate_cells(results), verdict_cells(results), *group_cells(results)],
         verdicts=VERDICTS,
         items=items,
-        highlights=[(name.replace("_", " "), settings[name]) for name in _HIGHLIGHTS if name in settings],
+        highlights=[
+            (name.replace("_", " "), settings[name]) for name in _HIGHLIGHTS if name in settings
+        ],
         settings=[(name, str(value)) for name, value in settings.items()],
     )
     replace_file(folder / "report.html", content)

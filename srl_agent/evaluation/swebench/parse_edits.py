@@ -11,19 +11,26 @@ An answer is lines of prose and of edits. In EBNF, with ``NL`` for the end of a 
     path line = [ "#" .. "######" | "-" | "*" | "+" | number, "." ], [ "**" ], [ "File:" | "Path:" | "Filename:" ], path, [ "**" ], [ ":" ], NL ;
     path      = "`", text, "`" | '"', text, '"' | "'", text, "'" | word ;
 
-A marker stands at the start of its line, with nothing but white space behind it. Other lines have no meaning: blocks may stand in code fences or outside.
+A marker stands at the start of its line, with nothing but white space behind it. Other
+lines have no meaning: blocks may stand in code fences or outside.
 
-**Path.** A block belongs to the nearest path line above it. A word without quotes or label is a path only if it holds ``/`` or ``.`` and ends in no full stop;
-letters, digits and ``_ . / + @ -`` make a word, any other path must be quoted.
+**Path.** A block belongs to the nearest path line above it. A word without quotes or
+label is a path only if it holds ``/`` or ``.`` and ends in no full stop; letters,
+digits and ``_ . / + @ -`` make a word, any other path must be quoted.
 
-**Blocks.** A search block with an empty search text (blank lines at most) makes a file that is not there, or fills one that is empty. An empty replacement
-takes the lines away. A delete block removes the file. Several blocks may change a file. A block that is not closed before the next one opens, or before the
-answer ends, is no edit. A line like the divider may also belong to the file (an underlined heading): then each of them is tried as the divider, and
-the longest search text that the file has counts; of very many (an answer that goes round in a circle) only the first 200 are tried.
+**Blocks.** A search block with an empty search text (blank lines at most) makes a file
+that is not there, or fills one that is empty. An empty replacement takes the lines
+away. A delete block removes the file. Several blocks may change a file. A block that is
+not closed before the next one opens, or before the answer ends, is no edit. A line like
+the divider may also belong to the file (an underlined heading): then each of them is
+tried as the divider, and the longest search text that the file has counts; of very many
+(an answer that goes round in a circle) only the first 200 are tried.
 
-**Thoughts.** A piece of the answer between two tags, or between a tag and an end, is outside only if no ``<think>`` stands before it and no ``</think>`` after
-it. So a thought without its opening tag (prompts may end with it), one that is never closed, and one in another give no edit. Pieces are read one by one: no
-block, and no path, reaches over a thought.
+**Thoughts.** A piece of the answer between two tags, or between a tag and an end, is
+outside only if no ``<think>`` stands before it and no ``</think>`` after it. So a
+thought without its opening tag (prompts may end with it), one that is never closed, and
+one in another give no edit. Pieces are read one by one: no block, and no path, reaches
+over a thought.
 
 Line ends of the answer count as line feeds.
 """
@@ -62,7 +69,8 @@ class Edit:
     Attributes:
         path: As the path line names it, without Markdown; empty if there is none.
         kind: What it asks for; ``"unclosed"`` is no edit, and is kept to be reported.
-        readings: Of a search block: one for each line that could be the divider, the shortest search text first.
+        readings: Of a search block: one for each line that could be the divider, the
+            shortest search text first.
     """
 
     path: str
@@ -91,7 +99,14 @@ def _edits_of(lines: list[str]) -> Iterator[Edit]:
         if marker not in (SEARCH, DELETE):
             path = _path_of(marker) or path
             continue
-        end = next((at for at in range(number, len(lines)) if lines[at].rstrip() in (SEARCH, DELETE, REPLACE, DELETED)), len(lines))
+        end = next(
+            (
+                at
+                for at in range(number, len(lines))
+                if lines[at].rstrip() in (SEARCH, DELETE, REPLACE, DELETED)
+            ),
+            len(lines),
+        )
         closing = lines[end].rstrip() if end < len(lines) else ""
         yield _block(path, marker + closing, lines[number:end])
         number = end if closing in (SEARCH, DELETE) else end + 1
@@ -103,7 +118,14 @@ def _block(path: str, markers: str, body: list[str]) -> Edit:
     dividers = [number for number, line in enumerate(body) if line.rstrip() == DIVIDER]
     if markers != SEARCH + REPLACE or not dividers:
         return Edit(path, "unclosed")
-    return Edit(path, "search", tuple((tuple(body[:number]), tuple(body[number + 1 :])) for number in dividers[:_MOST_READINGS]))
+    return Edit(
+        path,
+        "search",
+        tuple(
+            (tuple(body[:number]), tuple(body[number + 1 :]))
+            for number in dividers[:_MOST_READINGS]
+        ),
+    )
 
 
 def _path_of(line: str) -> str:

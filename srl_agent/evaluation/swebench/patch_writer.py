@@ -13,7 +13,12 @@ from srl_agent.evaluation.swebench.oracle import oracle_paths
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
 from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.swebench.repair import RepairPrompt, repair_outcome, repair_prompt, select_by_majority
+from srl_agent.evaluation.swebench.repair import (
+    RepairPrompt,
+    repair_outcome,
+    repair_prompt,
+    select_by_majority,
+)
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
 from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
 from srl_envs.errors import ConfigError
@@ -43,7 +48,13 @@ class PatchWriter:
         records: Records,
         model: str,
     ) -> None:
-        self._config, self._generator, self._repositories, self._records, self._model = config, generator, repositories, records, model
+        self._config, self._generator, self._repositories, self._records, self._model = (
+            config,
+            generator,
+            repositories,
+            records,
+            model,
+        )
         self._budget, self._has_answered = budget, False
         self.errors: dict[str, str] = {}
         """Instance id -> why no patch could be asked for."""
@@ -52,8 +63,10 @@ class PatchWriter:
         """Ask for the patches of a chunk; each instance as soon as its prediction stands in the records.
 
         Raises:
-            InfrastructureError: The model cannot be reached; what was answered before is kept.
-            ConfigError: The model refused the first requests, all of them: that is the settings' fault. A refusal of single ones is told in :attr:`errors`.
+            InfrastructureError: The model cannot be reached; what was answered before
+                is kept.
+            ConfigError: The model refused the first requests, all of them: that is the
+                settings' fault. A refusal of single ones is told in :attr:`errors`.
         """
         files: dict[str, CommitFiles] = {}
         answers: dict[str, dict[str, Any]] = {}
@@ -63,16 +76,31 @@ class PatchWriter:
             except RepositoryError as error:
                 self.errors[instance.instance_id] = str(error)
             else:
-                answers[instance.instance_id] = self._records.answer(instance.instance_id) or {"instance_id": instance.instance_id, "mode": self._config.mode}
+                answers[instance.instance_id] = self._records.answer(instance.instance_id) or {
+                    "instance_id": instance.instance_id,
+                    "mode": self._config.mode,
+                }
         readable = [instance for instance in instances if instance.instance_id in answers]
         if self._config.mode == "end-to-end":
             self._localize(readable, files, answers)
-            readable = [instance for instance in readable if "localize" in answers[instance.instance_id]]
+            readable = [
+                instance for instance in readable if "localize" in answers[instance.instance_id]
+            ]
         yield from self._repair(readable, files, answers)
 
-    def _localize(self, instances: Sequence[SweBenchInstance], files: dict[str, CommitFiles], answers: dict[str, dict[str, Any]]) -> None:
-        missing = [instance for instance in instances if "localize" not in answers[instance.instance_id]]
-        prompts = [localize_prompt(instance, files[instance.instance_id], self._budget) for instance in missing]
+    def _localize(
+        self,
+        instances: Sequence[SweBenchInstance],
+        files: dict[str, CommitFiles],
+        answers: dict[str, dict[str, Any]],
+    ) -> None:
+        missing = [
+            instance for instance in instances if "localize" not in answers[instance.instance_id]
+        ]
+        prompts = [
+            localize_prompt(instance, files[instance.instance_id], self._budget)
+            for instance in missing
+        ]
         for index, completion in self._answers([Request(prompt.messages) for prompt in prompts]):
             name = missing[index].instance_id
             if isinstance(completion, ConfigError):
@@ -90,7 +118,12 @@ class PatchWriter:
             }
             self._records.write_answer(name, answers[name])
 
-    def _repair(self, instances: Sequence[SweBenchInstance], files: dict[str, CommitFiles], answers: dict[str, dict[str, Any]]) -> Iterator[SweBenchInstance]:
+    def _repair(
+        self,
+        instances: Sequence[SweBenchInstance],
+        files: dict[str, CommitFiles],
+        answers: dict[str, dict[str, Any]],
+    ) -> Iterator[SweBenchInstance]:
         requests: list[Request] = []
         asked: list[SweBenchInstance] = []
         prompts: dict[str, RepairPrompt] = {}
@@ -103,8 +136,19 @@ class PatchWriter:
             except RepositoryError as error:
                 self.errors[name] = str(error)
                 continue
-            tokens = {"prompt_tokens": self._budget.count(prompt.messages), "max_prompt_tokens": self._budget.max_prompt_tokens}
-            repair = answer.setdefault("repair", {"messages": list(prompt.messages), **tokens, "given": list(prompt.given), "samples": []})
+            tokens = {
+                "prompt_tokens": self._budget.count(prompt.messages),
+                "max_prompt_tokens": self._budget.max_prompt_tokens,
+            }
+            repair = answer.setdefault(
+                "repair",
+                {
+                    "messages": list(prompt.messages),
+                    **tokens,
+                    "given": list(prompt.given),
+                    "samples": [],
+                },
+            )
             repair["left_out"] = [asdict(one) for one in prompt.left_out]
             known = {sample["number"] for sample in repair["samples"]}
             numbers = [number for number in range(self._config.num_samples) if number not in known]
@@ -141,10 +185,13 @@ class PatchWriter:
                 self._predict(instance, answers[name])
                 yield instance
 
-    def _answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion | ConfigError]]:
+    def _answers(
+        self, requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Completion | ConfigError]]:
         """Completions with the index of their request, or why there is none.
 
-        A server may refuse a prompt (a filter of contents, for example) and does not say which one: then those without an answer are asked for one by one.
+        A server may refuse a prompt (a filter of contents, for example) and does not
+        say which one: then those without an answer are asked for one by one.
         """
         waiting = dict(enumerate(requests))
         try:
@@ -155,18 +202,28 @@ class PatchWriter:
         except ConfigError:
             for index, request in waiting.items():
                 try:
-                    yield from ((index, _with_room(completion)) for _, completion in self._generator.generate([request], self._config.generation()))
+                    yield from (
+                        (index, _with_room(completion))
+                        for _, completion in self._generator.generate(
+                            [request], self._config.generation()
+                        )
+                    )
                     self._has_answered = True
                 except ConfigError as error:
                     if not self._has_answered and index == max(waiting):
                         raise
                     yield index, error
 
-    def _repair_prompt(self, instance: SweBenchInstance, files: CommitFiles, answer: dict[str, Any]) -> RepairPrompt:
+    def _repair_prompt(
+        self, instance: SweBenchInstance, files: CommitFiles, answer: dict[str, Any]
+    ) -> RepairPrompt:
         if self._config.mode == "oracle":
             paths, left_out = oracle_paths(instance)
         else:
-            paths, left_out = tuple(answer["localize"]["paths"]), tuple(LeftOut(**one) for one in answer["localize"]["left_out"])
+            paths, left_out = (
+                tuple(answer["localize"]["paths"]),
+                tuple(LeftOut(**one) for one in answer["localize"]["left_out"]),
+            )
         return repair_prompt(instance, paths, files, self._budget, left_out)
 
     def _predict(self, instance: SweBenchInstance, answer: dict[str, Any]) -> None:
@@ -181,20 +238,31 @@ class PatchWriter:
 def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     """How long prompts may be: ``max_prompt_tokens``, and no more than the model's context has room for beside the answer.
 
-    A server is asked neither for its model's context nor for its tokenizer: there an estimate is counted, and what it refuses is told with its instance.
+    A server is asked neither for its model's context nor for its tokenizer: there an
+    estimate is counted, and what it refuses is told with its instance.
 
     Raises:
         ConfigError: Not even the instructions have room.
     """
     asked = config.max_prompt_tokens
-    instructions = [repair_messages("", [])] + ([localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else [])
-    budget = PromptBudget(asked, generator.count_tokens) if isinstance(generator, MeasuresPrompts) else PromptBudget(asked)
+    instructions = [repair_messages("", [])] + (
+        [localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else []
+    )
+    budget = (
+        PromptBudget(asked, generator.count_tokens)
+        if isinstance(generator, MeasuresPrompts)
+        else PromptBudget(asked)
+    )
     needed = max(map(budget.count, instructions))
     if asked < needed:
-        raise ConfigError(f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}: allow more.")
+        raise ConfigError(
+            f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}: allow more."
+        )
     if not isinstance(generator, MeasuresPrompts) or generator.context is None:
         return budget
-    marks = max(generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions)
+    marks = max(
+        generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions
+    )
     room = generator.context - config.max_new_tokens - marks - _SPARE
     if room < needed:
         raise ConfigError(
@@ -202,7 +270,9 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
             f"a prompt, and its instructions alone take {needed}. Lower --max_new_tokens, or take a model with a longer context."
         )
     if room < asked:
-        print(f"Prompts have {room} tokens at most, not {asked}: the model's context ({generator.context}) holds no more beside the answer.")
+        print(
+            f"Prompts have {room} tokens at most, not {asked}: the model's context ({generator.context}) holds no more beside the answer."
+        )
     return PromptBudget(min(room, asked), budget.count_tokens)
 
 
@@ -211,12 +281,20 @@ def patch_problems(answer: dict[str, Any]) -> list[str]:
     samples = answer.get("repair", {}).get("samples", [])
     if any(sample["patch"] for sample in samples):
         return []
-    return [f"{problem['path']}: {problem['reason']}" for sample in samples for problem in sample["problems"]]
+    return [
+        f"{problem['path']}: {problem['reason']}"
+        for sample in samples
+        for problem in sample["problems"]
+    ]
 
 
 def _with_room(completion: Completion) -> Completion | ConfigError:
     """The completion, unless its prompt left no room for one."""
-    return ConfigError("its prompt leaves no room in the model's context: lower --max_prompt_tokens") if completion.finish == "context" else completion
+    return (
+        ConfigError("its prompt leaves no room in the model's context: lower --max_prompt_tokens")
+        if completion.finish == "context"
+        else completion
+    )
 
 
 def _written(completion: Completion) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from srl_envs.errors import ConfigError
-from srl_envs.prompts import Message, cut_middle
+from srl_envs.prompts.step import Message
+from srl_envs.prompts.swe import cut_middle
 
 _TEST_FOLDERS = {"test", "tests", "testing", "e2e"}
 _TEST_FILE = re.compile(r"test_.*|.*_tests?\.[^.]+|tests\.py|conftest\.py")
@@ -17,7 +18,8 @@ _BYTES_PER_TOKEN = 3
 def estimated_tokens(text: str) -> int:
     """A third of the UTF-8 bytes, rounded up: for where no tokenizer is at hand.
 
-    Tokenizers of today's code models take 3 to 4.5 bytes of source code a token, so that this is rather too much than too little.
+    Tokenizers of today's code models take 3 to 4.5 bytes of source code a token, so
+    that this is rather too much than too little.
     """
     return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
 
@@ -40,8 +42,10 @@ class PromptBudget:
     """How long a prompt may be.
 
     Attributes:
-        max_prompt_tokens: Of all messages' contents together (the paper: 60,000); the marks of a chat template come on top.
-        count_tokens: Counts the tokens of a text, without special tokens; by default :func:`estimated_tokens`. Give the model's own count where it is at hand.
+        max_prompt_tokens: Of all messages' contents together (the paper: 60,000); the
+            marks of a chat template come on top.
+        count_tokens: Counts the tokens of a text, without special tokens; by default
+            :func:`estimated_tokens`. Give the model's own count where it is at hand.
     """
 
     max_prompt_tokens: int = 60_000
@@ -71,21 +75,28 @@ class PromptBudget:
         """
         fixed = self.count(prompt_with(""))
         if fixed > self.max_prompt_tokens:
-            raise ConfigError(f"max_prompt_tokens is {self.max_prompt_tokens}, but a prompt without any content takes {fixed}: allow more.")
+            raise ConfigError(
+                f"max_prompt_tokens is {self.max_prompt_tokens}, but a prompt without any content takes {fixed}: allow more."
+            )
         bound = fixed + (self.max_prompt_tokens - fixed) // 2
         if self.count(prompt_with(issue)) <= bound:
             return issue
         low, high = 0, len(issue)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self.count(prompt_with(cut_middle(issue, middle))) <= bound else (low, middle)
+            low, high = (
+                (middle, high)
+                if self.count(prompt_with(cut_middle(issue, middle))) <= bound
+                else (low, middle)
+            )
         return cut_middle(issue, low) if low else ""
 
 
 def is_test_path(path: str) -> bool:
     """Whether a file belongs to the tests, by its name alone.
 
-    It does in a folder ``test``, ``tests``, ``testing`` or ``e2e``, and as ``test_*``, ``*_test.*``, ``*_tests.*``, ``tests.py`` or ``conftest.py``.
+    It does in a folder ``test``, ``tests``, ``testing`` or ``e2e``, and as ``test_*``,
+    ``*_test.*``, ``*_tests.*``, ``tests.py`` or ``conftest.py``.
     """
     *folders, name = path.split("/")
     return not _TEST_FOLDERS.isdisjoint(folders) or bool(_TEST_FILE.fullmatch(name))

@@ -1,7 +1,8 @@
 """The two prompts, as data: find the files (localize), edit them (repair).
 
-The paper gives neither; it says that whole files go into the prompt and that edits are search/replace blocks (arXiv 2510.25992). The words here are this
-project's own. An answer's grammar is that of :mod:`srl_agent.evaluation.swebench.parse_edits`.
+The paper gives neither; it says that whole files go into the prompt and that edits are
+search/replace blocks (arXiv 2510.25992). The words here are this project's own. An
+answer's grammar is that of :mod:`srl_agent.evaluation.swebench.parse_edits`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from srl_envs.prompts import Message
+from srl_envs.prompts.step import Message
 
 _THINK = "First think inside <think> </think>, freely and as long as you like."
 
@@ -41,7 +42,8 @@ def localize_messages(issue: str, tree: str, max_files: int) -> list[Message]:
 
     Args:
         issue: Its text.
-        tree: The repository's files, as :func:`srl_agent.evaluation.swebench.localize.tree_text` writes them.
+        tree: The repository's files, as
+            :func:`srl_agent.evaluation.swebench.localize.tree_text` writes them.
         max_files: How many paths may be named.
     """
     return [
@@ -58,7 +60,10 @@ def repair_messages(issue: str, files: Sequence[tuple[str, str]]) -> list[Messag
         files: Path and text of each file, whole.
     """
     parts = [f"Issue:\n{issue.strip()}", *(_fenced(path, text) for path, text in files)]
-    return [{"role": "system", "content": REPAIR_SYSTEM_PROMPT}, {"role": "user", "content": "\n\n".join(parts)}]
+    return [
+        {"role": "system", "content": REPAIR_SYSTEM_PROMPT},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
 
 
 def _fenced(path: str, text: str) -> str:

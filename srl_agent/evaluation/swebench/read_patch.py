@@ -20,7 +20,8 @@ class PatchedFile:
         old_path: None if the patch makes the file.
         new_path: None if the patch removes it.
         removed: The lines that go, without their mark.
-        added: The lines that come, without their mark; of a binary patch, the lines of its data.
+        added: The lines that come, without their mark; of a binary patch, the lines of
+            its data.
     """
 
     old_path: str | None
@@ -112,8 +113,16 @@ def _git_names(names: str) -> tuple[str, str]:
 
 def _name(written: str) -> str:
     """A name behind ``---`` or ``+++``, without a time stamp, quotes, and the folder ``a/`` or ``b/`` in front."""
-    name = _unquoted(written.rstrip("\r").partition("\t")[0] if not written.startswith('"') else written.rstrip())
-    return name if name == _NOWHERE else name.partition("/")[2] if name.startswith(("a/", "b/")) else name
+    name = _unquoted(
+        written.rstrip("\r").partition("\t")[0] if not written.startswith('"') else written.rstrip()
+    )
+    return (
+        name
+        if name == _NOWHERE
+        else name.partition("/")[2]
+        if name.startswith(("a/", "b/"))
+        else name
+    )
 
 
 def _unquoted(written: str) -> str:
@@ -123,6 +132,10 @@ def _unquoted(written: str) -> str:
     for escape in _ESCAPE.finditer(written, 1, len(written) - 1):
         code = escape[1]
         plain += written[at : escape.start()].encode()
-        plain += bytes([int(code, 8) & 0xFF]) if code.isdecimal() and len(code) == 3 else _UNESCAPED.get(code, code.encode())
+        plain += (
+            bytes([int(code, 8) & 0xFF])
+            if code.isdecimal() and len(code) == 3
+            else _UNESCAPED.get(code, code.encode())
+        )
         at = escape.end()
     return (plain + written[at:-1].encode()).decode("utf-8", "replace")

@@ -1,8 +1,10 @@
 """What a run on SWE-bench leaves on disk, each record as soon as it is finished, so that a killed run goes on where it was.
 
-``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``: prompts, answers and edits. ``judgements.jsonl``: verdicts; of several
-on one instance the last one holds. A patch counts as written once it stands in ``predictions.jsonl``. ``instances.json``: hashes of what the instances were
-when they were answered and judged, so that a data set that changes under its name is noticed.
+``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``:
+prompts, answers and edits. ``judgements.jsonl``: verdicts; of several on one instance
+the last one holds. A patch counts as written once it stands in ``predictions.jsonl``.
+``instances.json``: hashes of what the instances were when they were answered and
+judged, so that a data set that changes under its name is noticed.
 """
 
 from __future__ import annotations
@@ -22,14 +24,27 @@ import yaml
 from srl_agent.evaluation.folder import CONFIG, held, read_settings
 from srl_agent.evaluation.swebench.harness import Judgement
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
-from srl_agent.files import replace_file
+from srl_agent.runs.files import replace_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
-PREDICTIONS, JUDGEMENTS, ANSWERS, INSTANCES = "predictions.jsonl", "judgements.jsonl", "answers", "instances.json"
+PREDICTIONS, JUDGEMENTS, ANSWERS, INSTANCES = (
+    "predictions.jsonl",
+    "judgements.jsonl",
+    "answers",
+    "instances.json",
+)
 
 _ASKED_WITH = ("repo", "base_commit", "problem_statement", "patch")
-_JUDGED_WITH = ("FAIL_TO_PASS", "PASS_TO_PASS", "image", "eval_script", "log_parser", "eval_type", "version")
+_JUDGED_WITH = (
+    "FAIL_TO_PASS",
+    "PASS_TO_PASS",
+    "image",
+    "eval_script",
+    "log_parser",
+    "eval_type",
+    "version",
+)
 """Columns on which a patch depends, and those on which a verdict depends beside the patch."""
 
 
@@ -44,18 +59,24 @@ class Records:
         judgements: Instance id -> the last verdict on that patch.
 
     Raises:
-        DataError: A line before the last is damaged. A last line that a kill cut off is taken away.
+        DataError: A line before the last is damaged. A last line that a kill cut off is
+            taken away.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / ANSWERS).mkdir(exist_ok=True)
-        self.predictions = {str(row["instance_id"]): str(row["model_patch"]) for row in _lines(folder / PREDICTIONS, ("instance_id", "model_patch"))}
+        self.predictions = {
+            str(row["instance_id"]): str(row["model_patch"])
+            for row in _lines(folder / PREDICTIONS, ("instance_id", "model_patch"))
+        }
         self.judgements: dict[str, Judgement] = {}
         for row in _lines(folder / JUDGEMENTS, ("instance_id", "outcome", "patch_sha256")):
             of_patch = row.pop("patch_sha256")
             if of_patch == _hash(self.predictions.get(row["instance_id"], "")):
-                self.judgements[row["instance_id"]] = Judgement(**{**row, "failing": tuple(row.get("failing", ()))})
+                self.judgements[row["instance_id"]] = Judgement(
+                    **{**row, "failing": tuple(row.get("failing", ()))}
+                )
         self._lock = threading.Lock()
 
     def require_same(self, instances: Sequence[SweBenchInstance]) -> None:
@@ -70,14 +91,23 @@ class Records:
         except FileNotFoundError:
             before = {}
         except ValueError:
-            raise DataError(f"{path} is damaged: choose another --output_dir, or delete it if you know that the instances are the same.") from None
+            raise DataError(
+                f"{path} is damaged: choose another --output_dir, or delete it if you know that the instances are the same."
+            ) from None
         changes = []
         for instance in instances:
             name, now = instance.instance_id, _column_hashes(instance)
             is_answered = name in self.predictions or bool(self.answer(name))
-            is_judged = name in self.judgements and self.judgements[name].outcome != "infrastructure_failure"
+            is_judged = (
+                name in self.judgements
+                and self.judgements[name].outcome != "infrastructure_failure"
+            )
             binding = (*_ASKED_WITH * is_answered, *_JUDGED_WITH * is_judged)
-            changed = [column for column in binding if name in before and before[name].get(column) != now[column]]
+            changed = [
+                column
+                for column in binding
+                if name in before and before[name].get(column) != now[column]
+            ]
             if changed:
                 changes.append(f"{name} ({', '.join(changed)})")
             before[name] = now
@@ -96,7 +126,10 @@ class Records:
         """
         with self._lock:
             self.predictions[instance_id] = patch
-            self._append(PREDICTIONS, {"instance_id": instance_id, "model_name_or_path": model, "model_patch": patch})
+            self._append(
+                PREDICTIONS,
+                {"instance_id": instance_id, "model_name_or_path": model, "model_patch": patch},
+            )
 
     def add_judgement(self, judgement: Judgement) -> None:
         """Write one verdict through to the file system.
@@ -106,7 +139,11 @@ class Records:
         """
         with self._lock:
             self.judgements[judgement.instance_id] = judgement
-            self._append(JUDGEMENTS, asdict(judgement) | {"patch_sha256": _hash(self.predictions[judgement.instance_id])})
+            self._append(
+                JUDGEMENTS,
+                asdict(judgement)
+                | {"patch_sha256": _hash(self.predictions[judgement.instance_id])},
+            )
 
     def write_answer(self, instance_id: str, answer: Mapping[str, Any]) -> None:
         """Replace the record of an instance's prompts and answers.
@@ -140,39 +177,65 @@ class Records:
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         try:
             with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")  # ASCII, so that a lone surrogate of the model survives
+                file.write(
+                    json.dumps(row) + "\n"
+                )  # ASCII, so that a lone surrogate of the model survives
         except OSError as error:
             raise _unwritable(self.folder / name, error) from error
 
 
 @contextmanager
-def claimed(folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any], judging: Mapping[str, Any]) -> Iterator[None]:
+def claimed(
+    folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any], judging: Mapping[str, Any]
+) -> Iterator[None]:
     """Hold a run's folder for this process, made if need be, with ``config.yaml`` written.
 
     Args:
         folder: The folder.
         settings: The resolved config.
-        asking: Settings on which patches depend: they must stay the same once a patch or an answer is there.
-        judging: Settings on which verdicts depend: they must stay the same once a verdict is there.
+        asking: Settings on which patches depend: they must stay the same once a patch
+            or an answer is there.
+        judging: Settings on which verdicts depend: they must stay the same once a
+            verdict is there.
 
     Raises:
-        ConfigError: The folder is a file, holds something else or records made otherwise, or another process holds it.
+        ConfigError: The folder is a file, holds something else or records made
+            otherwise, or another process holds it.
     """
     with held(folder, "swebench"):
-        # what decides verdicts is kept as it was until there is one, so that patches can be made first and judged otherwise later
+        # what decides verdicts is kept as it was until there is one, so that patches can be made
+        # first and judged otherwise later
         answered = _is_filled(folder / PREDICTIONS) or any((folder / ANSWERS).glob("*.json"))
-        before = read_settings(folder)["identity"] if answered or _is_filled(folder / JUDGEMENTS) else {}
-        for part, now, binds in (("asking", asking, answered), ("judging", judging, _is_filled(folder / JUDGEMENTS))):
+        before = (
+            read_settings(folder)["identity"] if answered or _is_filled(folder / JUDGEMENTS) else {}
+        )
+        for part, now, binds in (
+            ("asking", asking, answered),
+            ("judging", judging, _is_filled(folder / JUDGEMENTS)),
+        ):
             _check_same(folder, before.get(part, {}) if binds else now, now)
         identity = {"asking": dict(asking), "judging": dict(judging)}
-        replace_file(folder / CONFIG, yaml.safe_dump({"task": "swebench", **settings, "identity": identity}, sort_keys=False, allow_unicode=True).encode())
+        replace_file(
+            folder / CONFIG,
+            yaml.safe_dump(
+                {"task": "swebench", **settings, "identity": identity},
+                sort_keys=False,
+                allow_unicode=True,
+            ).encode(),
+        )
         yield
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    changed = [
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
     if changed:
-        raise ConfigError(f"{folder} holds records that were made otherwise ({'; '.join(changed)}): choose another --output_dir, or the same settings.")
+        raise ConfigError(
+            f"{folder} holds records that were made otherwise ({'; '.join(changed)}): choose another --output_dir, or the same settings."
+        )
 
 
 def _is_filled(path: Path) -> bool:
@@ -193,14 +256,19 @@ def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     for number, row in read_lines(path):
         for key in keys:
             if not isinstance(row.get(key), str):
-                raise DataError(f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is made again.")
+                raise DataError(
+                    f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is made again."
+                )
         rows.append(row)
     return rows
 
 
 def _column_hashes(instance: SweBenchInstance) -> dict[str, str]:
     values = {column: instance.row.get(column) for column in (*_ASKED_WITH, *_JUDGED_WITH)}
-    values |= {"FAIL_TO_PASS": instance.fail_to_pass, "PASS_TO_PASS": instance.pass_to_pass}  # as a list or as text: they are the same
+    values |= {
+        "FAIL_TO_PASS": instance.fail_to_pass,
+        "PASS_TO_PASS": instance.pass_to_pass,
+    }  # as a list or as text: they are the same
     return {column: _hash(json.dumps(value, default=str))[:16] for column, value in values.items()}
 
 
@@ -209,4 +277,6 @@ def _hash(patch: str) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> InfrastructureError:
-    return InfrastructureError(f"{path} cannot be written: {error.strerror}. Make room and give the same command again.")
+    return InfrastructureError(
+        f"{path} cannot be written: {error.strerror}. Make room and give the same command again."
+    )

@@ -1,7 +1,9 @@
 """The repositories of instances: one bare mirror each in a cache, files and names read at ``base_commit`` straight from git's objects.
 
-No instance is ever checked out, so any number of threads and processes can read at once; whoever finds a mirror or a commit missing fetches it under a
-file lock. Reads are one-off git commands: GitPython's object database keeps a process open that threads cannot share.
+No instance is ever checked out, so any number of threads and processes can read at
+once; whoever finds a mirror or a commit missing fetches it under a file lock. Reads are
+one-off git commands: GitPython's object database keeps a process open that threads
+cannot share.
 """
 
 from __future__ import annotations
@@ -29,7 +31,12 @@ _REGULAR = "100"  # how git's modes of regular files begin
 _LISTINGS_KEPT = 32
 # A fetch of one commit by its hash, from a repository that may be shallow itself.
 _UPLOAD_PACK = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
-_SLOW = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")  # a connection that stands still is given up
+_SLOW = (
+    "-c",
+    "http.lowSpeedLimit=1000",
+    "-c",
+    "http.lowSpeedTime=60",
+)  # a connection that stands still is given up
 
 
 class RepositoryError(InfrastructureError):
@@ -52,17 +59,23 @@ class TreeEntry:
 class CommitFiles(Mapping[str, bytes]):
     """The regular files of one commit: path -> contents, read when asked for.
 
-    Names that are not UTF-8 or hold unprintable characters are left out: no prompt and no answer could name them. Contents are git's own: of a file in Git LFS,
-    the pointer.
+    Names that are not UTF-8 or hold unprintable characters are left out: no prompt and
+    no answer could name them. Contents are git's own: of a file in Git LFS, the
+    pointer.
 
     Attributes:
         commit: Full hash.
-        special: Paths that are no regular files -> what they are: ``"symbolic link"`` or ``"submodule"``.
+        special: Paths that are no regular files -> what they are: ``"symbolic link"``
+            or ``"submodule"``.
     """
 
     def __init__(self, mirror: Path, commit: str, entries: Mapping[str, TreeEntry]) -> None:
         self.commit = commit
-        self.special = {path: _kind(entry.mode) for path, entry in entries.items() if not entry.mode.startswith(_REGULAR)}
+        self.special = {
+            path: _kind(entry.mode)
+            for path, entry in entries.items()
+            if not entry.mode.startswith(_REGULAR)
+        }
         self._mirror = mirror
         self._entries = {path: entry for path, entry in entries.items() if path not in self.special}
 
@@ -87,17 +100,28 @@ class Repositories:
     """The door to all instances' repositories.
 
     Args:
-        cache: Folder of the mirrors, ``{owner}__{name}.git`` each; made if it is not there. Processes can share it.
-        source: Where a missing commit is fetched from: ``"github"``, ``"image"`` (the repository ``/testbed`` in the instance's own Docker image), or a
-            folder of clones named ``{owner}__{name}``, ``{owner}/{name}`` or ``{name}``, bare or not.
+        cache: Folder of the mirrors, ``{owner}__{name}.git`` each; made if it is not
+            there. Processes can share it.
+        source: Where a missing commit is fetched from: ``"github"``, ``"image"`` (the
+            repository ``/testbed`` in the instance's own Docker image), or a folder of
+            clones named ``{owner}__{name}``, ``{owner}/{name}`` or ``{name}``, bare or
+            not.
         github: Where ``"github"`` is.
-        images: Fetches images that the engine does not hold; without it they are errors.
+        images: Fetches images that the engine does not hold; without it they are
+            errors.
 
     Raises:
         ConfigError: The source is none of these.
     """
 
-    def __init__(self, cache: str | Path, source: str | Path = "github", *, github: str = "https://github.com", images: ImageBudget | None = None) -> None:
+    def __init__(
+        self,
+        cache: str | Path,
+        source: str | Path = "github",
+        *,
+        github: str = "https://github.com",
+        images: ImageBudget | None = None,
+    ) -> None:
         self.cache = Path(cache).expanduser()
         self._github = github.rstrip("/")
         self._source = source
@@ -105,7 +129,9 @@ class Repositories:
         if source not in ("github", "image"):
             self._source = Path(source).expanduser()
             if not self._source.is_dir():
-                raise ConfigError(f"The source of repositories is {str(source)!r}: use 'github', 'image', or a folder of clones that exists.")
+                raise ConfigError(
+                    f"The source of repositories is {str(source)!r}: use 'github', 'image', or a folder of clones that exists."
+                )
         self._files = lru_cache(maxsize=_LISTINGS_KEPT)(_files_of)
 
     def files(self, instance: SweBenchInstance) -> CommitFiles:
@@ -141,9 +167,13 @@ class Repositories:
                 if not _holds(mirror, instance.base_commit):  # else another process was faster
                     self._fetch(instance, mirror)
                 if not _holds(mirror, instance.base_commit):
-                    raise RepositoryError(f"{instance.instance_id}: {instance.base_commit} is no commit of {instance.repo}.")
+                    raise RepositoryError(
+                        f"{instance.instance_id}: {instance.base_commit} is no commit of {instance.repo}."
+                    )
         except OSError as error:
-            raise RepositoryError(f"{instance.instance_id}: the cache of repositories {self.cache} cannot be written: {error.strerror or error}.") from error
+            raise RepositoryError(
+                f"{instance.instance_id}: the cache of repositories {self.cache} cannot be written: {error.strerror or error}."
+            ) from error
         return mirror
 
     def _fetch(self, instance: SweBenchInstance, mirror: Path) -> None:
@@ -154,14 +184,19 @@ class Repositories:
         # Into the mirror that others read: git brings whole packs or none.
         if self._source == "image":
             try:
-                with self._held(instance.image), objects_of_image(instance, mirror.parent, _git) as repository:
+                with (
+                    self._held(instance.image),
+                    objects_of_image(instance, mirror.parent, _git) as repository,
+                ):
                     _fetch_commit(mirror, instance, str(repository), "--upload-pack", _UPLOAD_PACK)
             except SandboxError as error:
                 raise RepositoryError(f"{instance.instance_id}: {error}") from error
         elif self._source == "github":
             _fetch_commit(mirror, instance, self._address(instance))
         else:
-            _fetch_commit(mirror, instance, str(self._clone_of(instance)), "--upload-pack", _UPLOAD_PACK)
+            _fetch_commit(
+                mirror, instance, str(self._clone_of(instance)), "--upload-pack", _UPLOAD_PACK
+            )
 
     def _held(self, image: str) -> AbstractContextManager[None]:
         """In the body of the ``with`` the image stays; it is fetched first, if there is a budget to fetch with."""
@@ -169,20 +204,31 @@ class Repositories:
 
     def _make(self, instance: SweBenchInstance, mirror: Path) -> None:
         """A new mirror with all branches and tags of its source, whole or not at all; of an image, an empty one."""
-        for left in mirror.parent.glob(f".{mirror.name}.*"):  # the lock is ours: a killed process left them
+        for left in mirror.parent.glob(
+            f".{mirror.name}.*"
+        ):  # the lock is ours: a killed process left them
             shutil.rmtree(left)
         scratch = Path(tempfile.mkdtemp(dir=mirror.parent, prefix=f".{mirror.name}."))
         try:
             clone = None if self._source in ("github", "image") else self._clone_of(instance)
-            if clone and _has_own_objects(clone):  # links to files that git never changes: seconds and megabytes less than a fetch
+            if clone and _has_own_objects(
+                clone
+            ):  # links to files that git never changes: seconds and megabytes less than a fetch
                 try:
                     _git(scratch, "clone", "-q", "--bare", "--local", str(clone), str(scratch))
                 except RepositoryError as error:
-                    raise RepositoryError(f"{instance.instance_id}: {clone} cannot be cloned: {error}") from error
+                    raise RepositoryError(
+                        f"{instance.instance_id}: {clone} cannot be cloned: {error}"
+                    ) from error
             else:
                 _git(scratch, "init", "-q", "--bare", str(scratch))
             if self._source == "github":
-                _fetch_commit(scratch, instance, self._address(instance), refs=("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"))
+                _fetch_commit(
+                    scratch,
+                    instance,
+                    self._address(instance),
+                    refs=("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+                )
             scratch.chmod(0o755)  # a scratch folder is its owner's alone, a cache may be shared
             scratch.rename(mirror)
         except BaseException:
@@ -198,7 +244,9 @@ class Repositories:
             for folder in (Path(self._source, candidate), Path(self._source, f"{candidate}.git")):
                 if (folder / ".git").exists() or (folder / "HEAD").is_file():
                     return folder.resolve()
-        raise RepositoryError(f"{instance.instance_id}: {self._source} holds no clone of {instance.repo}: name its folder {owner}__{name}.")
+        raise RepositoryError(
+            f"{instance.instance_id}: {self._source} holds no clone of {instance.repo}: name its folder {owner}__{name}."
+        )
 
 
 def why_not_text(content: bytes) -> str:
@@ -208,16 +256,31 @@ def why_not_text(content: bytes) -> str:
     return "binary file" if b"\0" in content else ""
 
 
-def _fetch_commit(mirror: Path, instance: SweBenchInstance, address: str, *options: str, refs: Sequence[str] = ()) -> None:
+def _fetch_commit(
+    mirror: Path, instance: SweBenchInstance, address: str, *options: str, refs: Sequence[str] = ()
+) -> None:
     """Fetch the instance's commit, or these references instead."""
     commit = instance.base_commit
     what = instance.repo if refs else f"commit {commit} of {instance.repo}"
     wanted = refs or [f"+{commit}:refs/base/{commit}"]
     fetch = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
     try:
-        _git(mirror, *_SLOW, "-c", "gc.auto=0", "-c", "maintenance.auto=false", *fetch, *options, address, *wanted)
+        _git(
+            mirror,
+            *_SLOW,
+            "-c",
+            "gc.auto=0",
+            "-c",
+            "maintenance.auto=false",
+            *fetch,
+            *options,
+            address,
+            *wanted,
+        )
     except RepositoryError as error:
-        raise RepositoryError(f"{instance.instance_id}: {what} cannot be fetched from {address}: {error}") from error
+        raise RepositoryError(
+            f"{instance.instance_id}: {what} cannot be fetched from {address}: {error}"
+        ) from error
 
 
 def _has_own_objects(clone: Path) -> bool:
@@ -260,15 +323,28 @@ def _git(folder: Path, *arguments: str) -> bytes:
         import git  # looks for git's executable
     except ImportError:
         raise RepositoryError("git is not installed, or not on PATH.") from None
-    environment = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_NO_LAZY_FETCH": "1"}
+    environment = {
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
     try:
-        # The folder is given, not looked for: neither GIT_DIR nor the folder of this process has a say.
+        # The folder is given, not looked for: neither GIT_DIR nor the folder of this process has a
+        # say.
         output: Any = git.Git(os.fspath(folder)).execute(
-            ["git", f"--git-dir={folder}", *arguments], env=environment, stdout_as_string=False, strip_newline_in_stdout=False
+            ["git", f"--git-dir={folder}", *arguments],
+            env=environment,
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
         )
     except git.GitCommandError as error:
         lines = str(error.stderr).strip().removeprefix("stderr: '").removesuffix("'").splitlines()
         said = [line for line in lines if line.startswith(("fatal:", "error:"))]
-        raise RepositoryError((said or lines or [f"git {arguments[0]} failed with status {error.status}"])[0].strip()[:300]) from None
+        raise RepositoryError(
+            (said or lines or [f"git {arguments[0]} failed with status {error.status}"])[0].strip()[
+                :300
+            ]
+        ) from None
     content: bytes = output
     return content

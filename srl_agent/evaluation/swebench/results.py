@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srl_agent.evaluation.math.table import aligned
 from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance
 from srl_agent.evaluation.swebench.patch_writer import patch_problems
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.table import aligned
-from srl_agent.files import replace_file
+from srl_agent.runs.files import replace_file
 
 PAPER_ROWS: dict[str, tuple[float, float]] = {
     "Base (Qwen2.5-Coder-7B-Instruct)": (5.8, 3.2),
@@ -67,7 +67,8 @@ class SweBenchResults:
 
     Attributes:
         model: Who wrote the patches.
-        mode: oracle or end-to-end; ``"gold"`` or ``"predictions"`` where no model was asked.
+        mode: oracle or end-to-end; ``"gold"`` or ``"predictions"`` where no model was
+            asked.
         dataset: Where the instances are from.
         instances: All that were asked for.
     """
@@ -90,7 +91,11 @@ class SweBenchResults:
     @property
     def unjudged(self) -> dict[str, str]:
         """Instance id -> why there is no verdict on its patch."""
-        return {one.instance_id: one.reason or VERDICTS[one.verdict] for one in self.instances if one.verdict in _UNJUDGED}
+        return {
+            one.instance_id: one.reason or VERDICTS[one.verdict]
+            for one in self.instances
+            if one.verdict in _UNJUDGED
+        }
 
     @property
     def counts(self) -> dict[str, int]:
@@ -99,7 +104,14 @@ class SweBenchResults:
         return {verdict: found[verdict] for verdict in VERDICTS}
 
 
-def summarize(model: str, mode: str, dataset: str, instances: Sequence[SweBenchInstance], records: Records, errors: Mapping[str, str]) -> SweBenchResults:
+def summarize(
+    model: str,
+    mode: str,
+    dataset: str,
+    instances: Sequence[SweBenchInstance],
+    records: Records,
+    errors: Mapping[str, str],
+) -> SweBenchResults:
     """What became of each instance.
 
     Args:
@@ -110,10 +122,18 @@ def summarize(model: str, mode: str, dataset: str, instances: Sequence[SweBenchI
         records: Patches and verdicts.
         errors: Why instances have no patch.
     """
-    return SweBenchResults(model, mode, dataset, tuple(_result(instance, records, errors) for instance in instances))
+    return SweBenchResults(
+        model, mode, dataset, tuple(_result(instance, records, errors) for instance in instances)
+    )
 
 
-def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, Any], environment: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+def write_results(
+    path: Path,
+    results: SweBenchResults,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> None:
     """Write ``results.json``.
 
     Args:
@@ -132,8 +152,14 @@ def write_results(path: Path, results: SweBenchResults, settings: Mapping[str, A
         "resolved": results.resolved,
         "resolved_rate": results.rate,
         "counts": results.counts,
-        "by_repository": {name: {"instances": of, "resolved": resolved} for name, of, resolved in _groups(results, lambda one: one.repo)},
-        "by_difficulty": {name: {"instances": of, "resolved": resolved} for name, of, resolved in _groups(results, lambda one: one.difficulty)},
+        "by_repository": {
+            name: {"instances": of, "resolved": resolved}
+            for name, of, resolved in _groups(results, lambda one: one.repo)
+        },
+        "by_difficulty": {
+            name: {"instances": of, "resolved": resolved}
+            for name, of, resolved in _groups(results, lambda one: one.difficulty)
+        },
         "verdicts": [asdict(one) for one in results.instances],
         "config": dict(settings),
         "environment": dict(environment),
@@ -146,8 +172,15 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
     """Heading, the paper's rows, and this run's row, which says so if it is of another data set than theirs."""
     own = f"{100 * results.rate:.1f} ({results.resolved}/{len(results.instances)})"
     columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
-    rows = [[f"paper: {name}", *(f"{value:.1f}" for value in values)] for name, values in PAPER_ROWS.items()]
-    label = results.model if results.dataset == HUB_NAME else f"{results.model}, on {Path(results.dataset).name}"
+    rows = [
+        [f"paper: {name}", *(f"{value:.1f}" for value in values)]
+        for name, values in PAPER_ROWS.items()
+    ]
+    label = (
+        results.model
+        if results.dataset == HUB_NAME
+        else f"{results.model}, on {Path(results.dataset).name}"
+    )
     return [["resolved, %", "oracle", "end-to-end"], *rows, [label, *columns]]
 
 
@@ -158,20 +191,31 @@ def verdict_cells(results: SweBenchResults) -> list[list[str]]:
     for verdict, label in VERDICTS.items():
         count = counts[verdict] + (counts["timed_out"] if verdict == "unresolved" else 0)
         if count or verdict in ("resolved", "unresolved"):
-            rows.append([f"  of these: {label.partition(': ')[2]}" if verdict == "timed_out" else label, str(count)])
+            rows.append(
+                [
+                    f"  of these: {label.partition(': ')[2]}" if verdict == "timed_out" else label,
+                    str(count),
+                ]
+            )
     return rows
 
 
 def group_cells(results: SweBenchResults) -> list[list[list[str]]]:
     """A table by repository and one by difficulty, where the data set gives it."""
     tables = []
-    for heading, key in (("repository", lambda one: one.repo), ("difficulty", lambda one: one.difficulty)):
+    for heading, key in (
+        ("repository", lambda one: one.repo),
+        ("difficulty", lambda one: one.difficulty),
+    ):
         groups = _groups(results, key)
         if [name for name, _, _ in groups] != [""]:
             tables.append(
                 [
                     [heading, "instances", "resolved", "%"],
-                    *([name or "not given", str(of), str(right), f"{100 * right / of:.1f}"] for name, of, right in groups),
+                    *(
+                        [name or "not given", str(of), str(right), f"{100 * right / of:.1f}"]
+                        for name, of, right in groups
+                    ),
                 ]
             )
     return tables
@@ -179,12 +223,19 @@ def group_cells(results: SweBenchResults) -> list[list[list[str]]]:
 
 def terminal_text(results: SweBenchResults) -> str:
     """All tables of a run."""
-    return "\n\n".join(aligned(rows) for rows in (verdict_cells(results), *group_cells(results), rate_cells(results)))
+    return "\n\n".join(
+        aligned(rows)
+        for rows in (verdict_cells(results), *group_cells(results), rate_cells(results))
+    )
 
 
 def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
     """One line on the instances without a verdict, or without a patch in a run that does not judge; empty if there are none."""
-    left = {one.instance_id: one.verdict for one in results.instances if one.instance_id in results.unjudged and (judges or one.verdict != "not_judged")}
+    left = {
+        one.instance_id: one.verdict
+        for one in results.instances
+        if one.instance_id in results.unjudged and (judges or one.verdict != "not_judged")
+    }
     if not left:
         return ""
     reasons: dict[str, list[str]] = {}
@@ -195,7 +246,9 @@ def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
     return f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same command tries them again."
 
 
-def _result(instance: SweBenchInstance, records: Records, errors: Mapping[str, str]) -> InstanceResult:
+def _result(
+    instance: SweBenchInstance, records: Records, errors: Mapping[str, str]
+) -> InstanceResult:
     name = instance.instance_id
     verdict, reason, seconds = "not_judged", "", 0.0
     failing: tuple[str, ...] = ()
@@ -204,15 +257,26 @@ def _result(instance: SweBenchInstance, records: Records, errors: Mapping[str, s
         verdict, reason = "error", errors.get(name, "no patch was written")
     elif not records.predictions[name].strip():
         problems = patch_problems(records.answer(name))
-        verdict, reason = ("does_not_parse", "; ".join(problems)) if problems else ("empty_patch", "")
+        verdict, reason = (
+            ("does_not_parse", "; ".join(problems)) if problems else ("empty_patch", "")
+        )
     elif judgement is not None:
-        verdict, reason, seconds, failing = judgement.outcome, judgement.reason, judgement.seconds, judgement.failing
+        verdict, reason, seconds, failing = (
+            judgement.outcome,
+            judgement.reason,
+            judgement.seconds,
+            judgement.failing,
+        )
         if verdict == "unresolved" and "ran past their time" in reason:
             verdict = "timed_out"
-    return InstanceResult(name, instance.repo, instance.difficulty, verdict, reason, seconds, failing)
+    return InstanceResult(
+        name, instance.repo, instance.difficulty, verdict, reason, seconds, failing
+    )
 
 
-def _groups(results: SweBenchResults, key: Callable[[InstanceResult], str]) -> list[tuple[str, int, int]]:
+def _groups(
+    results: SweBenchResults, key: Callable[[InstanceResult], str]
+) -> list[tuple[str, int, int]]:
     """Name, instances and resolved ones of each group."""
     found = Counter(key(one) for one in results.instances)
     right = Counter(key(one) for one in results.instances if one.verdict == "resolved")

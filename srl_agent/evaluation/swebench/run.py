@@ -19,37 +19,64 @@ from tqdm import tqdm
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.image_budget import ImageBudget
-from srl_agent.evaluation.swebench.instances import SweBenchInstance, instance_of, load_instances, select_ids, select_instances
+from srl_agent.evaluation.swebench.instances import (
+    SweBenchInstance,
+    instance_of,
+    load_instances,
+    select_ids,
+    select_instances,
+)
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
 from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
 from srl_agent.evaluation.swebench.records import Records, claimed
 from srl_agent.evaluation.swebench.repositories import Repositories
-from srl_agent.evaluation.swebench.results import SweBenchResults, summarize, terminal_text, write_results
+from srl_agent.evaluation.swebench.results import (
+    SweBenchResults,
+    summarize,
+    terminal_text,
+    write_results,
+)
 from srl_agent.inference.backends import GeneratorConfig, open_generator
-from srl_agent.training.environment import environment
+from srl_agent.runs.provenance import environment
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import DataError, InfrastructureError
 
-_ASKING = ("mode", "num_samples", "temperature", "top_p", "max_prompt_tokens", "max_new_tokens", "seed")
+_ASKING = (
+    "mode",
+    "num_samples",
+    "temperature",
+    "top_p",
+    "max_prompt_tokens",
+    "max_new_tokens",
+    "seed",
+)
 
 
 def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenchResults:
     """Let the model write patches, have the harness judge them, and write the report; what the folder already holds is not repeated.
 
     Raises:
-        ConfigError, DataError, InfrastructureError: Each with one line that says what to do.
+        ConfigError, DataError, InfrastructureError: Each with one line that says what
+        to do.
     """
     instances = _instances(config)
     if config.judge:
         require_judgeable(instances, config.dataset)
     given = _given_patches(config, instances)
     name = model_label(model) if config.asks_model else "gold" if config.gold else "predictions"
-    folder = Path(config.output_dir).expanduser() if config.output_dir else _default_folder(config, model)
+    folder = (
+        Path(config.output_dir).expanduser()
+        if config.output_dir
+        else _default_folder(config, model)
+    )
     settings = {"evaluation": asdict(config), "model": asdict(model)}
     harness = asdict(config.harness())
     harness.pop("attempts")
-    with _sigterm_as_interrupt(), claimed(folder, settings, _asking(config, model), harness | {"dataset": config.dataset}):
+    with (
+        _sigterm_as_interrupt(),
+        claimed(folder, settings, _asking(config, model), harness | {"dataset": config.dataset}),
+    ):
         records = Records(folder)
         records.require_same(instances)
         started = time.monotonic()
@@ -57,12 +84,19 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
             errors, asking_seconds = _ask_and_judge(config, model, folder, records, instances, name)
         else:
             errors, asking_seconds = _judge_given(config, folder, records, instances, given), 0.0
-        seconds = {"total": round(time.monotonic() - started, 1), "asking": round(asking_seconds, 1)}
+        seconds = {
+            "total": round(time.monotonic() - started, 1),
+            "asking": round(asking_seconds, 1),
+        }
         mode = config.mode if config.asks_model else name
         results = summarize(name, mode, config.dataset, instances, records, errors)
-        versions = environment() | {"command": ["python", "-m", "srl_agent.evaluate", *sys.argv[1:]]}
+        versions = environment() | {
+            "command": ["python", "-m", "srl_agent.evaluate", *sys.argv[1:]]
+        }
         write_results(folder / RESULTS, results, asdict(config) | asdict(model), versions, seconds)
-        page = write_page(folder, results, instances, records, asdict(config) | asdict(model) | versions)
+        page = write_page(
+            folder, results, instances, records, asdict(config) | asdict(model) | versions
+        )
     print(f"\n{terminal_text(results)}\n\n{page}")
     return results
 
@@ -74,7 +108,9 @@ def _sigterm_as_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set, and no signal arrives
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # where no handler can be set, and no signal arrives
         yield
         return
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -85,10 +121,17 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _ask_and_judge(
-    config: SweBenchConfig, model: GeneratorConfig, folder: Path, records: Records, instances: Sequence[SweBenchInstance], name: str
+    config: SweBenchConfig,
+    model: GeneratorConfig,
+    folder: Path,
+    records: Records,
+    instances: Sequence[SweBenchInstance],
+    name: str,
 ) -> tuple[dict[str, str], float]:
     """Chunk after chunk is answered, each patch is judged as soon as it is there; why instances have no patch, and the seconds until the last one."""
-    missing = [instance for instance in instances if instance.instance_id not in records.predictions]
+    missing = [
+        instance for instance in instances if instance.instance_id not in records.predictions
+    ]
     errors: dict[str, str] = {}
     asked_until = started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -98,23 +141,35 @@ def _ask_and_judge(
         if config.judge or config.repository_source == "image":  # else no engine is needed
             images = stack.enter_context(_image_budget(config, folder))
             if config.judge:
-                judging = stack.enter_context(JudgingQueue(config, folder / "harness", images, records, progress.update))
+                judging = stack.enter_context(
+                    JudgingQueue(config, folder / "harness", images, records, progress.update)
+                )
         for instance in instances:
             if judging and instance.instance_id in records.predictions:
                 judging.submit(instance, records.predictions[instance.instance_id], name)
         if missing:
             generator = open_generator(model)
-            repositories = Repositories(config.repository_cache, config.repository_source, images=images)
+            repositories = Repositories(
+                config.repository_cache, config.repository_source, images=images
+            )
             try:
-                writer = PatchWriter(config, generator, model_budget(config, generator), repositories, records, name)
+                writer = PatchWriter(
+                    config, generator, model_budget(config, generator), repositories, records, name
+                )
                 for start in range(0, len(missing), config.instances_at_once):
                     for instance in writer.write(missing[start : start + config.instances_at_once]):
                         progress.update()
                         if judging:
-                            judging.submit(instance, records.predictions[instance.instance_id], name)
+                            judging.submit(
+                                instance, records.predictions[instance.instance_id], name
+                            )
                 errors |= writer.errors
             except InfrastructureError as error:  # what was answered is still judged; the reason stands with each of the others
-                errors |= {one.instance_id: str(error) for one in missing if one.instance_id not in records.predictions} | writer.errors
+                errors |= {
+                    one.instance_id: str(error)
+                    for one in missing
+                    if one.instance_id not in records.predictions
+                } | writer.errors
             finally:
                 generator.close()
             asked_until = time.monotonic()
@@ -122,7 +177,11 @@ def _ask_and_judge(
 
 
 def _judge_given(
-    config: SweBenchConfig, folder: Path, records: Records, instances: Sequence[SweBenchInstance], given: dict[str, tuple[str, str]]
+    config: SweBenchConfig,
+    folder: Path,
+    records: Records,
+    instances: Sequence[SweBenchInstance],
+    given: dict[str, tuple[str, str]],
 ) -> dict[str, str]:
     """Judge patches that are there already; why instances have none."""
     with (
@@ -136,7 +195,11 @@ def _judge_given(
                 if instance.instance_id not in records.predictions:
                     records.add_prediction(instance.instance_id, model, patch)
                 judging.submit(instance, patch, model)
-    return {one.instance_id: f"{config.predictions} has no prediction" for one in instances if one.instance_id not in given}
+    return {
+        one.instance_id: f"{config.predictions} has no prediction"
+        for one in instances
+        if one.instance_id not in given
+    }
 
 
 def _image_budget(config: SweBenchConfig, folder: Path) -> ImageBudget:
@@ -146,15 +209,26 @@ def _image_budget(config: SweBenchConfig, folder: Path) -> ImageBudget:
 class _Progress:
     """A bar of finished instances that also tells how many patches are there."""
 
-    def __init__(self, config: SweBenchConfig, records: Records, instances: Sequence[SweBenchInstance]) -> None:
+    def __init__(
+        self, config: SweBenchConfig, records: Records, instances: Sequence[SweBenchInstance]
+    ) -> None:
         self._records, self._ids = records, [instance.instance_id for instance in instances]
         self._judges = config.judge
-        self._bar = tqdm(total=len(instances), initial=self._count(), unit="instance", desc="judged" if config.judge else "generated", dynamic_ncols=True)
+        self._bar = tqdm(
+            total=len(instances),
+            initial=self._count(),
+            unit="instance",
+            desc="judged" if config.judge else "generated",
+            dynamic_ncols=True,
+        )
 
     def update(self) -> None:
         """Show what the records hold now."""
         if self._judges:
-            self._bar.set_postfix_str(f"{sum(name in self._records.predictions for name in self._ids)} generated", refresh=False)
+            self._bar.set_postfix_str(
+                f"{sum(name in self._records.predictions for name in self._ids)} generated",
+                refresh=False,
+            )
         self._bar.update(self._count() - self._bar.n)
 
     def __enter__(self) -> _Progress:
@@ -172,16 +246,27 @@ def _instances(config: SweBenchConfig) -> tuple[SweBenchInstance, ...]:
     wanted = config.instance_ids or ()
     if config.dataset == BUILTIN:
         from srl_agent.evaluation.swebench.builtin import builtin_id, builtin_row
-        from srl_envs.swe_tasks import load_tasks
+        from srl_envs.swe.tasks import load_tasks
 
         tasks = {builtin_id(task): task for task in load_tasks()}
-        chosen = select_ids(list(tasks), ids=wanted, pattern=config.pattern, limit=config.limit)  # first, because an image is built for each
-        with tqdm(chosen, "images and rows", unit="instance", leave=False) as bar:  # an error stands behind no bar
+        chosen = select_ids(
+            list(tasks), ids=wanted, pattern=config.pattern, limit=config.limit
+        )  # first, because an image is built for each
+        with tqdm(
+            chosen, "images and rows", unit="instance", leave=False
+        ) as bar:  # an error stands behind no bar
             return tuple(instance_of(builtin_row(tasks[name]), BUILTIN) for name in bar)
-    return select_instances(load_instances(config.dataset).instances, ids=wanted, pattern=config.pattern, limit=config.limit)
+    return select_instances(
+        load_instances(config.dataset).instances,
+        ids=wanted,
+        pattern=config.pattern,
+        limit=config.limit,
+    )
 
 
-def _given_patches(config: SweBenchConfig, instances: Sequence[SweBenchInstance]) -> dict[str, tuple[str, str]]:
+def _given_patches(
+    config: SweBenchConfig, instances: Sequence[SweBenchInstance]
+) -> dict[str, tuple[str, str]]:
     """Instance id -> who wrote the patch, and the patch, where no model is asked."""
     if config.gold:
         return {instance.instance_id: ("gold", instance.patch) for instance in instances}
@@ -191,7 +276,9 @@ def _given_patches(config: SweBenchConfig, instances: Sequence[SweBenchInstance]
     for where, row in _prediction_rows(Path(config.predictions).expanduser()):
         name, patch = row.get("instance_id"), row.get("model_patch", "")
         if not isinstance(name, str) or not (patch is None or isinstance(patch, str)):
-            raise DataError(f"{where}: a prediction needs 'instance_id' and 'model_patch', both text.")
+            raise DataError(
+                f"{where}: a prediction needs 'instance_id' and 'model_patch', both text."
+            )
         if name in given:
             raise DataError(f"{where}: a second prediction for {name}: keep one.")
         given[name] = (str(row.get("model_name_or_path") or "predictions"), patch or "")
@@ -208,9 +295,14 @@ def _prediction_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except ValueError as error:
         raise DataError(f"{path} is no valid JSON: {error}.") from None
     if isinstance(content, dict):  # instance id -> prediction
-        content = [row | {"instance_id": name} if isinstance(row, dict) else row for name, row in content.items()]
+        content = [
+            row | {"instance_id": name} if isinstance(row, dict) else row
+            for name, row in content.items()
+        ]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise DataError(f"{path} must be a list of predictions, or an object with one for each instance id.")
+        raise DataError(
+            f"{path} must be a list of predictions, or an object with one for each instance id."
+        )
     return [(f"{path}, row {number}", row) for number, row in enumerate(content, 1)]
 
 
@@ -220,13 +312,33 @@ def _asking(config: SweBenchConfig, model: GeneratorConfig) -> dict[str, Any]:
         return {"dataset": config.dataset, "gold": True}
     if config.predictions is not None:
         content = Path(config.predictions).expanduser().read_bytes()
-        return {"dataset": config.dataset, "predictions": config.predictions, "predictions_sha256": hashlib.sha256(content).hexdigest()}
-    return {"dataset": config.dataset} | {name: getattr(config, name) for name in _ASKING} | model_identity(model)
+        return {
+            "dataset": config.dataset,
+            "predictions": config.predictions,
+            "predictions_sha256": hashlib.sha256(content).hexdigest(),
+        }
+    return (
+        {"dataset": config.dataset}
+        | {name: getattr(config, name) for name in _ASKING}
+        | model_identity(model)
+    )
 
 
 def _default_folder(config: SweBenchConfig, model: GeneratorConfig) -> Path:
-    source = Path(config.dataset).name.removesuffix(".jsonl").removesuffix(".json").removesuffix(".parquet")
+    source = (
+        Path(config.dataset)
+        .name.removesuffix(".jsonl")
+        .removesuffix(".json")
+        .removesuffix(".parquet")
+    )
     if not config.asks_model:
-        return Path("runs") / f"swebench-{source}-{'gold' if config.gold else Path(str(config.predictions)).stem}"
-    name = model_label(model).replace("/", "-") if Path(model.model).expanduser().is_dir() else Path(model.model).name
+        return (
+            Path("runs")
+            / f"swebench-{source}-{'gold' if config.gold else Path(str(config.predictions)).stem}"
+        )
+    name = (
+        model_label(model).replace("/", "-")
+        if Path(model.model).expanduser().is_dir()
+        else Path(model.model).name
+    )
     return Path("runs") / f"swebench-{source}-{config.mode}-{name}"

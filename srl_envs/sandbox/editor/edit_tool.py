@@ -1,6 +1,7 @@
 """The file tool of SWE-agent, ``str_replace_editor``: its calls, and the observations that models trained on its recordings know.
 
-Nothing runs inside: the tool needs only the sandbox's file calls, so that an image may have an old Python or none.
+Nothing runs inside: the tool needs only the sandbox's file calls, so that an image may
+have an old Python or none.
 """
 
 from __future__ import annotations
@@ -44,23 +45,29 @@ _INTEGER = r"\s*(-?[0-9]{1,18})\s*"
 class EditTool:
     """Runs the calls of ``str_replace_editor`` on the files of one sandbox; keeps what ``undo_edit`` needs.
 
-    Observations are the recorded ones, but for the terminal's carriage returns and the white space at the end. What differs from the recorded tool:
+    Observations are the recorded ones, but for the terminal's carriage returns and the
+    white space at the end. What differs from the recorded tool:
 
-    * Line ends, tabs and bytes outside an edit stay as they are; that tool rewrites the whole file with line feeds and without tabs. Text shown
-      with its tabs expanded still matches; then the lines that it touches lose their tabs.
+    * Line ends, tabs and bytes outside an edit stay as they are; that tool rewrites the
+      whole file with line feeds and without tabs. Text shown with its tabs expanded
+      still matches; then the lines that it touches lose their tabs.
     * A folder is listed in sorted order; the recorded order is that of the file system.
     * A file larger than :data:`MAX_FILE_BYTES` is refused.
     * A failure's message, which repeats what was asked for, is clipped as files are.
-    * Of several occurrences of an ``old_str`` of many lines the first lines are named; that tool names none.
+    * Of several occurrences of an ``old_str`` of many lines the first lines are named;
+      that tool names none.
     * An undo history is really kept. Undoing a ``create`` leaves the file as created.
-    * A Python file that cannot be split into tokens is shown from its start and clipped, as a long file of another kind is. (One of the six
-      recordings shows a long Python file so, whatever kept that tool from an outline there.)
+    * A Python file that cannot be split into tokens is shown from its start and
+      clipped, as a long file of another kind is. (One of the six recordings shows a
+      long Python file so, whatever kept that tool from an outline there.)
 
-    The recordings hold no failed call, no ``insert`` and no ``undo_edit``: these are worded as in SWE-agent 1.0. Arguments that are missing or no
-    numbers, which there may end in a usage text, are told in the tool's own words for wrong values.
+    The recordings hold no failed call, no ``insert`` and no ``undo_edit``: these are
+    worded as in SWE-agent 1.0. Arguments that are missing or no numbers, which there
+    may end in a usage text, are told in the tool's own words for wrong values.
 
     Args:
-        sandbox: Whose files are shown and edited. After its ``reset`` take a new tool: the history is of the files before.
+        sandbox: Whose files are shown and edited. After its ``reset`` take a new tool:
+            the history is of the files before.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -71,8 +78,9 @@ class EditTool:
         """Do one call and return the observation; a wrong call is told in the observation and changes nothing.
 
         Args:
-            arguments: ``command`` and ``path``, and what the command needs: ``view_range`` as ``"[1, 40]"``, ``file_text``, ``old_str``, ``new_str``,
-                ``insert_line`` as ``"12"``.
+            arguments: ``command`` and ``path``, and what the command needs:
+                ``view_range`` as ``"[1, 40]"``, ``file_text``, ``old_str``,
+                ``new_str``, ``insert_line`` as ``"12"``.
 
         Raises:
             SandboxError: The machinery failed.
@@ -85,9 +93,15 @@ class EditTool:
     def _run(self, arguments: Mapping[str, str]) -> str:
         command = arguments.get("command")
         if command not in COMMANDS:
-            wrong = "Parameter `command` is required" if command is None else f"Unrecognized command {command}"
+            wrong = (
+                "Parameter `command` is required"
+                if command is None
+                else f"Unrecognized command {command}"
+            )
             allowed = ", ".join(f'"{name}"' for name in COMMANDS)
-            raise _WrongCallError(f"{wrong}. The allowed commands for the str_replace_editor tool are: {allowed}")
+            raise _WrongCallError(
+                f"{wrong}. The allowed commands for the str_replace_editor tool are: {allowed}"
+            )
         path = self._absolute(_required(arguments, "path"))
         match command:
             case "view":
@@ -95,9 +109,13 @@ class EditTool:
             case "create":
                 return self._create(path, _required(arguments, "file_text"))
             case "str_replace":
-                return self._str_replace(path, _required(arguments, "old_str"), arguments.get("new_str", ""))
+                return self._str_replace(
+                    path, _required(arguments, "old_str"), arguments.get("new_str", "")
+                )
             case "insert":
-                return self._insert(path, _required(arguments, "insert_line"), _required(arguments, "new_str"))
+                return self._insert(
+                    path, _required(arguments, "insert_line"), _required(arguments, "new_str")
+                )
             case _:
                 return self._undo_edit(path)
 
@@ -105,7 +123,9 @@ class EditTool:
         text = self._read_unless_folder(path)
         if text is None:
             if view_range:
-                raise _WrongCallError("The `view_range` parameter is not allowed when `path` points to a directory.")
+                raise _WrongCallError(
+                    "The `view_range` parameter is not allowed when `path` points to a directory."
+                )
             return self._view_folder(path)
         if view_range:
             first, last = _checked_range(view_range, len(text.lines))
@@ -113,23 +133,41 @@ class EditTool:
         if path.suffix == ".py" and len(text.shown) > MAX_SHOWN_CHARS:
             abbreviated = outline(text.shown)
             if abbreviated is not None:
-                return "\n".join([_ABBREVIATED_HEAD, _clipped(abbreviated.expandtabs()), _ABBREVIATED_TAIL])
+                return "\n".join(
+                    [_ABBREVIATED_HEAD, _clipped(abbreviated.expandtabs()), _ABBREVIATED_TAIL]
+                )
         return _numbered(text.shown, str(path))
 
     def _view_folder(self, path: PurePosixPath) -> str:
         try:
             folder, *entries = self._sandbox.list_files(str(path), depth=2)
         except SandboxFileError as error:
-            raise _WrongCallError(f"Ran into {_reason(error)} while trying to read {path}") from error
+            raise _WrongCallError(
+                f"Ran into {_reason(error)} while trying to read {path}"
+            ) from error
         below = (entry.removeprefix(folder).rstrip("/") for entry in entries)
-        shown = [str(path / name) for name in below if not any(part.startswith(".") for part in name.split("/"))]
-        return "\n".join([f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:", str(path), *shown])
+        shown = [
+            str(path / name)
+            for name in below
+            if not any(part.startswith(".") for part in name.split("/"))
+        ]
+        return "\n".join(
+            [
+                f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:",
+                str(path),
+                *shown,
+            ]
+        )
 
     def _create(self, path: PurePosixPath, file_text: str) -> str:
         if self._kind(path) is not None:
-            raise _WrongCallError(f"File already exists at: {path}. Cannot overwrite files using command `create`.")
+            raise _WrongCallError(
+                f"File already exists at: {path}. Cannot overwrite files using command `create`."
+            )
         if self._kind(path.parent) is None:
-            raise _WrongCallError(f"The parent directory {path.parent} does not exist. Please create it first.")
+            raise _WrongCallError(
+                f"The parent directory {path.parent} does not exist. Please create it first."
+            )
         content = _encoded(file_text, "utf-8", path)
         self._write(path, content)
         self._history[str(path)].append(content)
@@ -143,24 +181,34 @@ class EditTool:
             shown, old, new = shown.expandtabs(), old.expandtabs(), new.expandtabs()
         occurrences = shown.count(old)
         if not occurrences:
-            raise _WrongCallError(f"No replacement was performed, old_str `{old}` did not appear verbatim in {path}.")
+            raise _WrongCallError(
+                f"No replacement was performed, old_str `{old}` did not appear verbatim in {path}."
+            )
         if occurrences > 1:
             numbers = _lines_with(old, shown)
-            raise _WrongCallError(f"No replacement was performed. Multiple occurrences of old_str `{old}` in lines {numbers}. Please ensure it is unique")
+            raise _WrongCallError(
+                f"No replacement was performed. Multiple occurrences of old_str `{old}` in lines {numbers}. Please ensure it is unique"
+            )
         if new == old:
-            raise _WrongCallError(f"No replacement was performed, old_str `{old}` is the same as new_str `{new}`.")
+            raise _WrongCallError(
+                f"No replacement was performed, old_str `{old}` is the same as new_str `{new}`."
+            )
 
         start = shown.index(old)
         stop = start + len(old)
         row = shown.count("\n", 0, start)
         line_start, line_stop = shown.rfind("\n", 0, start) + 1, shown.find("\n", stop)
         rest = shown[stop:] if line_stop < 0 else shown[stop:line_stop]
-        edited = text.with_lines(row, row + old.count("\n"), (shown[line_start:start] + new + rest).split("\n"))
+        edited = text.with_lines(
+            row, row + old.count("\n"), (shown[line_start:start] + new + rest).split("\n")
+        )
         self._edit(path, text, edited)
 
         first = max(1, row - SNIPPET_LINES)
         last = min(row + SNIPPET_LINES + new.count("\n"), edited.line_count)
-        snippet = _numbered("\n".join(edited.lines[first - 1 : last]), f"a snippet of {path}", first)
+        snippet = _numbered(
+            "\n".join(edited.lines[first - 1 : last]), f"a snippet of {path}", first
+        )
         return f"The file {path} has been edited. {snippet}Review the changes and make sure they are as expected. Edit the file again if necessary."
 
     def _insert(self, path: PurePosixPath, insert_line: str, new: str) -> str:
@@ -168,13 +216,19 @@ class EditTool:
         number = re.fullmatch(_INTEGER, insert_line)
         row = int(number[1]) if number else -1
         if not 0 <= row <= len(text.lines):
-            raise _WrongCallError(f"Invalid `insert_line` parameter: {insert_line}. It should be within the range of lines of the file: {[0, len(text.lines)]}")
+            raise _WrongCallError(
+                f"Invalid `insert_line` parameter: {insert_line}. It should be within the range of lines of the file: {[0, len(text.lines)]}"
+            )
         new_lines = _line_feeds(new).split("\n")
         edited = text.with_inserted(row, new_lines)
         self._edit(path, text, edited)
 
         first = max(0, row - SNIPPET_LINES)
-        snippet = _numbered("\n".join(edited.lines[first : row + len(new_lines) + SNIPPET_LINES]), "a snippet of the edited file", first + 1)
+        snippet = _numbered(
+            "\n".join(edited.lines[first : row + len(new_lines) + SNIPPET_LINES]),
+            "a snippet of the edited file",
+            first + 1,
+        )
         return (
             f"The file {path} has been edited. {snippet}Review the changes and make sure they are as expected "
             "(correct indentation, no duplicate lines, etc). Edit the file again if necessary."
@@ -194,8 +248,12 @@ class EditTool:
         absolute = PurePosixPath(re.sub("^/+", "/", path))
         if not absolute.is_absolute():
             suggestion = PurePosixPath(self._sandbox.workdir) / absolute
-            raise _WrongCallError(f"The path {absolute} is not an absolute path, it should start with `/`. Maybe you meant {suggestion}?")
-        if "\0" in path or any("\ud800" <= character <= "\udfff" for character in path):  # no file system has such names
+            raise _WrongCallError(
+                f"The path {absolute} is not an absolute path, it should start with `/`. Maybe you meant {suggestion}?"
+            )
+        if "\0" in path or any(
+            "\ud800" <= character <= "\udfff" for character in path
+        ):  # no file system has such names
             raise _WrongCallError(f"The path {path!a} does not exist. Please provide a valid path.")
         return absolute
 
@@ -214,16 +272,24 @@ class EditTool:
             kind = self._kind(path)
             if kind == "folder":
                 return None
-            reason = f"Ran into {_reason(error)} while trying to read {path}" if kind else f"The path {path} does not exist. Please provide a valid path."
+            reason = (
+                f"Ran into {_reason(error)} while trying to read {path}"
+                if kind
+                else f"The path {path} does not exist. Please provide a valid path."
+            )
             raise _WrongCallError(reason) from error
         if len(content) > MAX_FILE_BYTES:
-            raise _WrongCallError(f"Ran into a file of {len(content)} bytes, more than {MAX_FILE_BYTES}, while trying to read {path}")
+            raise _WrongCallError(
+                f"Ran into a file of {len(content)} bytes, more than {MAX_FILE_BYTES}, while trying to read {path}"
+            )
         return FileText.of(content)
 
     def _read(self, path: PurePosixPath) -> FileText:
         text = self._read_unless_folder(path)
         if text is None:
-            raise _WrongCallError(f"The path {path} is a directory and only the `view` command can be used on directories")
+            raise _WrongCallError(
+                f"The path {path} is a directory and only the `view` command can be used on directories"
+            )
         return text
 
     def _edit(self, path: PurePosixPath, before: FileText, after: FileText) -> None:
@@ -234,7 +300,9 @@ class EditTool:
         try:
             self._sandbox.write_file(str(path), content)
         except SandboxFileError as error:
-            raise _WrongCallError(f"Ran into {_reason(error)} while trying to write to {path}") from error
+            raise _WrongCallError(
+                f"Ran into {_reason(error)} while trying to write to {path}"
+            ) from error
 
 
 class _WrongCallError(Exception):
@@ -260,19 +328,27 @@ def _checked_range(view_range: str, line_count: int) -> tuple[int, int]:
     first, last = int(numbers[1]), int(numbers[2])
     wrong = f"Invalid `view_range`: {[first, last]}. "
     if not 1 <= first <= line_count:
-        raise _WrongCallError(f"{wrong}Its first element `{first}` should be within the range of lines of the file: {[1, line_count]}")
+        raise _WrongCallError(
+            f"{wrong}Its first element `{first}` should be within the range of lines of the file: {[1, line_count]}"
+        )
     if last > line_count:
-        raise _WrongCallError(f"{wrong}Its second element `{last}` should be smaller than the number of lines in the file: `{line_count}`")
+        raise _WrongCallError(
+            f"{wrong}Its second element `{last}` should be smaller than the number of lines in the file: `{line_count}`"
+        )
     if last == -1:
         return first, line_count
     if last < first:
-        raise _WrongCallError(f"{wrong}Its second element `{last}` should be larger or equal than its first `{first}`")
+        raise _WrongCallError(
+            f"{wrong}Its second element `{last}` should be larger or equal than its first `{first}`"
+        )
     return first, last
 
 
 def _numbered(content: str, what: str, first: int = 1) -> str:
     lines = _clipped(content).expandtabs().split("\n")
-    return f"Here's the result of running `cat -n` on {what}:\n" + "".join(f"{number:6}\t{line}\n" for number, line in enumerate(lines, first))
+    return f"Here's the result of running `cat -n` on {what}:\n" + "".join(
+        f"{number:6}\t{line}\n" for number, line in enumerate(lines, first)
+    )
 
 
 def _clipped(content: str) -> str:

@@ -13,9 +13,12 @@ class FileText:
     """A decoded file, line by line.
 
     Attributes:
-        lines: Without their ends. The last one is empty if the file ends with a line end, or is empty.
-        ends: What ends each line: line feed, carriage return, or both; the last one's is empty.
-        encoding: UTF-8, or Latin-1 for a file that is not; Latin-1 reads any bytes and gives the same bytes back.
+        lines: Without their ends. The last one is empty if the file ends with a line
+            end, or is empty.
+        ends: What ends each line: line feed, carriage return, or both; the last one's
+            is empty.
+        encoding: UTF-8, or Latin-1 for a file that is not; Latin-1 reads any bytes and
+            gives the same bytes back.
     """
 
     lines: tuple[str, ...]
@@ -60,7 +63,11 @@ class FileText:
         """The text with more lines after its first ``row``; new line ends are those of the line above."""
         above = min(row, len(self.lines) - 1)  # after the last line, the new end is that line's
         ends = [self._end_like(max(0, row - 1))] * len(lines)
-        return FileText((*self.lines[:row], *lines, *self.lines[row:]), (*self.ends[:above], *ends, *self.ends[above:]), self.encoding)
+        return FileText(
+            (*self.lines[:row], *lines, *self.lines[row:]),
+            (*self.ends[:above], *ends, *self.ends[above:]),
+            self.encoding,
+        )
 
     def _end_like(self, row: int) -> str:
         return self.ends[row] or self.ends[0] or "\n"

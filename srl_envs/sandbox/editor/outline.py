@@ -13,17 +13,22 @@ MIN_ELIDED_LINES = 6
 def outline(source: str) -> str | None:
     """The lines of a Python file with their numbers; long function bodies are one line that says which lines it stands for.
 
-    The body of a function inside such a body has its own line, as in the recordings. Class bodies, module code and docstrings outside functions
-    are kept.
+    The body of a function inside such a body has its own line, as in the recordings.
+    Class bodies, module code and docstrings outside functions are kept.
 
     Args:
         source: The file's text, its lines ended by a line feed.
 
     Returns:
-        Lines of number, space, text; None if the source cannot be split into Python's tokens.
+        Lines of number, space, text; None if the source cannot be split into Python's
+        tokens.
     """
     try:
-        bodies = [(first, last) for first, last in function_bodies(source) if last - first + 1 >= MIN_ELIDED_LINES]
+        bodies = [
+            (first, last)
+            for first, last in function_bodies(source)
+            if last - first + 1 >= MIN_ELIDED_LINES
+        ]
     except (tokenize.TokenError, SyntaxError):
         return None
     hidden = {number for first, last in bodies for number in range(first, last + 1)}
@@ -36,16 +41,19 @@ def outline(source: str) -> str | None:
 def function_bodies(source: str) -> list[tuple[int, int]]:
     """First and last line, counted from 1, of every function body, nested ones and methods too.
 
-    A body begins with its first statement and ends with its last, or with the comments below that are indented as the body is. Tokens, not a syntax
-    tree: the file may come from a model, and a hostile one can overflow the stack of Python's parser; and a file with a syntax error somewhere still
-    has an outline.
+    A body begins with its first statement and ends with its last, or with the comments
+    below that are indented as the body is. Tokens, not a syntax tree: the file may come
+    from a model, and a hostile one can overflow the stack of Python's parser; and a
+    file with a syntax error somewhere still has an outline.
 
     Raises:
         tokenize.TokenError: An open bracket or string at the end of the file.
         SyntaxError: Indentation that fits no block.
     """
     bodies: list[tuple[int, int]] = []
-    blocks: list[tuple[int, int | None]] = []  # the open blocks: column, and the first line if it is a function's
+    blocks: list[
+        tuple[int, int | None]
+    ] = []  # the open blocks: column, and the first line if it is a function's
     comments: list[tuple[int, int]] = []  # row and column of the comments since the last code
     last_row = 0
     at_start, in_header, after_colon = True, False, False

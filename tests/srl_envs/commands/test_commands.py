@@ -50,10 +50,16 @@ values = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_s
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     tool = draw(st.sampled_from(sorted(TOOLS)))
-    optional = draw(st.lists(st.sampled_from(TOOLS[tool].optional), unique=True)) if TOOLS[tool].optional else []
+    optional = (
+        draw(st.lists(st.sampled_from(TOOLS[tool].optional), unique=True))
+        if TOOLS[tool].optional
+        else []
+    )
     arguments = {name: draw(values) for name in (*TOOLS[tool].required, *optional)}
     if "view_range" in arguments:
-        arguments["view_range"] = json.dumps(draw(st.lists(st.integers(-1, 10**6), min_size=2, max_size=2)))
+        arguments["view_range"] = json.dumps(
+            draw(st.lists(st.integers(-1, 10**6), min_size=2, max_size=2))
+        )
     return tool, arguments
 
 
@@ -61,13 +67,21 @@ def expressible(name: str, tool: str, arguments: dict[str, str]) -> Command | No
     try:
         return GRAMMARS[name].command(tool, **arguments)
     except CommandError as error:
-        assert error.reason == ("unknown tool" if tool not in GRAMMARS[name].tools else "not expressible")
+        assert error.reason == (
+            "unknown tool" if tool not in GRAMMARS[name].tools else "not expressible"
+        )
         return None
 
 
 @pytest.mark.parametrize("name", GRAMMARS)
-@given(call=calls(), before=st.sampled_from(["", "I look.\n", "Why? Because `x`.\r\n\r\n"]), after=st.sampled_from(["", "\n", "\nThen more.", "\r\n"]))
-def test_a_command_comes_back_from_its_text_and_the_text_from_the_command(name: str, call: tuple[str, dict[str, str]], before: str, after: str) -> None:
+@given(
+    call=calls(),
+    before=st.sampled_from(["", "I look.\n", "Why? Because `x`.\r\n\r\n"]),
+    after=st.sampled_from(["", "\n", "\nThen more.", "\r\n"]),
+)
+def test_a_command_comes_back_from_its_text_and_the_text_from_the_command(
+    name: str, call: tuple[str, dict[str, str]], before: str, after: str
+) -> None:
     command = expressible(name, *call)
     if command is None:
         return
@@ -99,7 +113,9 @@ def test_xml_refuses_only_a_value_that_holds_the_end_of_a_value(value: str) -> N
 
 @pytest.mark.parametrize("name", GRAMMARS)
 @given(text=values)
-def test_any_text_gives_a_command_that_can_be_read_again_or_a_named_error(name: str, text: str) -> None:
+def test_any_text_gives_a_command_that_can_be_read_again_or_a_named_error(
+    name: str, text: str
+) -> None:
     try:
         command = GRAMMARS[name].parse(text)
     except CommandError as error:
@@ -110,14 +126,21 @@ def test_any_text_gives_a_command_that_can_be_read_again_or_a_named_error(name: 
 
 
 def test_a_command_goes_from_one_grammar_to_another() -> None:
-    command = GRAMMARS["ticks"].parse("```\nstr_replace_editor str_replace /a/b.py --old_str 'x = 1' --new_str ''\n```")
+    command = GRAMMARS["ticks"].parse(
+        "```\nstr_replace_editor str_replace /a/b.py --old_str 'x = 1' --new_str ''\n```"
+    )
     texts = {name: GRAMMARS[name].render(command) for name in ("xml", "tool", "ticks")}
     assert texts["xml"] == (
         "<function=str_replace_editor>\n<parameter=command>str_replace</parameter>\n<parameter=path>/a/b.py</parameter>\n"
         "<parameter=old_str>\nx = 1\n</parameter>\n<parameter=new_str>\n\n</parameter>\n</function>"
     )
-    assert json.loads(texts["tool"]) == {"name": "str_replace_editor", "arguments": dict(command.arguments)}
-    assert {(c := GRAMMARS[name].parse(text)).tool: dict(c.arguments) for name, text in texts.items()} == {command.tool: dict(command.arguments)}
+    assert json.loads(texts["tool"]) == {
+        "name": "str_replace_editor",
+        "arguments": dict(command.arguments),
+    }
+    assert {
+        (c := GRAMMARS[name].parse(text)).tool: dict(c.arguments) for name, text in texts.items()
+    } == {command.tool: dict(command.arguments)}
     for name in ("bash", "bash_tool"):
         with pytest.raises(CommandError, match="no tool 'str_replace_editor'"):
             GRAMMARS[name].render(command)
@@ -147,18 +170,37 @@ def test_scored_text() -> None:
     assert scored_text(f"Prose.\n\n{text}\nMore.", "xml") == text
     assert scored_text(f"Prose.\n\n{text}", "xml", "arguments") == "bash\nls -l"
     assert scored_text("just prose", "xml", "arguments") == "just prose"
-    with pytest.raises(ConfigError, match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash', 'bash_tool'"):
+    with pytest.raises(
+        ConfigError,
+        match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash', 'bash_tool'",
+    ):
         scored_text("x", "yaml")
 
 
 def test_openai_tool_calls() -> None:
-    call = {"id": "1", "type": "function", "function": {"name": "str_replace_editor", "arguments": '{"command": "view", "path": "/a", "view_range": [1, 9]}'}}
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {
+            "name": "str_replace_editor",
+            "arguments": '{"command": "view", "path": "/a", "view_range": [1, 9]}',
+        },
+    }
     command = TOOL_CALLS["tool"].of_call(call)
     assert command.arguments == {"command": "view", "path": "/a", "view_range": "[1, 9]"}
-    assert command.text == '{"name": "str_replace_editor", "arguments": {"command": "view", "path": "/a", "view_range": [1, 9]}}'
+    assert (
+        command.text
+        == '{"name": "str_replace_editor", "arguments": {"command": "view", "path": "/a", "view_range": [1, 9]}}'
+    )
     for text in (json.dumps(call), f"<tool_call>\n{json.dumps(call['function'])}\n</tool_call>"):
         assert TOOL_CALLS["tool"].parse(f"Now view it.\n{text}") == command
-    for wrong in (None, [], {"function": {"name": 5}}, {"function": {"name": "bash", "arguments": "{"}}, {"function": {"name": "bash", "arguments": "[]"}}):
+    for wrong in (
+        None,
+        [],
+        {"function": {"name": 5}},
+        {"function": {"name": "bash", "arguments": "{"}},
+        {"function": {"name": "bash", "arguments": "[]"}},
+    ):
         with pytest.raises(CommandError) as caught:
             TOOL_CALLS["tool"].of_call(wrong)
         assert caught.value.reason == "malformed"

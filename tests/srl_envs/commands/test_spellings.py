@@ -55,7 +55,12 @@ def test_xml_spellings_of_one_call_have_one_text() -> None:
 
 
 def test_the_first_complete_xml_call_counts() -> None:
-    text = "I call <function=bash> now.\n" + XML.format("first") + "\nand then\n" + XML.format("second")
+    text = (
+        "I call <function=bash> now.\n"
+        + XML.format("first")
+        + "\nand then\n"
+        + XML.format("second")
+    )
     thought, command = GRAMMARS["xml"].split(text)
     assert command.arguments["command"] == "first"
     assert thought == "I call <function=bash> now."
@@ -68,7 +73,12 @@ def test_the_first_complete_xml_call_counts() -> None:
         ("<function=bash>\n<parameter=command>ls</parameter>", "unclosed"),
         ("<function=bash>\n<parameter=command>ls\n</function>", "unclosed"),
         ("<function=bash>\nls\n</function>", "malformed"),
-        (XML.format("ls").replace("</function>", "<parameter=command>pwd</parameter>\n</function>"), "malformed"),
+        (
+            XML.format("ls").replace(
+                "</function>", "<parameter=command>pwd</parameter>\n</function>"
+            ),
+            "malformed",
+        ),
         (XML.format("ls").replace("=bash", "=python"), "unknown tool"),
         (XML.format("ls").replace("=command", "=cmd"), "unknown argument"),
         ("<function=submit>\n<parameter=command>ls</parameter>\n</function>", "unknown argument"),
@@ -98,7 +108,9 @@ def test_what_is_wrong_in_a_tool_call_has_a_name(text: str, expected: str) -> No
 
 
 @pytest.mark.parametrize("grammar", ["bash", "ticks"])
-@pytest.mark.parametrize("command", ["ls", "", "\nls\n", "a\r\nb", FENCED_README, "x=$((1<<3))\ncat <<< y", "cat <<EOF"])
+@pytest.mark.parametrize(
+    "command", ["ls", "", "\nls\n", "a\r\nb", FENCED_README, "x=$((1<<3))\ncat <<< y", "cat <<EOF"]
+)
 def test_fenced_values(grammar: str, command: str) -> None:
     language = GRAMMARS[grammar].language  # type: ignore[attr-defined]
     assert shell(grammar, f"Prose.\n\n```{language}\n{command}\n```") == command
@@ -111,7 +123,10 @@ def test_a_fence_in_a_command_makes_the_canonical_fence_longer() -> None:
 
 
 def test_without_a_heredoc_a_named_fence_nests_and_a_bare_one_closes() -> None:
-    assert shell("bash", "```bash\npython -c '''\n```python\n```\n'''\n```") == "python -c '''\n```python\n```\n'''"
+    assert (
+        shell("bash", "```bash\npython -c '''\n```python\n```\n'''\n```")
+        == "python -c '''\n```python\n```\n'''"
+    )
     assert shell("bash", "```bash\necho '\n```\n'\n```") == "echo '"
 
 
@@ -137,10 +152,21 @@ def test_ticks_know_the_other_tools() -> None:
     parse = GRAMMARS["ticks"].parse
     assert parse("Done.\n\n```\nsubmit\n```").tool == "submit"
     command = parse("```\nstr_replace_editor view /testbed/a.py   --view_range 1 -1\n```")
-    assert command.arguments == {"command": "view", "path": "/testbed/a.py", "view_range": "[1, -1]"}
+    assert command.arguments == {
+        "command": "view",
+        "path": "/testbed/a.py",
+        "view_range": "[1, -1]",
+    }
     assert command.text == "```\nstr_replace_editor view /testbed/a.py --view_range 1 -1\n```"
-    command = parse("```\nstr_replace_editor insert /a --new_str '\n  it'\"'\"'s\n' --insert_line 3\n```")
-    assert command.arguments == {"command": "insert", "path": "/a", "new_str": "\n  it's\n", "insert_line": "3"}
+    command = parse(
+        "```\nstr_replace_editor insert /a --new_str '\n  it'\"'\"'s\n' --insert_line 3\n```"
+    )
+    assert command.arguments == {
+        "command": "insert",
+        "path": "/a",
+        "new_str": "\n  it's\n",
+        "insert_line": "3",
+    }
     assert reason("ticks", "```\nstr_replace_editor view 'x\n```") == "unclosed"
     assert reason("ticks", "```\nstr_replace_editor view /x | head\n```") == "malformed"
     assert reason("ticks", "```\nstr_replace_editor view /x --view_range 1 ';'\n```") == "malformed"
@@ -148,9 +174,13 @@ def test_ticks_know_the_other_tools() -> None:
     assert reason("ticks", "```\nstr_replace_editor view /x\\\n```") == "malformed"
 
 
-@pytest.mark.parametrize("quoted", ["'a\\\n```\nb\n```\n'", '"a \\" it\'s\n```\nb\n```python\n"', "'it'\"'\"'s\n```\n'"])
+@pytest.mark.parametrize(
+    "quoted", ["'a\\\n```\nb\n```\n'", '"a \\" it\'s\n```\nb\n```python\n"', "'it'\"'\"'s\n```\n'"]
+)
 def test_a_fence_in_a_quoted_value_of_the_editor_is_text(quoted: str) -> None:
-    thought, command = GRAMMARS["ticks"].split(f"See:\n```\nold\n```\n\n```\nstr_replace_editor create /r.md --file_text {quoted}\n```")
+    thought, command = GRAMMARS["ticks"].split(
+        f"See:\n```\nold\n```\n\n```\nstr_replace_editor create /r.md --file_text {quoted}\n```"
+    )
     assert thought == "See:\n```\nold\n```"
     assert "```" in command.arguments["file_text"]
     assert command.text.startswith("````\nstr_replace_editor create /r.md --file_text ")
@@ -159,7 +189,14 @@ def test_a_fence_in_a_quoted_value_of_the_editor_is_text(quoted: str) -> None:
 
 def test_hostile_texts_are_read_in_time_that_grows_with_their_length() -> None:
     # Each would take minutes if reading were quadratic in the wrong place.
-    for text in ("<function=bash>" * 2000, "</parameter>" * 5000, "```bash\n" * 5000, "cat <<A <<B\n```\n" * 4000, "{" * 50_000, '{"name":' * 5000):
+    for text in (
+        "<function=bash>" * 2000,
+        "</parameter>" * 5000,
+        "```bash\n" * 5000,
+        "cat <<A <<B\n```\n" * 4000,
+        "{" * 50_000,
+        '{"name":' * 5000,
+    ):
         for grammar in GRAMMARS.values():
             with pytest.raises(CommandError):
                 grammar.parse("" if grammar.name == "ticks" and "cat" in text else text)
@@ -171,23 +208,46 @@ def test_hostile_texts_are_read_in_time_that_grows_with_their_length() -> None:
         "<function=bash>\n" * 100_000,
         "<function=bash>\n<parameter=command>ls" * 20_000,
         "<function=bash>\n<parameter=command>ls</parameter>\n" * 20_000,
-        "<function=bash>\n<parameter=command>" * 20_000 + "".join(f"</parameter><parameter=a{number}>" for number in range(5_000)),
-        "<function=bash><parameter=command>" * 20_000 + "</parameter><parameter=" + "a" * 100_000 + ">",
-        "<function=bash><parameter=command>" * 20_000 + "x" * 100_000 + "</parameter><parameter=command></parameter></function>",
+        "<function=bash>\n<parameter=command>" * 20_000
+        + "".join(f"</parameter><parameter=a{number}>" for number in range(5_000)),
+        "<function=bash><parameter=command>" * 20_000
+        + "</parameter><parameter="
+        + "a" * 100_000
+        + ">",
+        "<function=bash><parameter=command>" * 20_000
+        + "x" * 100_000
+        + "</parameter><parameter=command></parameter></function>",
     ],
-    ids=["starts", "parameters", "closed parameters", "shared parameters", "a long name", "a long value"],
+    ids=[
+        "starts",
+        "parameters",
+        "closed parameters",
+        "shared parameters",
+        "a long name",
+        "a long value",
+    ],
 )
 def test_thousands_of_xml_calls_that_are_none_are_read_in_linear_time(text: str) -> None:
-    assert reason("xml", text) in ("unclosed", "malformed")  # a second or less; minutes if each start searched the rest of the text
+    assert reason("xml", text) in (
+        "unclosed",
+        "malformed",
+    )  # a second or less; minutes if each start searched the rest of the text
 
 
 @pytest.mark.parametrize(
     "text",
-    ['{"name":' * 100_000, '{"name":[' * 100_000, '{"name":' * 100_000 + "1" + "}" * 99_999, '{"id": "' + 'x{"name": "' * 100_000],
+    [
+        '{"name":' * 100_000,
+        '{"name":[' * 100_000,
+        '{"name":' * 100_000 + "1" + "}" * 99_999,
+        '{"id": "' + 'x{"name": "' * 100_000,
+    ],
     ids=["starts", "lists", "closed but one", "strings"],
 )
 def test_thousands_of_tool_calls_that_are_none_are_given_up(text: str) -> None:
-    assert reason("tool", text) == "unclosed"  # at once; minutes if each start were read to the end of the text
+    assert (
+        reason("tool", text) == "unclosed"
+    )  # at once; minutes if each start were read to the end of the text
 
 
 def test_a_tool_call_after_a_few_that_are_none_counts() -> None:
@@ -197,7 +257,9 @@ def test_a_tool_call_after_a_few_that_are_none_counts() -> None:
 
 def test_an_xml_call_has_no_more_parameters_than_any_tool_could_take() -> None:
     parameters = [f"<parameter=a{number}>x</parameter>" for number in range(21)]
-    assert reason("xml", f"<function=bash>{''.join(parameters[:20])}</function>") == "unknown argument"
+    assert (
+        reason("xml", f"<function=bash>{''.join(parameters[:20])}</function>") == "unknown argument"
+    )
     assert reason("xml", f"<function=bash>{''.join(parameters)}</function>") == "malformed"
 
 

@@ -19,9 +19,16 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 @given(prompt=TEXT, observation=TEXT, gap=TEXT)
-def test_any_text_round_trips(tmp_path_factory: pytest.TempPathFactory, prompt: str, observation: str, gap: str) -> None:
+def test_any_text_round_trips(
+    tmp_path_factory: pytest.TempPathFactory, prompt: str, observation: str, gap: str
+) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "t.jsonl"
-    trajectory = Trajectory("a", f"p{prompt}", (ExpertStep("x", observation=observation, gap=gap),), metadata={"kind": [gap]})
+    trajectory = Trajectory(
+        "a",
+        f"p{prompt}",
+        (ExpertStep("x", observation=observation, gap=gap),),
+        metadata={"kind": [gap]},
+    )
     save_trajectories([trajectory], path)
     assert list(load_jsonl(path)) == [trajectory]
 
@@ -37,7 +44,9 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     good = Trajectory("a", "p", (ExpertStep("x"),))
     save_trajectories([good], path)
     with pytest.raises(DataError, match="'b': its metadata cannot be written as JSON"):
-        save_trajectories([good, Trajectory("b", "p", (ExpertStep("x"),), metadata={"set": {1}})], path)
+        save_trajectories(
+            [good, Trajectory("b", "p", (ExpertStep("x"),), metadata={"set": {1}})], path
+        )
     assert list(load_jsonl(path)) == [good]
     assert [file.name for file in tmp_path.iterdir()] == ["t.jsonl"], "no scratch file stays"
     nowhere = tmp_path / "none" / "t.jsonl"

@@ -27,7 +27,10 @@ def test_there_are_at_least_80_kinds(problems) -> None:
 
 def exact(expression: str) -> Fraction:
     """The value of a calculation, without rounding: evaluated apart from the generator's own evaluator."""
-    return eval(re.sub(r"\d+(?:\.\d+)?", r'Fraction("\g<0>")', expression), {"__builtins__": {}, "Fraction": Fraction})
+    return eval(
+        re.sub(r"\d+(?:\.\d+)?", r'Fraction("\g<0>")', expression),
+        {"__builtins__": {}, "Fraction": Fraction},
+    )
 
 
 def calculations(action: str) -> list[tuple[str, str]]:
@@ -55,11 +58,21 @@ def test_every_calculation_in_a_step_is_true(problems) -> None:
 
 def test_a_question_asks_for_one_thing(problems) -> None:
     for problem in problems:
-        assert len(re.findall(r"(?i)\b(?:how (?:many|much|far|long|often|old|large|warm)|what|which)\b", problem.prompt)) <= 1, problem.prompt
+        assert (
+            len(
+                re.findall(
+                    r"(?i)\b(?:how (?:many|much|far|long|often|old|large|warm)|what|which)\b",
+                    problem.prompt,
+                )
+            )
+            <= 1
+        ), problem.prompt
 
 
 def test_no_step_counts_one_of_a_plural(problems) -> None:
-    plurals = re.compile(r"(?<![\d./*+-])(?<![+*/-] )\b1 (?:hours|days|weeks|tablets|degrees|crates|packs|cans|boxes)\b")
+    plurals = re.compile(
+        r"(?<![\d./*+-])(?<![+*/-] )\b1 (?:hours|days|weeks|tablets|degrees|crates|packs|cans|boxes)\b"
+    )
     for problem in problems:
         for text in (problem.prompt, *(step.action for step in problem.steps)):
             assert not plurals.search(text), text
@@ -80,11 +93,17 @@ def test_every_step_has_title_and_thought_and_no_braces_are_left(problems) -> No
 
 def test_the_last_step_states_the_answer(problems) -> None:
     for problem in problems:
-        assert re.search(rf"(?<![\d.]){re.escape(problem.answer)}(?![\d])", problem.steps[-1].action), problem
+        assert re.search(
+            rf"(?<![\d.]){re.escape(problem.answer)}(?![\d])", problem.steps[-1].action
+        ), problem
 
 
 def test_questions_are_distinct(problems) -> None:
-    assert len({problem.prompt for problem in problems}) == len({problem.id for problem in problems}) == COUNT
+    assert (
+        len({problem.prompt for problem in problems})
+        == len({problem.id for problem in problems})
+        == COUNT
+    )
 
 
 def test_a_larger_count_begins_with_the_same_problems(problems) -> None:
@@ -93,5 +112,7 @@ def test_a_larger_count_begins_with_the_same_problems(problems) -> None:
 
 
 def test_problems_are_the_same_on_every_machine() -> None:
-    text = "\n".join(f"{problem.id}|{problem.prompt}|{problem.solution}" for problem in generate(85, seed=0))
+    text = "\n".join(
+        f"{problem.id}|{problem.prompt}|{problem.solution}" for problem in generate(85, seed=0)
+    )
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "8cc8a7d1cbd34c64"

@@ -28,7 +28,9 @@ def questions(path: Path, split: str | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("value", [HUGE, DEEP])
-def test_json_that_python_cannot_hold_is_one_error_with_its_line(tmp_path: Path, value: str) -> None:
+def test_json_that_python_cannot_hold_is_one_error_with_its_line(
+    tmp_path: Path, value: str
+) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(f'{GOOD % 1}\n{{"question": {value}\n', encoding="utf-8")
     for source in ("gsm8k", "jsonl"):
@@ -50,13 +52,20 @@ def test_broken_json_names_its_line(tmp_path: Path) -> None:
 
 def test_a_lone_surrogate_is_counted_in_rows_and_an_error_in_our_schema(tmp_path: Path) -> None:
     rows, own = tmp_path / "rows.jsonl", tmp_path / "own.jsonl"
-    rows.write_text(f'{GOOD % 1}\n{{"question": "Q \\ud800", "answer": "1 + 1 = 2\\n#### 2"}}\n{{"question": "Q \\ud83d\\ude00", "answer": "a\\n#### 2"}}\n')
+    rows.write_text(
+        f'{GOOD % 1}\n{{"question": "Q \\ud800", "answer": "1 + 1 = 2\\n#### 2"}}\n{{"question": "Q \\ud83d\\ude00", "answer": "a\\n#### 2"}}\n'
+    )
     loaded = load_trajectories("gsm8k", path=rows)
     assert [one.prompt for one in loaded] == ["Q1?", "Q \U0001f600"]
     assert loaded.rejected == {"a lone surrogate": 1}
     for step in ('"\\ud800"', '{"action": "a", "observation": "\\udfff"}'):
-        own.write_text(f'{{"prompt": "p", "steps": ["a"]}}\n{{"prompt": "p", "steps": ["a", {step}]}}\n')
-        with pytest.raises(DataError, match=re.escape(f"{own}, line 2, step 2, '") + "(action|observation)': .*surrogate"):
+        own.write_text(
+            f'{{"prompt": "p", "steps": ["a"]}}\n{{"prompt": "p", "steps": ["a", {step}]}}\n'
+        )
+        with pytest.raises(
+            DataError,
+            match=re.escape(f"{own}, line 2, step 2, '") + "(action|observation)': .*surrogate",
+        ):
             load_trajectories(str(own))
     for key in ("prompt", "id", "answer", "tail"):
         own.write_text(json.dumps({"prompt": "p", "steps": ["a"], key: "p \ud800"}))

@@ -9,7 +9,10 @@ import pytest
 from srl_envs.data import s1k
 
 ATTEMPT = "1. **A**: x\n\n2. **B**: y\n\n**Final Answer**\n\\boxed{7}"
-PROOF = "We proceed by induction on the number of vertices.\n\nFor the base case there is nothing to show. " * 3
+PROOF = (
+    "We proceed by induction on the number of vertices.\n\nFor the base case there is nothing to show. "
+    * 3
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +24,11 @@ PROOF = "We proceed by induction on the number of vertices.\n\nFor the base case
         ("\\(12\\)", "Yes", "12"),
         ("\\text{no solution}", "Yes", "\\text{no solution}"),
         ("We add.\n\nSo it is $\\boxed{\\frac{3}{4}}$.", "No", "\\frac{3}{4}"),
-        ("#### Part one\nWe see that both sequences meet.\n#### Part two\nHence they are equal.", "No", ""),
+        (
+            "#### Part one\nWe see that both sequences meet.\n#### Part two\nHence they are equal.",
+            "No",
+            "",
+        ),
         (PROOF, "Yes", "7"),  # judged equal to the solution
         (PROOF, "No", ""),
         (PROOF, "", ""),
@@ -33,10 +40,17 @@ PROOF = "We proceed by induction on the number of vertices.\n\nFor the base case
 )
 def test_the_reference_answer(solution: str, grade: str, answer: str) -> None:
     rejected: Counter[str] = Counter()
-    row = {"question": "q", "solution": solution, "deepseek_attempt": ATTEMPT, "deepseek_grade": grade}
+    row = {
+        "question": "q",
+        "solution": solution,
+        "deepseek_attempt": ATTEMPT,
+        "deepseek_grade": grade,
+    }
     [trajectory] = list(s1k.read([row], rejected))
     assert trajectory.answer == answer
-    assert trajectory.metadata["deepseek_grade"] == grade and len(trajectory.steps) == 2, "the step reward uses the set as it is"
+    assert trajectory.metadata["deepseek_grade"] == grade and len(trajectory.steps) == 2, (
+        "the step reward uses the set as it is"
+    )
 
 
 @pytest.mark.parametrize("question", ["", " \n"])

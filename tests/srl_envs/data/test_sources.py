@@ -29,7 +29,13 @@ def attempt(*steps: str, preamble: str = PREAMBLE, tail: str = TAIL) -> str:
 
 
 def s1k_row(text: str, **columns: str) -> dict[str, str]:
-    return {"question": "What is 1/2?", "solution": "0.5", "deepseek_attempt": text, "deepseek_grade": "Yes", **columns}
+    return {
+        "question": "What is 1/2?",
+        "solution": "0.5",
+        "deepseek_attempt": text,
+        "deepseek_grade": "Yes",
+        **columns,
+    }
 
 
 def parse(text: str) -> Trajectory:
@@ -54,7 +60,10 @@ def parse(text: str) -> Trajectory:
 )
 def test_titled_steps_in_many_styles(first: str, second: str) -> None:
     trajectory = parse(attempt(first, second))
-    assert [(step.title, step.action) for step in trajectory.steps] == [("Coprime Pairs", "We count them."), ("Sum", "We add.")]
+    assert [(step.title, step.action) for step in trajectory.steps] == [
+        ("Coprime Pairs", "We count them."),
+        ("Sum", "We add."),
+    ]
     assert (trajectory.preamble, trajectory.tail) == (PREAMBLE, TAIL)
 
 
@@ -70,7 +79,9 @@ def test_without_preamble_and_tail() -> None:
     assert (trajectory.preamble, trajectory.tail, len(trajectory.steps)) == ("", "", 2)
 
 
-@pytest.mark.parametrize("text", ["No steps at all.", "1. **Only one**: step", "2. **B**: x\n\n3. **C**: y"])
+@pytest.mark.parametrize(
+    "text", ["No steps at all.", "1. **Only one**: step", "2. **B**: x\n\n3. **C**: y"]
+)
 def test_what_has_no_steps_is_counted(text: str) -> None:
     rejected: Counter[str] = Counter()
     assert list(s1k.read([s1k_row(text)], rejected)) == []
@@ -78,11 +89,14 @@ def test_what_has_no_steps_is_counted(text: str) -> None:
 
 
 def test_hint_shows_the_title_and_asks_for_the_rest() -> None:
-    from srl_envs.prompts import PromptSettings
-    from srl_envs.trajectory import StepInstance
+    from srl_envs.instances import StepInstance
+    from srl_envs.prompts.step import PromptSettings
 
     trajectory = parse(attempt("1. **A**: x", "2. **B**: y"))
-    hinted, plain = StepInstance(trajectory, 0), StepInstance(trajectory, 0, PromptSettings(title_hint=False))
+    hinted, plain = (
+        StepInstance(trajectory, 0),
+        StepInstance(trajectory, 0, PromptSettings(title_hint=False)),
+    )
     assert "Next step: A" in hinted.messages[-1]["content"] and hinted.expert_action == "x"
     assert "Next step" not in plain.messages[-1]["content"] and plain.expert_action == "1. **A**: x"
 
@@ -105,7 +119,9 @@ def test_gsm8k(shared_data: Path) -> None:
 @pytest.mark.shared_data
 def test_numbered_loses_no_text(shared_data: Path) -> None:
     path = shared_data / "math_expert" / "qwen25math_cot100x8.jsonl"
-    solutions = {json.loads(line)["solution"] for line in path.read_text(encoding="utf-8").splitlines()}
+    solutions = {
+        json.loads(line)["solution"] for line in path.read_text(encoding="utf-8").splitlines()
+    }
     trajectories = load_trajectories("numbered", path=path)
     assert len(trajectories) > 300
     assert trajectories.rejected["marked as not correct"] == 72
@@ -118,11 +134,16 @@ def test_numbered_loses_no_text(shared_data: Path) -> None:
 
 def test_a_question_never_stands_on_both_sides() -> None:
     steps = (ExpertStep("a"), ExpertStep("b"))
-    trajectories = [Trajectory(f"{i}", f"Question  {i % 30}".upper() if i % 2 else f"question {i % 30}", steps) for i in range(90)]
+    trajectories = [
+        Trajectory(f"{i}", f"Question  {i % 30}".upper() if i % 2 else f"question {i % 30}", steps)
+        for i in range(90)
+    ]
     train, held = split_by_question(trajectories, 10, seed=3)
     key = [{" ".join(one.prompt.split()).casefold() for one in side} for side in (train, held)]
     assert not key[0] & key[1] and len(key[1]) == 10 and len(train) + len(held) == 90
-    assert split_by_question(trajectories[::-1], 10, seed=3)[1] == held[::-1], "order of rows does not matter"
+    assert split_by_question(trajectories[::-1], 10, seed=3)[1] == held[::-1], (
+        "order of rows does not matter"
+    )
     assert split_by_question(trajectories, 10, seed=4)[1] != held
 
 
@@ -149,9 +170,18 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
         ("[1]\n", "line 2: a line must be a JSON object"),
         ('{"prompt": "p", "steps": []}\n', "line 2: 'steps' must be a non-empty list"),
         ('{"steps": ["a"]}\n', "line 2: 'prompt' is missing"),
-        ('{"prompt": "p", "steps": ["a", {"title": "t"}]}\n', "line 2, step 2: 'action' is missing"),
-        ('{"prompt": "p", "steps": ["a"], "promt": 1}\n', "line 2: unknown key 'promt'. Valid keys: id, prompt"),
-        ('{"prompt": "p", "steps": [{"action": 3}]}\n', "line 2, step 1: 'action' must be text, not int"),
+        (
+            '{"prompt": "p", "steps": ["a", {"title": "t"}]}\n',
+            "line 2, step 2: 'action' is missing",
+        ),
+        (
+            '{"prompt": "p", "steps": ["a"], "promt": 1}\n',
+            "line 2: unknown key 'promt'. Valid keys: id, prompt",
+        ),
+        (
+            '{"prompt": "p", "steps": [{"action": 3}]}\n',
+            "line 2, step 1: 'action' must be text, not int",
+        ),
         ('{"id": "1", "prompt": "p", "steps": ["a"]}\n', "line 2: the id '1' was used before"),
     ],
 )
@@ -175,7 +205,9 @@ def test_unusable_files(tmp_path: Path) -> None:
     other = write(tmp_path / "other.jsonl", {"text": "x"}, {"text": "y"})
     with pytest.raises(DataError, match=r"none of 2 rows is usable \(2 no question or answer\)"):
         load_trajectories("gsm8k", path=other)
-    with pytest.raises(DataError, match=r"must hold one file for the split 'test'.*holds .*other.jsonl"):
+    with pytest.raises(
+        DataError, match=r"must hold one file for the split 'test'.*holds .*other.jsonl"
+    ):
         load_trajectories("gsm8k", path=tmp_path, split="test")
 
 
@@ -188,18 +220,27 @@ def test_unknown_names() -> None:
 
 @pytest.mark.parametrize("source", ["builtin", "builtin_swe"])
 def test_a_path_is_refused_by_sources_that_take_none(tmp_path: Path, source: str) -> None:
-    with pytest.raises(ConfigError, match=rf"'{source}' reads no file: say with source=.*'/nope' holds, one of s1k, gsm8k"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"'{source}' reads no file: say with source=.*'/nope' holds, one of s1k, gsm8k",
+    ):
         load_trajectories(source, path="/nope")
-    with pytest.raises(ConfigError, match=r"'a.jsonl' is a file already, so that path='b.jsonl' has no place"):
+    with pytest.raises(
+        ConfigError, match=r"'a.jsonl' is a file already, so that path='b.jsonl' has no place"
+    ):
         load_trajectories("a.jsonl", path="b.jsonl")
 
 
 def test_a_path_or_a_copy_as_source_is_told_what_it_needs(tmp_path: Path) -> None:
     other = write(tmp_path / "rows.json")
     for path in (tmp_path, other):
-        with pytest.raises(ConfigError, match=f"'{path}' is a path.*give both, like source='s1k', path='{path}'"):
+        with pytest.raises(
+            ConfigError, match=f"'{path}' is a path.*give both, like source='s1k', path='{path}'"
+        ):
             load_trajectories(str(path))
-    with pytest.raises(ConfigError, match=r"Unknown source 'somebody/s1K-copy': .*source='s1k' .*path=FOLDER"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown source 'somebody/s1K-copy': .*source='s1k' .*path=FOLDER"
+    ):
         load_trajectories("somebody/s1K-copy")
 
 

@@ -41,4 +41,6 @@ def contained(engine: Any, _module_sandbox: DockerSandbox) -> Contained:
 @pytest.fixture
 def own_containers(engine: Any) -> Callable[[int], list[Any]]:
     """The containers, running or not, whose owner is the process with a given id."""
-    return lambda pid=os.getpid(): engine.containers.list(all=True, ignore_removed=True, filters={"label": f"srl-envs.sandbox.pid={pid}"})
+    return lambda pid=os.getpid(): engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": f"srl-envs.sandbox.pid={pid}"}
+    )

@@ -21,14 +21,24 @@ def next_command_works(sandbox: DockerSandbox) -> None:
     assert (after.output, after.exit_code, after.restarted) == ("next\n", 9, False)
 
 
-# -- using things up ----------------------------------------------------------------------------------------------------------------------------
+# -- using things up
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bomb", [":(){ :|:& };:", "bomb() { while :; do bomb & done; }; bomb", "for i in $(seq 1000); do sleep 300 & done"])
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        ":(){ :|:& };:",
+        "bomb() { while :; do bomb & done; }; bomb",
+        "for i in $(seq 1000); do sleep 300 & done",
+    ],
+)
 def test_fork_bombs_stay_within_their_bound_and_end(contained: Any, bomb: str) -> None:
     sandbox = contained.sandbox
     hit = sandbox.run(f"({bomb}) 2>/dev/null", timeout=3)
-    assert sandbox.list_files("/srv", 0) == ["/srv/"]  # that no process is left for this is no failure of the machinery
+    assert sandbox.list_files("/srv", 0) == [
+        "/srv/"
+    ]  # that no process is left for this is no failure of the machinery
     sandbox.run("exit")
     next_command_works(sandbox)
     assert hit.restarted or hit.exit_code == 0
@@ -52,16 +62,28 @@ def test_memory_bombs_are_killed(contained: Any, bomb: str) -> None:
 
 
 def test_what_fills_the_disk_is_killed_and_can_be_cleared(base_image: str) -> None:
-    with DockerSandbox(base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, disk_mib=50)) as sandbox:
-        filled = sandbox.run("i=0; while :; do i=$((i + 1)); head -c 1M /dev/zero > f$i; sleep 0.005; done", timeout=60)
-        assert (filled.exit_code, filled.disk_full, filled.restarted, filled.timed_out) == (137, True, True, False)
+    with DockerSandbox(
+        base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, disk_mib=50)
+    ) as sandbox:
+        filled = sandbox.run(
+            "i=0; while :; do i=$((i + 1)); head -c 1M /dev/zero > f$i; sleep 0.005; done",
+            timeout=60,
+        )
+        assert (filled.exit_code, filled.disk_full, filled.restarted, filled.timed_out) == (
+            137,
+            True,
+            True,
+            False,
+        )
         next_command_works(sandbox)
         assert sandbox.run("rm f*; sleep 1.2").exit_code == 0
         assert not sandbox.run("sleep 1.2").disk_full
 
 
 def test_one_file_does_not_grow_beyond_its_bound(base_image: str) -> None:
-    with DockerSandbox(base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, file_mib=5)) as sandbox:
+    with DockerSandbox(
+        base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, file_mib=5)
+    ) as sandbox:
         assert sandbox.run("head -c 100M /dev/zero > large").exit_code == 128 + 25  # SIGXFSZ
         assert sandbox.run("stat -c %s large").output == f"{5 * 2**20}\n"
         assert len(sandbox.read_file("large")) == 5 * 2**20
@@ -70,7 +92,10 @@ def test_one_file_does_not_grow_beyond_its_bound(base_image: str) -> None:
         next_command_works(sandbox)
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not tell the largest size of a process")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="the kernel does not tell the largest size of a process",
+)
 @pytest.mark.parametrize("flood", ["yes", "cat /dev/zero", "yes & yes & yes"])
 def test_a_flood_of_output_does_not_grow_our_memory(contained: Any, flood: str) -> None:
     before = largest_size_kib()
@@ -101,23 +126,40 @@ def test_endless_names_and_lines_are_no_trouble_for_listing(contained: Any) -> N
     assert len(contained.sandbox.list_files("many")) == 20_001
 
 
-# -- processes ----------------------------------------------------------------------------------------------------------------------------------
+# -- processes
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_left_after_a_time_out_as_the_engine_sees_it(contained: Any) -> None:
-    assert contained.sandbox.run("set -m; sleep 300 & setsid sleep 301 & sleep 302", timeout=1).timed_out
+    assert contained.sandbox.run(
+        "set -m; sleep 300 & setsid sleep 301 & sleep 302", timeout=1
+    ).timed_out
     container = contained.container
-    assert sorted(process[-1].split()[0] for process in container.top()["Processes"]) == ["bash", "bash"]
+    assert sorted(process[-1].split()[0] for process in container.top()["Processes"]) == [
+        "bash",
+        "bash",
+    ]
 
 
 @pytest.mark.parametrize(
-    "kill", ["kill -9 -1", "bash -c 'kill -9 -1'", "kill -9 1", "kill -TERM 1", "kill -STOP 1", "bash -c 'kill -KILL -- -1 1'", "pkill -9 ."]
+    "kill",
+    [
+        "kill -9 -1",
+        "bash -c 'kill -9 -1'",
+        "kill -9 1",
+        "kill -TERM 1",
+        "kill -STOP 1",
+        "bash -c 'kill -KILL -- -1 1'",
+        "pkill -9 .",
+    ],
 )
 def test_killing_everything_ends_no_more_than_the_shell(contained: Any, kill: str) -> None:
     container = contained.container
     hit = contained.sandbox.run(f"sleep 300 & {kill}", timeout=5)
     assert not hit.timed_out
-    contained.sandbox.run("sleep 0.2; jobs >/dev/null")  # bash tells of the killed job when it learns of it
+    contained.sandbox.run(
+        "sleep 0.2; jobs >/dev/null"
+    )  # bash tells of the killed job when it learns of it
     next_command_works(contained.sandbox)
     assert contained.container.id == container.id
 
@@ -128,9 +170,17 @@ def test_zombies_are_reaped(contained: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["mkfifo /etc/passwd /etc/group", "mkfifo /tmp/pipe; ln -s /tmp/pipe /etc/passwd", "truncate -s 200M /etc/passwd", "mkdir /etc/group"]
+    "place",
+    [
+        "mkfifo /etc/passwd /etc/group",
+        "mkfifo /tmp/pipe; ln -s /tmp/pipe /etc/passwd",
+        "truncate -s 200M /etc/passwd",
+        "mkdir /etc/group",
+    ],
 )
-def test_the_engine_does_not_wait_for_what_stands_where_it_looks_users_up(base_image: str, small_limits: SandboxLimits, place: str) -> None:
+def test_the_engine_does_not_wait_for_what_stands_where_it_looks_users_up(
+    base_image: str, small_limits: SandboxLimits, place: str
+) -> None:
     with DockerSandbox(base_image, workdir="/tmp", limits=small_limits, deadline=20) as sandbox:
         damage = f"rm -f /etc/passwd /etc/group; {place}"
         sandbox.run(damage)
@@ -140,7 +190,8 @@ def test_the_engine_does_not_wait_for_what_stands_where_it_looks_users_up(base_i
         assert sandbox.list_files("/srv", 0) == ["/srv/"]
 
 
-# -- the outside --------------------------------------------------------------------------------------------------------------------------------
+# -- the outside
+# --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_there_is_no_network(contained: Any) -> None:
@@ -149,31 +200,56 @@ def test_there_is_no_network(contained: Any) -> None:
     assert contained.sandbox.run("tail -n +2 /proc/net/route").output == ""
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254/80", "1.1.1.1/53", "172.17.0.1/22", "2606:4700:4700::1111/53"])
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254/80", "1.1.1.1/53", "172.17.0.1/22", "2606:4700:4700::1111/53"]
+)
 def test_no_address_can_be_reached(contained: Any, address: str) -> None:
     tried = contained.sandbox.run(f"exec 3<>/dev/tcp/{address}", timeout=30)
     assert tried.exit_code != 0 and "Network is unreachable" in tried.output
 
 
 def test_no_name_is_found(contained: Any) -> None:
-    tried = contained.sandbox.run("getent hosts deb.debian.org; echo $?; python3 -c 'import socket; socket.getaddrinfo(\"example.org\", 80)'", timeout=60)
+    tried = contained.sandbox.run(
+        "getent hosts deb.debian.org; echo $?; python3 -c 'import socket; socket.getaddrinfo(\"example.org\", 80)'",
+        timeout=60,
+    )
     assert tried.output.startswith("2\n") and "gaierror" in tried.output
 
 
 def test_local_servers_of_the_machine_are_not_those_of_the_sandbox(contained: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert "refused" in contained.sandbox.run(f"exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}", timeout=30).output
+        assert (
+            "refused"
+            in contained.sandbox.run(
+                f"exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}", timeout=30
+            ).output
+        )
 
 
 def test_there_are_no_capabilities_and_no_new_privileges(contained: Any) -> None:
-    status = dict(line.split(":\t", 1) for line in contained.sandbox.run("cat /proc/self/status").output.splitlines() if ":\t" in line)
-    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    status = dict(
+        line.split(":\t", 1)
+        for line in contained.sandbox.run("cat /proc/self/status").output.splitlines()
+        if ":\t" in line
+    )
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {
+        "0" * 16
+    }
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
 
 
 @pytest.mark.parametrize(
-    "privileged", ["mount -t tmpfs none /mnt", "mknod /tmp/disk b 8 0", "chroot / true", "hostname other", "chown 1000 /etc/passwd", "dmesg", "unshare -n true"]
+    "privileged",
+    [
+        "mount -t tmpfs none /mnt",
+        "mknod /tmp/disk b 8 0",
+        "chroot / true",
+        "hostname other",
+        "chown 1000 /etc/passwd",
+        "dmesg",
+        "unshare -n true",
+    ],
 )
 def test_what_takes_privileges_fails(contained: Any, privileged: str) -> None:
     assert contained.sandbox.run(privileged).exit_code not in (0, 127)
@@ -191,12 +267,24 @@ def test_limits_are_as_asked_for(contained: Any, small_limits: SandboxLimits) ->
 
 
 def test_no_file_of_the_machine_is_in_the_container(contained: Any) -> None:
-    assert contained.sandbox.run("ls /var/run/docker.sock /run/docker.sock; find / -xdev -name '*.sock' 2>/dev/null").output.count("No such file") == 2
+    assert (
+        contained.sandbox.run(
+            "ls /var/run/docker.sock /run/docker.sock; find / -xdev -name '*.sock' 2>/dev/null"
+        ).output.count("No such file")
+        == 2
+    )
     mounts = contained.sandbox.run("cut -d' ' -f2 /proc/mounts").output.split()
-    assert {mount for mount in mounts if not mount.startswith(("/proc", "/sys", "/dev"))} <= {"/", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"}
+    assert {mount for mount in mounts if not mount.startswith(("/proc", "/sys", "/dev"))} <= {
+        "/",
+        "/etc/resolv.conf",
+        "/etc/hostname",
+        "/etc/hosts",
+    }
 
 
-def test_links_out_of_a_copied_tree_lead_nowhere(engine: Any, base_image: str, small_limits: SandboxLimits, tmp_path: Path) -> None:
+def test_links_out_of_a_copied_tree_lead_nowhere(
+    engine: Any, base_image: str, small_limits: SandboxLimits, tmp_path: Path
+) -> None:
     secret, tree = tmp_path / "outside", tmp_path / "tree"
     secret.mkdir()
     (secret / "secret.txt").write_text("the answer")
@@ -207,7 +295,12 @@ def test_links_out_of_a_copied_tree_lead_nowhere(engine: Any, base_image: str, s
     image_of_tree(tree, image, base=base_image)
     try:
         with DockerSandbox(image, limits=small_limits) as sandbox:
-            for path in ("file_link", "folder_link/secret.txt", str(secret / "secret.txt"), "../../../../../.." + str(secret / "secret.txt")):
+            for path in (
+                "file_link",
+                "folder_link/secret.txt",
+                str(secret / "secret.txt"),
+                "../../../../../.." + str(secret / "secret.txt"),
+            ):
                 with pytest.raises(SandboxFileError):
                     sandbox.read_file(path)
             assert "answer" not in sandbox.run("cat *; grep -r answer . /tmp").output

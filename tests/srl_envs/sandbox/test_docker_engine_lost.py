@@ -31,7 +31,11 @@ def processes_of(name: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if name.encode() in (folder / "cmdline").read_bytes() + (folder / "cgroup").read_bytes() and "State:\tZ" not in (folder / "status").read_text():
+            if (
+                name.encode()
+                in (folder / "cmdline").read_bytes() + (folder / "cgroup").read_bytes()
+                and "State:\tZ" not in (folder / "status").read_text()
+            ):
                 found.append(int(folder.name))
     return found
 
@@ -45,11 +49,19 @@ class OwnEngine:
         self.start()
 
     def start(self) -> None:
-        options = ["--iptables=false", "--ip6tables=false", "--bridge=none", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec"]
+        options = [
+            "--iptables=false",
+            "--ip6tables=false",
+            "--bridge=none",
+            f"--data-root={self.folder}/data",
+            f"--exec-root={self.folder}/exec",
+        ]
         options += [f"--pidfile={self.folder}/pid", f"--host={self.address}"]
         log = self.folder / "log"
         with log.open("w") as file:
-            self.process = subprocess.Popen([str(DOCKERD), *options], stdout=file, stderr=file, start_new_session=True)
+            self.process = subprocess.Popen(
+                [str(DOCKERD), *options], stdout=file, stderr=file, start_new_session=True
+            )
         while "API listen on" not in log.read_text():
             if self.process.poll() is not None:
                 pytest.skip(f"a second engine does not start: {log.read_text().splitlines()[-1]}")
@@ -69,16 +81,24 @@ class OwnEngine:
         for name in (str(self.folder), *containers):
             while processes_of(name):
                 time.sleep(0.05)
-            for group in (group for pattern in ("docker", "*/docker") for group in Path("/sys/fs/cgroup").glob(f"{pattern}/{name.strip('/')}")):
+            for group in (
+                group
+                for pattern in ("docker", "*/docker")
+                for group in Path("/sys/fs/cgroup").glob(f"{pattern}/{name.strip('/')}")
+            ):
                 group.rmdir()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
+        for mount in sorted(
+            (mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True
+        ):
             subprocess.run(["umount", "-l", mount], check=True)
         shutil.rmtree(self.folder)
 
     def import_small_image(self) -> str:
         programs = [shutil.which("bash"), shutil.which("sleep")]
-        libraries = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=True).stdout
+        libraries = subprocess.run(
+            ["ldd", *map(str, programs)], capture_output=True, text=True, check=True
+        ).stdout
         with tarfile.open(self.folder / "image.tar", "w", dereference=True) as tar:
             for path in {*map(str, programs), *re.findall(r"(/\S+) \(0x", libraries)}:
                 tar.add(path)
@@ -102,13 +122,25 @@ def own_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnEngine]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_engine_that_ends_in_mid_command_is_never_a_result(own_engine: OwnEngine, number: signal.Signals) -> None:
-    sandbox = DockerSandbox(own_engine.import_small_image(), workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256), deadline=20)
+def test_an_engine_that_ends_in_mid_command_is_never_a_result(
+    own_engine: OwnEngine, number: signal.Signals
+) -> None:
+    sandbox = DockerSandbox(
+        own_engine.import_small_image(),
+        workdir="/tmp",
+        limits=SandboxLimits(cpus=0.5, memory_mib=256),
+        deadline=20,
+    )
     assert sandbox.run("echo before").output == "before\n"
     threading.Timer(1.0, own_engine.stop, [number]).start()
     with pytest.raises(SandboxError):
         sandbox.run("echo started; while :; do sleep 1; done", timeout=30)
-    calls: list[Callable[[], object]] = [lambda: sandbox.run("true"), lambda: sandbox.read_file("/bin/sh"), lambda: sandbox.list_files("/"), sandbox.diff]
+    calls: list[Callable[[], object]] = [
+        lambda: sandbox.run("true"),
+        lambda: sandbox.read_file("/bin/sh"),
+        lambda: sandbox.list_files("/"),
+        sandbox.diff,
+    ]
     for call in calls:
         with pytest.raises(SandboxError):
             call()
@@ -120,7 +152,12 @@ def test_an_engine_that_ends_in_mid_command_is_never_a_result(own_engine: OwnEng
 
 
 def test_an_engine_that_hangs_is_an_error_by_its_deadline(own_engine: OwnEngine) -> None:
-    sandbox = DockerSandbox(own_engine.import_small_image(), workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256), deadline=2)
+    sandbox = DockerSandbox(
+        own_engine.import_small_image(),
+        workdir="/tmp",
+        limits=SandboxLimits(cpus=0.5, memory_mib=256),
+        deadline=2,
+    )
     os.kill(own_engine.process.pid, signal.SIGSTOP)
     try:
         with pytest.raises(SandboxError, match="did not answer"):
@@ -139,7 +176,9 @@ def test_no_engine_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "\n" not in str(caught.value)
 
 
-def test_a_container_removed_from_outside_is_an_error(engine: Any, base_image: str, small_limits: SandboxLimits) -> None:
+def test_a_container_removed_from_outside_is_an_error(
+    engine: Any, base_image: str, small_limits: SandboxLimits
+) -> None:
     sandbox = DockerSandbox(base_image, workdir="/tmp", limits=small_limits)
     container = engine.containers.get(sandbox.run("cat /etc/hostname").output.strip())
     removal = threading.Timer(0.5, container.remove, kwargs={"force": True})

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
-from srl_envs.sandbox.owner import LABEL, owner_labels, prune, remove_container
+from srl_envs.sandbox.ownership import LABEL, owner_labels, prune, remove_container
 
 pytestmark = pytest.mark.docker
 
@@ -50,7 +50,15 @@ def start(base_image: str) -> Iterator[Start]:
 
     def run(script: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", OPEN.format(image=base_image) + script]
-        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        started.append(
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        )
         assert started[-1].stdout is not None and started[-1].stdout.readline() == "open\n"
         return started[-1]
 
@@ -72,7 +80,9 @@ def start(base_image: str) -> Iterator[Start]:
         "os.kill(os.getpid(), signal.SIGSEGV)",
     ],
 )
-def test_containers_vanish_when_their_process_ends(start: Start, own_containers: Owned, end: str) -> None:
+def test_containers_vanish_when_their_process_ends(
+    start: Start, own_containers: Owned, end: str
+) -> None:
     process = start(end)
     if "sleep 300')" in end:
         assert len(own_containers(process.pid)) == 1
@@ -81,8 +91,14 @@ def test_containers_vanish_when_their_process_ends(start: Start, own_containers:
     assert until(lambda: not own_containers(process.pid))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP], ids=lambda number: number.name)
-def test_containers_vanish_when_their_process_is_killed(start: Start, own_containers: Owned, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP],
+    ids=lambda number: number.name,
+)
+def test_containers_vanish_when_their_process_is_killed(
+    start: Start, own_containers: Owned, number: signal.Signals
+) -> None:
     process = start("sandbox.run('sleep 300', timeout=300)")
     assert len(own_containers(process.pid)) == 1
     process.send_signal(number)
@@ -90,7 +106,9 @@ def test_containers_vanish_when_their_process_is_killed(start: Start, own_contai
     assert until(lambda: not own_containers(process.pid))
 
 
-def test_a_sandbox_that_nobody_holds_is_removed(base_image: str, small_limits: SandboxLimits, own_containers: Owned) -> None:
+def test_a_sandbox_that_nobody_holds_is_removed(
+    base_image: str, small_limits: SandboxLimits, own_containers: Owned
+) -> None:
     before = {container.id for container in own_containers()}
     sandbox = DockerSandbox(base_image, workdir="/tmp", limits=small_limits)
     assert len({container.id for container in own_containers()} - before) == 1
@@ -99,9 +117,14 @@ def test_a_sandbox_that_nobody_holds_is_removed(base_image: str, small_limits: S
     assert {container.id for container in own_containers()} == before
 
 
-def test_an_exception_leaves_none_behind(base_image: str, small_limits: SandboxLimits, own_containers: Owned) -> None:
+def test_an_exception_leaves_none_behind(
+    base_image: str, small_limits: SandboxLimits, own_containers: Owned
+) -> None:
     before = {container.id for container in own_containers()}
-    with pytest.raises(KeyError), DockerSandbox(base_image, workdir="/tmp", limits=small_limits) as sandbox:
+    with (
+        pytest.raises(KeyError),
+        DockerSandbox(base_image, workdir="/tmp", limits=small_limits) as sandbox,
+    ):
         sandbox.run("sleep 300 &")
         raise KeyError
     with pytest.raises(SandboxError, match="no-such-image"):
@@ -114,12 +137,19 @@ def test_an_exception_leaves_none_behind(base_image: str, small_limits: SandboxL
 
 
 def test_a_forked_child_does_not_take_its_parents_container(start: Start) -> None:
-    parent = start("child = os.fork() or sys.exit(0)\nos.waitpid(child, 0)\nprint(sandbox.run('echo alive').output, flush=True)\ntime.sleep(600)")
+    parent = start(
+        "child = os.fork() or sys.exit(0)\nos.waitpid(child, 0)\nprint(sandbox.run('echo alive').output, flush=True)\ntime.sleep(600)"
+    )
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
 
 def test_nor_one_that_leaves_the_sandboxs_block(start: Start) -> None:
-    body = ("child = os.fork() or sys.exit(0)", "os.waitpid(child, 0)", "print(sandbox.run('echo alive').output, flush=True)", "time.sleep(600)")
+    body = (
+        "child = os.fork() or sys.exit(0)",
+        "os.waitpid(child, 0)",
+        "print(sandbox.run('echo alive').output, flush=True)",
+        "time.sleep(600)",
+    )
     parent = start("with sandbox:\n" + "".join(f"    {line}\n" for line in body))
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
@@ -131,11 +161,15 @@ def kill_with_its_watcher(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-CHILDREN_ARE_TOLD = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found by /proc")
+CHILDREN_ARE_TOLD = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="children are found by /proc"
+)
 
 
 @CHILDREN_ARE_TOLD
-def test_the_first_sandbox_of_a_process_removes_what_the_dead_left(start: Start, own_containers: Owned) -> None:
+def test_the_first_sandbox_of_a_process_removes_what_the_dead_left(
+    start: Start, own_containers: Owned
+) -> None:
     dead = start("time.sleep(600)")
     kill_with_its_watcher(dead)
     assert len(own_containers(dead.pid)) == 1
@@ -147,7 +181,10 @@ def test_what_stands_still_since_before_a_reboot_is_removed(engine: Any, base_im
     labels = owner_labels()
     machine, _, namespace = labels[f"{LABEL}.place"].split("/")
     labels |= {f"{LABEL}.place": f"{machine}/another-boot/{namespace}", f"{LABEL}.run": "none"}
-    ended, running = (engine.containers.run(base_image, command, labels=labels, network_mode="none", detach=True) for command in ("true", "sleep 600"))
+    ended, running = (
+        engine.containers.run(base_image, command, labels=labels, network_mode="none", detach=True)
+        for command in ("true", "sleep 600")
+    )
     try:
         ended.wait()
         assert ended.id[:12] in prune()
@@ -158,19 +195,39 @@ def test_what_stands_still_since_before_a_reboot_is_removed(engine: Any, base_im
 
 
 @CHILDREN_ARE_TOLD
-def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_containers: Owned, engine: Any, base_image: str, small_limits: SandboxLimits) -> None:
+def test_prune_removes_those_of_the_dead_and_no_others(
+    start: Start, own_containers: Owned, engine: Any, base_image: str, small_limits: SandboxLimits
+) -> None:
     """Two runs side by side, one of them killed together with what would have cleaned up after it; then two prunes at once."""
     dead = [start("time.sleep(600)") for _ in range(2)]
-    living = start("sys.stdin.readline(); print(sandbox.run('echo alive').output, flush=True); time.sleep(600)")
+    living = start(
+        "sys.stdin.readline(); print(sandbox.run('echo alive').output, flush=True); time.sleep(600)"
+    )
     foreign = engine.containers.create(
-        base_image, ["true"], labels={"srl-envs.sandbox": "1", "srl-envs.sandbox.pid": str(dead[0].pid), "srl-envs.sandbox.place": "elsewhere"}
+        base_image,
+        ["true"],
+        labels={
+            "srl-envs.sandbox": "1",
+            "srl-envs.sandbox.pid": str(dead[0].pid),
+            "srl-envs.sandbox.place": "elsewhere",
+        },
     )
     try:
         with DockerSandbox(base_image, workdir="/tmp", limits=small_limits) as own:
             for process in dead:
                 kill_with_its_watcher(process)
-            assert [len(own_containers(process.pid)) for process in dead] == [2, 1]  # the foreign one names the first's id
-            prunes = [subprocess.Popen([sys.executable, "-m", "srl_envs.sandbox", "prune"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+            assert [len(own_containers(process.pid)) for process in dead] == [
+                2,
+                1,
+            ]  # the foreign one names the first's id
+            prunes = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "srl_envs.sandbox", "prune"],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                for _ in range(2)
+            ]
             outputs = [process.communicate()[0] for process in prunes]
             assert [process.returncode for process in prunes] == [0, 0]
             assert all("removed" in output for output in outputs)
@@ -186,7 +243,9 @@ def test_prune_removes_those_of_the_dead_and_no_others(start: Start, own_contain
         foreign.remove(force=True)
 
 
-def test_prunes_at_once_report_each_container_once(engine: Any, base_image: str, start: Start, own_containers: Owned) -> None:
+def test_prunes_at_once_report_each_container_once(
+    engine: Any, base_image: str, start: Start, own_containers: Owned
+) -> None:
     process = start("time.sleep(600)")
     (sandbox,) = own_containers(process.pid)
     process.kill()
@@ -195,7 +254,11 @@ def test_prunes_at_once_report_each_container_once(engine: Any, base_image: str,
     try:
         barrier = Barrier(4)
         with ThreadPoolExecutor(max_workers=4) as threads:
-            removed = Counter(name for names in threads.map(lambda _: barrier.wait() >= 0 and prune(), range(4)) for name in names)
+            removed = Counter(
+                name
+                for names in threads.map(lambda _: barrier.wait() >= 0 and prune(), range(4))
+                for name in names
+            )
         assert all(removed[container.id[:12]] <= 1 for container in dead)
         assert until(lambda: not own_containers(process.pid))
     finally:

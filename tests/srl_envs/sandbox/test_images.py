@@ -9,12 +9,23 @@ import pytest
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox, SandboxError
-from srl_envs.sandbox.images import build_base, has_image, image_of_commit, image_of_tree, sealed_image
+from srl_envs.sandbox.images import (
+    build_base,
+    has_image,
+    image_of_commit,
+    image_of_tree,
+    sealed_image,
+)
 
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgSign=false"]
-    return subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +80,16 @@ def test_a_commit_becomes_an_image_without_a_future(base_image, project, name) -
     image_of_commit(folder, start, name, leave_out=["tests/*"])
     with DockerSandbox(name) as sandbox:
         has_no_future(sandbox, fix, blob)
-        assert sandbox.run("cat app.py kept.log; readlink link outside; ls tests").output.startswith(
-            "value = 1  # bug\ntracked though ignored\napp.py\n/etc/hostname\n"
-        )
+        assert sandbox.run(
+            "cat app.py kept.log; readlink link outside; ls tests"
+        ).output.startswith("value = 1  # bug\ntracked though ignored\napp.py\n/etc/hostname\n")
         assert sandbox.run("test -e tests/test_hidden.py").exit_code == 1
 
 
 @pytest.mark.docker
-def test_an_address_is_cloned_and_the_same_commit_gives_the_same_hash(base_image, project, name) -> None:
+def test_an_address_is_cloned_and_the_same_commit_gives_the_same_hash(
+    base_image, project, name
+) -> None:
     folder, start, *_ = project
     image_of_commit(folder, start, name)
     image_of_commit(f"file://{folder}", start[:12], name.replace(":a", ":b"))
@@ -103,7 +116,9 @@ def test_a_foreign_image_is_sealed(base_image, project, name, engine, tmp_path) 
 
 
 @pytest.mark.docker
-def test_repositories_inside_a_sealed_one_lose_their_past_too(base_image, name, engine, tmp_path) -> None:
+def test_repositories_inside_a_sealed_one_lose_their_past_too(
+    base_image, name, engine, tmp_path
+) -> None:
     tree = tmp_path / "tree"
     for folder in (tree, tree / "library", tree / "vendor" / "cloned"):
         folder.mkdir(parents=True)
@@ -112,13 +127,17 @@ def test_repositories_inside_a_sealed_one_lose_their_past_too(base_image, name, 
         git(folder, "add", "code.py")
         git(folder, "commit", "-q", "-m", "one")
     (tree / ".gitignore").write_text("vendor/\n")
-    git(tree, "-c", "advice.addEmbeddedRepo=false", "add", "library", ".gitignore")  # as a submodule
+    git(
+        tree, "-c", "advice.addEmbeddedRepo=false", "add", "library", ".gitignore"
+    )  # as a submodule
     git(tree, "commit", "-q", "-m", "two")
     (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nCOPY tree /testbed\n")
     engine.images.build(path=str(tmp_path), tag=name, network_mode="none", rm=True)
     sealed_image(name, name.replace(":a", ":b"))
     with DockerSandbox(name.replace(":a", ":b")) as sandbox:
-        assert sandbox.run("find / -xdev -name .git; git ls-files; ls vendor/cloned; git status --short").output.split() == [
+        assert sandbox.run(
+            "find / -xdev -name .git; git ls-files; ls vendor/cloned; git status --short"
+        ).output.split() == [
             "/testbed/.git",
             ".gitignore",
             "code.py",
@@ -153,7 +172,10 @@ def test_a_tree_is_set_up_before_its_commit(base_image, tmp_path, name) -> None:
     (tmp_path / ".git" / "secret").write_text("no\n")
     image_of_tree(tmp_path, name, workdir="/work", setup="echo made > b.txt")
     with DockerSandbox(name, workdir="/work") as sandbox:
-        assert sandbox.run("git ls-files; cat b.txt; test -e .git/secret").output == "a.txt\nb.txt\nmade\n"
+        assert (
+            sandbox.run("git ls-files; cat b.txt; test -e .git/secret").output
+            == "a.txt\nb.txt\nmade\n"
+        )
 
 
 @pytest.mark.docker

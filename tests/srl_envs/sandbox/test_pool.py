@@ -11,14 +11,19 @@ import pytest
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxPool
-from srl_envs.sandbox.owner import LABEL
+from srl_envs.sandbox.ownership import LABEL
 
 pytestmark = pytest.mark.docker
 
 
 def containers(engine) -> set[str]:
     """Of this process."""
-    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": f"{LABEL}.pid={os.getpid()}"})}
+    return {
+        container["Id"]
+        for container in engine.api.containers(
+            all=True, filters={"label": f"{LABEL}.pid={os.getpid()}"}
+        )
+    }
 
 
 @pytest.fixture
@@ -63,7 +68,9 @@ class Stubborn(DockerSandbox):
         raise SandboxError("not closed")
 
 
-def test_one_that_is_not_closed_does_not_keep_the_others_open(engine, base_image, small_limits) -> None:
+def test_one_that_is_not_closed_does_not_keep_the_others_open(
+    engine, base_image, small_limits
+) -> None:
     before = containers(engine)
     pool = SandboxPool(lambda: Stubborn(workdir="/tmp", limits=small_limits), size=2)
     pool.acquire()
@@ -96,7 +103,9 @@ def test_one_that_is_made_while_the_pool_closes_is_closed_too(engine, make) -> N
     pool = SandboxPool(slowly, size=1)
     with ThreadPoolExecutor(max_workers=2) as threads:
         asked = threads.submit(pool.acquire)
-        while len(pool._ready) != 1 or pool._threads._work_queue.empty():  # until the first is waited for, and the next is queued
+        while (
+            len(pool._ready) != 1 or pool._threads._work_queue.empty()
+        ):  # until the first is waited for, and the next is queued
             time.sleep(0.01)
         closing = threads.submit(pool.close)
         while not pool._closed:

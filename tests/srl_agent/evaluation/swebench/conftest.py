@@ -16,12 +16,16 @@ def clones(tmp_path: Path) -> Path:
     (folder / "src" / "deep").mkdir(parents=True)
     run_git(folder, "init", "-q", "-b", "main")
     (folder / "src" / "tool.py").write_bytes(b"VALUE = 1\n")
-    (folder / "src" / "deep" / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nNAME = 'caf\xe9'\n")
+    (folder / "src" / "deep" / "latin.py").write_bytes(
+        b"# -*- coding: latin-1 -*-\nNAME = 'caf\xe9'\n"
+    )
     (folder / "run me.sh").write_bytes(b"#!/bin/sh\r\n")
     (folder / "run me.sh").chmod(0o755)
     (folder / "link.py").symlink_to("src/tool.py")
     (folder / "picture.png").write_bytes(b"\x89PNG\0\1")
-    (folder / "model.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    (folder / "model.bin").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    )
     (folder / "données.txt").write_text("un\n")
     with open(os.fsencode(folder) + b"/bytes\xff.py", "wb") as file:
         file.write(b"x = 1\n")

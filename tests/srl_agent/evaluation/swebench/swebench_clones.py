@@ -8,12 +8,26 @@ from pathlib import Path
 
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 
-IDENTITY = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "core.autocrlf=false", "-c", "commit.gpgSign=false")
+IDENTITY = (
+    "-c",
+    "user.name=Tester",
+    "-c",
+    "user.email=tester@example.org",
+    "-c",
+    "core.autocrlf=false",
+    "-c",
+    "commit.gpgSign=false",
+)
 
 
 def run_git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    done = subprocess.run(["git", "-C", str(folder), *IDENTITY, *arguments], input=stdin, capture_output=True, env=environment)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *IDENTITY, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode("utf-8", "replace").strip()
 

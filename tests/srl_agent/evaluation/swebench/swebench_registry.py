@@ -49,11 +49,27 @@ class Registry(ThreadingHTTPServer):
         """A new image of a tar archive's files; returns the name that an engine knows it by."""
         layer = gzip.compress(archive)
         rootfs = {"type": "layers", "diff_ids": [_digest(archive)]}
-        config = json.dumps({"architecture": self._architecture, "os": "linux", "config": {"Cmd": ["true"]}, "rootfs": rootfs}).encode()
-        parts = {"schemaVersion": 2, "mediaType": MANIFEST, "config": _part("application/vnd.docker.container.image.v1+json", config)}
-        manifest = json.dumps(parts | {"layers": [_part("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)]}).encode()
+        config = json.dumps(
+            {
+                "architecture": self._architecture,
+                "os": "linux",
+                "config": {"Cmd": ["true"]},
+                "rootfs": rootfs,
+            }
+        ).encode()
+        parts = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _part("application/vnd.docker.container.image.v1+json", config),
+        }
+        manifest = json.dumps(
+            parts | {"layers": [_part("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)]}
+        ).encode()
         for content in (config, layer):
-            self.contents[f"/v2/{name}/blobs/{_digest(content)}"] = ("application/octet-stream", content)
+            self.contents[f"/v2/{name}/blobs/{_digest(content)}"] = (
+                "application/octet-stream",
+                content,
+            )
         for reference in ("latest", _digest(manifest)):
             self.contents[f"/v2/{name}/manifests/{reference}"] = (MANIFEST, manifest)
         self.layers[name] = f"/v2/{name}/blobs/{_digest(layer)}"
@@ -68,7 +84,11 @@ class Handler(BaseHTTPRequestHandler):
     server: Registry
 
     def do_GET(self) -> None:
-        kind, content = ("application/json", b"{}") if self.path == "/v2/" else self.server.contents.get(self.path, ("", b""))
+        kind, content = (
+            ("application/json", b"{}")
+            if self.path == "/v2/"
+            else self.server.contents.get(self.path, ("", b""))
+        )
         if self.path in self.server.layers.values() and self.command == "GET":
             self.server.fetched[self.path.split("/")[2]] += 1
             self.server.layers_may_go.wait()

@@ -69,7 +69,9 @@ def statuses(result: AppliedEdits) -> list[str]:
         (b"", "", "a\nb\n", b"a\nb\n"),
     ],
 )
-def test_lines_are_replaced_and_nothing_else(old: bytes, search: str, replacement: str, new: bytes) -> None:
+def test_lines_are_replaced_and_nothing_else(
+    old: bytes, search: str, replacement: str, new: bytes
+) -> None:
     result = applied(block("f.py", search, replacement), {"f.py": old, "other.py": b"x"})
     assert statuses(result) == ["applied"]
     assert result.contents == {"f.py": new}
@@ -91,7 +93,9 @@ def test_lines_are_replaced_and_nothing_else(old: bytes, search: str, replacemen
         ("a\n", "x\ud800\n", "not_encodable", "'\\ud800'"),
     ],
 )
-def test_an_edit_that_does_not_fit_is_refused(search: str, replacement: str, status: str, detail: str) -> None:
+def test_an_edit_that_does_not_fit_is_refused(
+    search: str, replacement: str, status: str, detail: str
+) -> None:
     result = applied(block("f.py", search, replacement), {"f.py": b"a\nb\nb\nc\n"})
     assert statuses(result) == [status]
     assert detail in result.reports[0].detail and result.reports[0].path == "f.py"
@@ -99,7 +103,9 @@ def test_an_edit_that_does_not_fit_is_refused(search: str, replacement: str, sta
 
 
 def test_places_that_overlap_are_two_places() -> None:
-    assert statuses(applied(block("f.py", "x\nx\n", "y\n"), {"f.py": b"x\nx\nx\n"})) == ["search_not_unique"]
+    assert statuses(applied(block("f.py", "x\nx\n", "y\n"), {"f.py": b"x\nx\nx\n"})) == [
+        "search_not_unique"
+    ]
 
 
 def test_a_character_that_the_file_cannot_hold() -> None:
@@ -107,7 +113,9 @@ def test_a_character_that_the_file_cannot_hold() -> None:
     assert statuses(result) == ["not_encodable"] and "latin-1" in result.reports[0].detail
 
 
-@pytest.mark.parametrize("content", [b"a\n\0\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"])
+@pytest.mark.parametrize(
+    "content", [b"a\n\0\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"]
+)
 def test_what_is_no_text_is_not_edited_but_can_be_removed(content: bytes) -> None:
     assert statuses(applied(block("f", "a\n", "b\n"), {"f": content})) == ["not_text"]
     assert applied(delete("f"), {"f": content}).contents == {"f": None}
@@ -115,25 +123,45 @@ def test_what_is_no_text_is_not_edited_but_can_be_removed(content: bytes) -> Non
 
 def test_new_files() -> None:
     files = {"src/a.py": b"x\n", "empty.py": b""}
-    result = applied(block("new/deep/b.py", "", "y\n\nz\n") + block("new/__init__.py", "\n", ""), files)
+    result = applied(
+        block("new/deep/b.py", "", "y\n\nz\n") + block("new/__init__.py", "\n", ""), files
+    )
     assert statuses(result) == ["applied"] * 2
     assert result.contents == {"new/deep/b.py": b"y\n\nz\n", "new/__init__.py": b""}
     assert statuses(applied(block("new.py", "x\n", "y\n"), files)) == ["no_such_file"]
     assert statuses(applied(block("new.py", "", "\ud800\n"), files)) == ["not_encodable"]
     assert statuses(applied(block("empty.py", "", ""), files)) == ["identical"]
     assert statuses(applied(block("empty.py", "x\n", "y\n"), files)) == ["search_not_found"]
-    assert statuses(applied(block("new.py", "", "x\n") + block("new.py", "", "y\n"), files)) == ["applied", "overlapping"]
-    assert statuses(applied(block("src", "", "x\n") + block("src/a.py/b.py", "", "x\n"), files)) == ["not_a_file"] * 2
-    assert statuses(applied(block("n", "", "x\n") + block("n/b.py", "", "x\n"), files)) == ["applied", "not_a_file"]
-    assert statuses(applied(block("n/b.py", "", "x\n") + block("n", "", "x\n"), files)) == ["applied", "not_a_file"]
+    assert statuses(applied(block("new.py", "", "x\n") + block("new.py", "", "y\n"), files)) == [
+        "applied",
+        "overlapping",
+    ]
+    assert (
+        statuses(applied(block("src", "", "x\n") + block("src/a.py/b.py", "", "x\n"), files))
+        == ["not_a_file"] * 2
+    )
+    assert statuses(applied(block("n", "", "x\n") + block("n/b.py", "", "x\n"), files)) == [
+        "applied",
+        "not_a_file",
+    ]
+    assert statuses(applied(block("n/b.py", "", "x\n") + block("n", "", "x\n"), files)) == [
+        "applied",
+        "not_a_file",
+    ]
 
 
 def test_files_are_removed() -> None:
     files = {"a.py": b"x\ny\n", "b.py": b"x\n"}
     result = applied(delete("a.py") + block("b.py", "x\n", "y\n"), files)
-    assert result.contents == {"a.py": None, "b.py": b"y\n"} and result.reports[0].detail == "removed"
+    assert (
+        result.contents == {"a.py": None, "b.py": b"y\n"} and result.reports[0].detail == "removed"
+    )
     assert statuses(applied(delete("c.py"), files)) == ["no_such_file"]
-    for answer in (delete("a.py") + block("a.py", "x\n", "z\n"), block("a.py", "x\n", "z\n") + delete("a.py"), delete("a.py") * 2):
+    for answer in (
+        delete("a.py") + block("a.py", "x\n", "z\n"),
+        block("a.py", "x\n", "z\n") + delete("a.py"),
+        delete("a.py") * 2,
+    ):
         assert statuses(applied(answer, files)) == ["applied", "overlapping"]
 
 
@@ -164,33 +192,57 @@ def test_a_bad_path_is_refused(path: str) -> None:
 
 def test_links_and_submodules_are_not_edited() -> None:
     for path in ("link.py", "vendor/lib", "vendor/lib/a.py"):
-        result = applied(block(path, "", "x\n") + delete(path), {"a.py": b"x\n"}, special=("link.py", "vendor/lib"))
+        result = applied(
+            block(path, "", "x\n") + delete(path),
+            {"a.py": b"x\n"},
+            special=("link.py", "vendor/lib"),
+        )
         assert statuses(result) == ["not_a_file"] * 2 and not result.contents
     result = applied(block("vendor", "", "x\n"), {"a.py": b"x\n"}, special=("vendor/lib",))
     assert statuses(result) == ["not_a_file"], "a folder that holds nothing else"
 
 
 def test_paths_have_one_plain_form() -> None:
-    result = applied(block("./src/a.py", "x\n", "y\n") + block("././src/a.py", "x\n", "z\n"), {"src/a.py": b"x\n"})
+    result = applied(
+        block("./src/a.py", "x\n", "y\n") + block("././src/a.py", "x\n", "z\n"),
+        {"src/a.py": b"x\n"},
+    )
     assert statuses(result) == ["applied", "overlapping"]
     assert [report.path for report in result.reports] == ["src/a.py"] * 2
 
 
 def test_blocks_without_path_or_end_are_reported() -> None:
-    result = applied("<<<<<<< SEARCH\nx\n=======\ny\n>>>>>>> REPLACE\na.py\n<<<<<<< SEARCH\nx\n=======\ny", {"a.py": b"x\n"})
+    result = applied(
+        "<<<<<<< SEARCH\nx\n=======\ny\n>>>>>>> REPLACE\na.py\n<<<<<<< SEARCH\nx\n=======\ny",
+        {"a.py": b"x\n"},
+    )
     assert statuses(result) == ["no_path", "unclosed"] and not result.contents
 
 
 def test_edits_see_the_file_as_it_was_shown() -> None:
     files = {"f.py": b"a\nb\nc\nd\n"}
-    result = applied(block("f.py", "c\n", "b\n") + block("f.py", "b\n", "c\n") + block("f.py", "c\nd\n", "x\n") + block("f.py", "a\n", "a\na\n"), files)
+    result = applied(
+        block("f.py", "c\n", "b\n")
+        + block("f.py", "b\n", "c\n")
+        + block("f.py", "c\nd\n", "x\n")
+        + block("f.py", "a\n", "a\na\n"),
+        files,
+    )
     assert statuses(result) == ["applied", "applied", "overlapping", "applied"]
     assert result.contents == {"f.py": b"a\na\nc\nb\nd\n"}
-    assert [report.detail for report in result.reports] == ["lines 3 to 3", "lines 2 to 2", "block 1 of 4 in the answer changes the same lines", "lines 1 to 1"]
+    assert [report.detail for report in result.reports] == [
+        "lines 3 to 3",
+        "lines 2 to 2",
+        "block 1 of 4 in the answer changes the same lines",
+        "lines 1 to 1",
+    ]
 
 
 def test_edits_that_leave_the_file_as_it_was() -> None:
-    result = applied(block("f.py", "a\n", "") + block("f.py", "b\n", "a\nb\n") + block("g.py", "x\n", "y\n"), {"f.py": b"a\nb\n", "g.py": b"x\n"})
+    result = applied(
+        block("f.py", "a\n", "") + block("f.py", "b\n", "a\nb\n") + block("g.py", "x\n", "y\n"),
+        {"f.py": b"a\nb\n", "g.py": b"x\n"},
+    )
     assert statuses(result) == ["no_change", "no_change", "applied"]
     assert result.contents == {"g.py": b"y\n"}
 
@@ -200,7 +252,9 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 
 
 @given(LINES, ENDS, st.booleans(), st.sampled_from(["utf-8", "latin-1"]), st.data())
-def test_an_applied_edit_is_the_replacement_of_the_only_place(lines: list[str], end: str, ended: bool, encoding: str, data: st.DataObject) -> None:
+def test_an_applied_edit_is_the_replacement_of_the_only_place(
+    lines: list[str], end: str, ended: bool, encoding: str, data: st.DataObject
+) -> None:
     ended = ended or lines[-1] == ""  # else what looks like a last line is none
     first = data.draw(st.integers(0, len(lines) - 1))
     last = data.draw(st.integers(first + 1, len(lines)))
@@ -212,7 +266,14 @@ def test_an_applied_edit_is_the_replacement_of_the_only_place(lines: list[str], 
         end = "\n"  # a file without any line end
     search = lines[first:last]
     places = [at for at in range(len(lines)) if lines[at : at + len(search)] == search]
-    result = applied(block("f.py", "".join(f"{line}\n" for line in search), "".join(f"{line}\n" for line in replacement)), {"f.py": old})
+    result = applied(
+        block(
+            "f.py",
+            "".join(f"{line}\n" for line in search),
+            "".join(f"{line}\n" for line in replacement),
+        ),
+        {"f.py": old},
+    )
     [status] = statuses(result)
     if not any(line.strip() for line in search):
         assert status == ("file_exists" if old else "applied" if replacement else "identical")
@@ -241,10 +302,20 @@ def test_any_bytes_outside_the_edit_stay(content: bytes, data: st.DataObject) ->
         assert new is not None
         before, after = new.split(b"new line")
         assert content.startswith(before) and content.endswith(after)
-        assert len(content) - len(before) - len(after) in (len(chosen.encode("latin-1", "replace")), len(chosen.encode()))
+        assert len(content) - len(before) - len(after) in (
+            len(chosen.encode("latin-1", "replace")),
+            len(chosen.encode()),
+        )
 
 
-@given(st.text(max_size=60), st.dictionaries(st.sampled_from(["a.py", "b/c.py"]), st.binary(max_size=10)))
+@given(
+    st.text(max_size=60),
+    st.dictionaries(st.sampled_from(["a.py", "b/c.py"]), st.binary(max_size=10)),
+)
 def test_any_answer_is_taken(text: str, files: dict[str, bytes]) -> None:
-    result = applied(f"a.py\n<<<<<<< SEARCH\n{text}\n=======\n{text}x\n>>>>>>> REPLACE\n{text}", files)
-    assert set(result.contents) <= {report.path for report in result.reports if report.status == "applied"}
+    result = applied(
+        f"a.py\n<<<<<<< SEARCH\n{text}\n=======\n{text}x\n>>>>>>> REPLACE\n{text}", files
+    )
+    assert set(result.contents) <= {
+        report.path for report in result.reports if report.status == "applied"
+    }

@@ -17,9 +17,11 @@ import pytest
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox
-from srl_envs.swe_tasks import load_task, verification
+from srl_envs.swe.tasks import load_task, verification
 
-pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'")
+pytest.importorskip(
+    "swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'"
+)
 
 from srl_agent.evaluation.swebench.builtin import builtin_row
 from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings, read_judgement
@@ -37,7 +39,11 @@ def row(base_image):
 
 @pytest.fixture
 def harness(tmp_path):
-    harness = Harness(tmp_path / "harness", jobs=2, settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0))
+    harness = Harness(
+        tmp_path / "harness",
+        jobs=2,
+        settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0),
+    )
     yield harness
     harness.close()
 
@@ -45,11 +51,16 @@ def harness(tmp_path):
 @pytest.fixture(scope="module")
 def slow(row):
     """The instance with tests that take seconds longer."""
-    return {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest")}
+    return {
+        **row,
+        "eval_script": row["eval_script"].replace("python -m pytest", "sleep 5; python -m pytest"),
+    }
 
 
 def open_harness(folder: Path, attempts: int) -> AbstractContextManager[Harness]:
-    return closing(Harness(folder, settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=attempts)))
+    return closing(
+        Harness(folder, settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=attempts))
+    )
 
 
 def test_verdicts_are_kept_apart(row, harness) -> None:
@@ -84,7 +95,9 @@ def test_a_verdict_never_belongs_to_another_patch(row, harness) -> None:
 
 
 def test_a_missing_image_is_a_failure_of_the_machinery(row, harness) -> None:
-    judgement = harness.judge({**row, "image": "localhost:1/srl-no-such-image:1"}, row["patch"], "model")
+    judgement = harness.judge(
+        {**row, "image": "localhost:1/srl-no-such-image:1"}, row["patch"], "model"
+    )
     assert judgement.outcome == "infrastructure_failure"
     assert judgement.reason
     assert len(list((harness.folder / "jobs").iterdir())) == harness.settings.attempts
@@ -103,7 +116,9 @@ def test_a_failure_of_the_machinery_is_not_repeated_from_the_logs(row, tmp_path)
     """Wherever the folder was when it failed."""
     with open_harness(tmp_path / "before", attempts=1) as harness:
         first = harness.judge(row, row["patch"], "gold")
-    (Path(first.log) / "report.json").write_text(json.dumps({row["instance_id"]: {"resolved": False, "infra_failure": True}}))
+    (Path(first.log) / "report.json").write_text(
+        json.dumps({row["instance_id"]: {"resolved": False, "infra_failure": True}})
+    )
     (tmp_path / "before").rename(tmp_path / "after")
     with open_harness(tmp_path / "after", attempts=1) as harness:
         second = harness.judge(row, row["patch"], "gold")
@@ -112,7 +127,12 @@ def test_a_failure_of_the_machinery_is_not_repeated_from_the_logs(row, tmp_path)
 
 def test_containers_are_closed_and_limited(row, harness) -> None:
     look = "cat /sys/class/net/*/address | sort -u; grep -h CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; "
-    groups = ("memory.max", "memory/memory.limit_in_bytes", "pids.max", "pids/pids.max")  # cgroups 2 and 1
+    groups = (
+        "memory.max",
+        "memory/memory.limit_in_bytes",
+        "pids.max",
+        "pids/pids.max",
+    )  # cgroups 2 and 1
     look += "; ".join(f"cat /sys/fs/cgroup/{group} 2>/dev/null" for group in groups)
     script = row["eval_script"].replace(": '>>>>> Start", f"{look}\n: '>>>>> Start")
     judgement = harness.judge({**row, "eval_script": script}, row["patch"], "gold")
@@ -129,19 +149,32 @@ def test_containers_are_closed_and_limited(row, harness) -> None:
 def test_several_at_once(row, harness) -> None:
     patches = [row["patch"], NO_OP, FOREIGN, row["patch"] + "\n"]
     with ThreadPoolExecutor(4) as threads:
-        outcomes = [judgement.outcome for judgement in threads.map(lambda patch: harness.judge(row, patch, "model"), patches)]
+        outcomes = [
+            judgement.outcome
+            for judgement in threads.map(lambda patch: harness.judge(row, patch, "model"), patches)
+        ]
     assert outcomes == ["resolved", "unresolved", "patch_does_not_apply", "resolved"]
 
 
 def test_two_runs_judge_the_same_patch_at_once(slow, engine, tmp_path) -> None:
-    with open_harness(tmp_path / "first", attempts=1) as first, open_harness(tmp_path / "second", attempts=1) as second, ThreadPoolExecutor(2) as threads:
-        judging = [threads.submit(harness.judge, slow, slow["patch"], "gold") for harness in (first, second)]
+    with (
+        open_harness(tmp_path / "first", attempts=1) as first,
+        open_harness(tmp_path / "second", attempts=1) as second,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        judging = [
+            threads.submit(harness.judge, slow, slow["patch"], "gold")
+            for harness in (first, second)
+        ]
         assert eventually(lambda: len(containers(engine, slow)) == 2)
         assert [one.result().outcome for one in judging] == ["resolved", "resolved"]
 
 
 def test_a_container_that_is_ended_is_no_verdict_and_tried_again(slow, engine, tmp_path) -> None:
-    with open_harness(tmp_path / "harness", attempts=2) as harness, ThreadPoolExecutor(1) as threads:
+    with (
+        open_harness(tmp_path / "harness", attempts=2) as harness,
+        ThreadPoolExecutor(1) as threads,
+    ):
         judging = threads.submit(harness.judge, slow, slow["patch"], "gold")
         assert eventually(lambda: containers(engine, slow))
         started = containers(engine, slow)[0]
@@ -162,11 +195,19 @@ def test_a_container_that_is_ended_is_no_verdict_and_tried_again(slow, engine, t
 )
 def test_tests_that_are_cut_are_no_verdict_if_the_container_ended(diff, outcome, tmp_path) -> None:
     """Else the patch's own tests have killed the script."""
-    (tmp_path / "report.json").write_text(json.dumps({"a": {"resolved": False, "infra_failure": False}}))
-    (tmp_path / "run_instance.log").write_text(f"2026-01-01 00:00:00,000 - INFO - Git diff after:\n{diff}2026-01-01 00:00:00,000 - INFO - Grading answer\n")
-    (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\nPASSED tests/test_a.py::test_b\n")
+    (tmp_path / "report.json").write_text(
+        json.dumps({"a": {"resolved": False, "infra_failure": False}})
+    )
+    (tmp_path / "run_instance.log").write_text(
+        f"2026-01-01 00:00:00,000 - INFO - Git diff after:\n{diff}2026-01-01 00:00:00,000 - INFO - Grading answer\n"
+    )
+    (tmp_path / "test_output.txt").write_text(
+        "+ : '>>>>> Start Test Output'\nPASSED tests/test_a.py::test_b\n"
+    )
     assert read_judgement("a", tmp_path, "").outcome == outcome
-    (tmp_path / "test_output.txt").write_text("+ : '>>>>> Start Test Output'\n+ : '>>>>> End Test Output'\n")
+    (tmp_path / "test_output.txt").write_text(
+        "+ : '>>>>> Start Test Output'\n+ : '>>>>> End Test Output'\n"
+    )
     assert read_judgement("a", tmp_path, "").outcome == "unresolved"
 
 
@@ -175,9 +216,17 @@ def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
         "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
         "row = json.loads(Path(sys.argv[1]).read_text()); Harness(Path(sys.argv[2])).judge(row, row['patch'], 'gold')"
     )
-    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 300; python -m pytest")}
+    slow = {
+        **row,
+        "eval_script": row["eval_script"].replace(
+            "python -m pytest", "sleep 300; python -m pytest"
+        ),
+    }
     (tmp_path / "row.json").write_text(json.dumps(slow))
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")], env={**os.environ})
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")],
+        env={**os.environ},
+    )
     assert eventually(lambda: containers(engine, row))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -185,8 +234,15 @@ def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
 
 
 def test_a_closed_harness_leaves_no_container_and_judges_no_more(row, engine, tmp_path) -> None:
-    slow = {**row, "eval_script": row["eval_script"].replace("python -m pytest", "sleep 300; python -m pytest")}
-    harness = Harness(tmp_path / "harness", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=3))
+    slow = {
+        **row,
+        "eval_script": row["eval_script"].replace(
+            "python -m pytest", "sleep 300; python -m pytest"
+        ),
+    }
+    harness = Harness(
+        tmp_path / "harness", settings=HarnessSettings(memory_mib=512, cpus=1.0, attempts=3)
+    )
     with ThreadPoolExecutor(1) as threads:
         judging = threads.submit(harness.judge, slow, row["patch"], "gold")
         assert eventually(lambda: containers(engine, row))
@@ -208,16 +264,30 @@ def test_a_patch_that_no_file_can_hold_does_not_apply(row, harness) -> None:
     ("line", "outcome"),
     [
         ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:", "patch_does_not_apply"),
-        ("swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.", "unresolved"),
-        ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in a stopped state: unknown", "infrastructure_failure"),
-        (f"2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ntask {'0' * 64} not found: not found", "infrastructure_failure"),
-        ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncan't find file to patch at input line 3", "patch_does_not_apply"),
+        (
+            "swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.",
+            "unresolved",
+        ),
+        (
+            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in a stopped state: unknown",
+            "infrastructure_failure",
+        ),
+        (
+            f"2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ntask {'0' * 64} not found: not found",
+            "infrastructure_failure",
+        ),
+        (
+            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncan't find file to patch at input line 3",
+            "patch_does_not_apply",
+        ),
         ("+>>>>> Patch Apply Failed", "infrastructure_failure"),
         (" EvaluationError: Test timed out after 2 seconds.", "infrastructure_failure"),
     ],
 )
 def test_what_a_patch_says_decides_nothing(line, outcome, tmp_path) -> None:
-    (tmp_path / "run_instance.log").write_text(f"2026-01-01 00:00:00,000 - INFO - Git diff before:\n{line}\n")
+    (tmp_path / "run_instance.log").write_text(
+        f"2026-01-01 00:00:00,000 - INFO - Git diff before:\n{line}\n"
+    )
     assert read_judgement("a", tmp_path, "the engine is gone").outcome == outcome
 
 
@@ -232,7 +302,11 @@ def test_the_harness_is_found_from_any_folder(row, tmp_path) -> None:
     root = Path(__file__).parents[4]
     environment = {**os.environ, "PYTHONPATH": "."}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")], cwd=root, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script, str(tmp_path / "row.json"), str(tmp_path / "harness")],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.strip() == "patch_does_not_apply", done.stderr
 
@@ -243,13 +317,20 @@ def test_a_damaged_report_is_no_verdict(tmp_path) -> None:
 
 
 def containers(engine, row) -> list[str]:
-    return [container["Id"] for container in engine.api.containers(all=True) if any(row["instance_id"] in name for name in container["Names"] or ())]
+    return [
+        container["Id"]
+        for container in engine.api.containers(all=True)
+        if any(row["instance_id"] in name for name in container["Names"] or ())
+    ]
 
 
 def commands(engine, container: str) -> list[str]:
     """What runs in a container; nothing before it has started."""
     try:
-        return [process[-1] for process in engine.api.top(container, ps_args="-eo pid,args")["Processes"]]
+        return [
+            process[-1]
+            for process in engine.api.top(container, ps_args="-eo pid,args")["Processes"]
+        ]
     except docker.errors.APIError:
         return []
 

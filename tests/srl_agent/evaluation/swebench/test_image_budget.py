@@ -36,7 +36,12 @@ def ledger(tmp_path) -> Path:
 def held(engine, registry: Registry) -> list[str]:
     """The registry's images that the engine holds."""
     place = f"127.0.0.1:{registry.server_address[1]}/"
-    return sorted(tag for image in engine.api.images() for tag in image["RepoTags"] or () if tag.startswith(place))
+    return sorted(
+        tag
+        for image in engine.api.images()
+        for tag in image["RepoTags"] or ()
+        if tag.startswith(place)
+    )
 
 
 def test_images_are_there_when_used_and_removed_within_the_bound(engine, registry, ledger) -> None:
@@ -51,12 +56,16 @@ def test_images_are_there_when_used_and_removed_within_the_bound(engine, registr
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(use, images))
-    assert max(seen) <= 4, "at most the bound (an image may begin below it) and one that another thread fetches"
+    assert max(seen) <= 4, (
+        "at most the bound (an image may begin below it) and one that another thread fetches"
+    )
     assert 0 < budget.held_bytes <= 2.5 * MIB and len(held(engine, registry)) == 2
     assert sorted(ledger.read_text().split()) == held(engine, registry)
     with budget.holding(held(engine, registry)[0]):
         pass
-    assert registry.fetched == {f"image-{number}": 1 for number in range(8)}, "what is still there is not fetched again"
+    assert registry.fetched == {f"image-{number}": 1 for number in range(8)}, (
+        "what is still there is not fetched again"
+    )
     budget.close()
     assert not held(engine, registry) and not ledger.read_text()
 
@@ -82,7 +91,9 @@ def test_what_a_killed_run_fetched_is_removed_by_the_next(engine, registry, ledg
 
 def test_an_image_by_its_digest(engine, registry, ledger) -> None:
     registry.add("fixed", MIB)
-    reference = next(path for path in registry.contents if path.startswith("/v2/fixed/manifests/sha256:"))
+    reference = next(
+        path for path in registry.contents if path.startswith("/v2/fixed/manifests/sha256:")
+    )
     image = f"127.0.0.1:{registry.server_address[1]}/fixed@{reference.rpartition('/')[2]}"
     budget = ImageBudget(1, ledger)
     with budget.holding(image):
@@ -99,7 +110,12 @@ def test_why_an_image_cannot_be_fetched_is_told(registry, ledger) -> None:
         pass
     damaged = registry.add("damaged", MIB)
     registry.damage("damaged")
-    with pytest.raises(SandboxError, match=f"Could not fetch the image {damaged}: (?!.*No such image)"), budget.holding(damaged):
+    with (
+        pytest.raises(
+            SandboxError, match=f"Could not fetch the image {damaged}: (?!.*No such image)"
+        ),
+        budget.holding(damaged),
+    ):
         pass
     assert budget.held_bytes == 0 and not ledger.read_text()
     budget.close()

@@ -13,7 +13,12 @@ from swebench_clones import instance_at
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, load_instances
 from srl_agent.evaluation.swebench.localize import localize_prompt, parse_localization, tree_text
 from srl_agent.evaluation.swebench.oracle import oracle_paths
-from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens, is_test_path
+from srl_agent.evaluation.swebench.prompt_budget import (
+    LeftOut,
+    PromptBudget,
+    estimated_tokens,
+    is_test_path,
+)
 from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_envs.errors import ConfigError
 
@@ -53,7 +58,16 @@ def test_files_of_the_tests(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["src/_pytest/python.py", "src/contest.py", "latest/a.py", "django/core/management/commands/test.py", "a/testutils/b.py", "test", "src/attest.py"]
+    "path",
+    [
+        "src/_pytest/python.py",
+        "src/contest.py",
+        "latest/a.py",
+        "django/core/management/commands/test.py",
+        "a/testutils/b.py",
+        "test",
+        "src/attest.py",
+    ],
 )
 def test_files_of_the_source(path: str) -> None:
     assert not is_test_path(path)
@@ -61,7 +75,9 @@ def test_files_of_the_source(path: str) -> None:
 
 @pytest.mark.shared_data
 def test_gold_patches_and_test_patches_of_real_rows_are_told_apart(shared_data: Path) -> None:
-    for one in load_instances(shared_data / "swe_bench_verified" / "verified_full_columns_100.jsonl").instances:
+    for one in load_instances(
+        shared_data / "swe_bench_verified" / "verified_full_columns_100.jsonl"
+    ).instances:
         paths, left_out = oracle_paths(one)
         assert paths and not left_out
         assert all(path in one.patch and path not in one.test_patch for path in paths)
@@ -79,7 +95,10 @@ def test_the_oracle_gives_what_exists_and_is_no_test(instance: SweBenchInstance)
     )
     paths, left_out = oracle_paths(replace(instance, patch=patch))
     assert paths == ("src/b.py", "gone.py", "old.py")
-    assert left_out == (LeftOut("new.py", "made by the gold patch"), LeftOut("tests/test_b.py", "test file"))
+    assert left_out == (
+        LeftOut("new.py", "made by the gold patch"),
+        LeftOut("tests/test_b.py", "test file"),
+    )
 
 
 def test_the_tree_names_a_folder_in_each_line() -> None:
@@ -89,26 +108,47 @@ def test_the_tree_names_a_folder_in_each_line() -> None:
         "src/tool/data/: `a b.json` x.py",
         "src/tool/deep/er/: y.py",
     ]
-    assert tree_text(TREE[:-1], 2, True).split("\n") == ["./: setup.py (other files: 1)", "src/tool/: __init__.py main.py (files in folders below: 3)"]
+    assert tree_text(TREE[:-1], 2, True).split("\n") == [
+        "./: setup.py (other files: 1)",
+        "src/tool/: __init__.py main.py (files in folders below: 3)",
+    ]
     assert tree_text([]) == ""
 
 
 def test_the_tree_is_shortened_step_by_step(instance: SweBenchInstance) -> None:
-    wide = [*TREE, *(f"docs/page{number}.rst" for number in range(40)), *(f"src/tool/deep/er/still/z{number}.py" for number in range(60))]
+    wide = [
+        *TREE,
+        *(f"docs/page{number}.rst" for number in range(40)),
+        *(f"src/tool/deep/er/still/z{number}.py" for number in range(60)),
+    ]
     full = localize_prompt(instance, wide)
     assert full.tree == "all files" and "test_main.py" not in full.messages[1]["content"]
     least = PromptBudget().count(localize_messages("", "", 5))
     seen = {}
-    for tokens in (*range(least, PromptBudget().count(full.messages), 3), PromptBudget().count(full.messages)):
+    for tokens in (
+        *range(least, PromptBudget().count(full.messages), 3),
+        PromptBudget().count(full.messages),
+    ):
         budget = PromptBudget(tokens)
         prompt = localize_prompt(instance, wide, budget)
         assert budget.fits(prompt.messages)
         seen.setdefault(prompt.tree, prompt.messages[1]["content"])
-    assert list(seen) == ["cut", *(f"folders down to level {level}" for level in (1, 2, 3, 4)), "Python files", "all files"]
-    assert "docs/: (other files: 40)" in seen["Python files"] and "README.md" not in seen["Python files"]
+    assert list(seen) == [
+        "cut",
+        *(f"folders down to level {level}" for level in (1, 2, 3, 4)),
+        "Python files",
+        "all files",
+    ]
+    assert (
+        "docs/: (other files: 40)" in seen["Python files"]
+        and "README.md" not in seen["Python files"]
+    )
     assert "src/tool/deep/: (files in folders below: 61)" in seen["folders down to level 3"]
     assert "src/: (files in folders below: 65)" in seen["folders down to level 1"]
-    with pytest.raises(ConfigError, match=f"max_prompt_tokens is {least - 1}, but a prompt without any content takes {least}: allow more"):
+    with pytest.raises(
+        ConfigError,
+        match=f"max_prompt_tokens is {least - 1}, but a prompt without any content takes {least}: allow more",
+    ):
         localize_prompt(instance, wide, PromptBudget(least - 1))
     with pytest.raises(ConfigError, match="max_files is 0"):
         localize_prompt(instance, wide, max_files=0)
@@ -130,9 +170,18 @@ def test_an_issue_takes_half_of_what_the_frame_leaves(issue: str, more: int) -> 
 
 
 def test_tokens_are_estimated_from_bytes() -> None:
-    assert [estimated_tokens(text) for text in ("", "a", "abc", "abcd", "茶", "\ud800")] == [0, 1, 1, 2, 1, 1]
+    assert [estimated_tokens(text) for text in ("", "a", "abc", "abcd", "茶", "\ud800")] == [
+        0,
+        1,
+        1,
+        2,
+        1,
+        1,
+    ]
     assert PromptBudget(10, len).fits([{"role": "user", "content": "x" * 10}])
-    assert not PromptBudget(10, len).fits([{"role": "user", "content": "x" * 5}, {"role": "user", "content": "x" * 6}])
+    assert not PromptBudget(10, len).fits(
+        [{"role": "user", "content": "x" * 5}, {"role": "user", "content": "x" * 6}]
+    )
 
 
 @pytest.mark.parametrize(

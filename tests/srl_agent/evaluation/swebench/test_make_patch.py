@@ -12,13 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swebench_clones import run_git
 
-from srl_agent.evaluation.swebench.make_patch import FileChange, make_patch, normalized_patch, python_problems
+from srl_agent.evaluation.swebench.make_patch import (
+    FileChange,
+    make_patch,
+    normalized_patch,
+    python_problems,
+)
 from srl_agent.evaluation.swebench.read_patch import patched_files
 
 NUMBERED = b"".join(b"line %d\n" % number for number in range(30))
 CHANGES = {
-    "text": FileChange("src/a.py", NUMBERED, NUMBERED.replace(b"line 3\n", b"x\ny\n").replace(b"line 20\n", b"")),
-    "hunks that touch": FileChange("a", NUMBERED, NUMBERED.replace(b"line 3\n", b"x\n").replace(b"line 10\n", b"y\n")),
+    "text": FileChange(
+        "src/a.py", NUMBERED, NUMBERED.replace(b"line 3\n", b"x\ny\n").replace(b"line 20\n", b"")
+    ),
+    "hunks that touch": FileChange(
+        "a", NUMBERED, NUMBERED.replace(b"line 3\n", b"x\n").replace(b"line 10\n", b"y\n")
+    ),
     "first line": FileChange("a", b"a\nb\n", b"b\n"),
     "all lines": FileChange("a", b"a\nb\n", b""),
     "from empty": FileChange("a", b"", b"a\n"),
@@ -38,7 +47,9 @@ CHANGES = {
     "mixed ends": FileChange("a", b"a\r\nb\nc\rd\n", b"a\nb\r\nc\rd\n"),
     "UTF-8": FileChange("a", "é\n茶\n".encode(), "é\n茶茶\n\u2028\x85\x0c\n".encode()),
     "Latin-1": FileChange("a", b"caf\xe9\nb\n", b"caf\xe9\nx\n"),
-    "Latin-1 far away": FileChange("a", b"caf\xe9\n" + NUMBERED, b"caf\xe9\n" + NUMBERED[:-1] + b"0\n"),
+    "Latin-1 far away": FileChange(
+        "a", b"caf\xe9\n" + NUMBERED, b"caf\xe9\n" + NUMBERED[:-1] + b"0\n"
+    ),
     "large Latin-1": FileChange("a", b"\xe9" + NUMBERED * 50, b"\xe8" + bytes(range(1, 256)) * 50),
     "removed Latin-1": FileChange("a", b"\xe9", None),
     "removed binary": FileChange("a", bytes(range(256)), None),
@@ -50,7 +61,9 @@ CHANGES = {
     "backslash": FileChange("a\\b\tc", b"a\n", b"b\n"),
     "not ASCII": FileChange("données/茶.py", b"a\n", b"b\n"),
     "binary with a name": FileChange('caf\u00e9 "x"', b"\xe9", b"\xe8"),
-    "header in the text": FileChange("a", b"-- a/x\n++ b/y\n@@ -1 +1 @@\n", b"++ b/y\n-- a/z\ndiff --git a/a b/b\n"),
+    "header in the text": FileChange(
+        "a", b"-- a/x\n++ b/y\n@@ -1 +1 @@\n", b"++ b/y\n-- a/z\ndiff --git a/a b/b\n"
+    ),
     "blank lines": FileChange("a", b"\n\n\na\n", b"\n\nb\n\n"),
 }
 
@@ -79,7 +92,11 @@ def files_in(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def after(*changes: FileChange) -> dict[str, tuple[bytes, int]]:
-    files = {change.path: (change.new, int(change.mode, 8) & 0o100) for change in changes if change.new is not None}
+    files = {
+        change.path: (change.new, int(change.mode, 8) & 0o100)
+        for change in changes
+        if change.new is not None
+    }
     return {**files, "untouched": (b"x\n", 0)}
 
 
@@ -96,9 +113,25 @@ def test_git_applies_it_and_takes_it_back(change: FileChange, tmp_path: Path) ->
 
 
 LINE = st.sampled_from(
-    [b"a\n", b"b\n", b"\n", b"c\r\n", b"-- a/x\n", b"++ b\n", b"\\ No newline at end of file\n", b"\xc3\xa9\n", b"\xe9\n", b"d\re\x0c\n", b"@@ -1 +1 @@\n"]
+    [
+        b"a\n",
+        b"b\n",
+        b"\n",
+        b"c\r\n",
+        b"-- a/x\n",
+        b"++ b\n",
+        b"\\ No newline at end of file\n",
+        b"\xc3\xa9\n",
+        b"\xe9\n",
+        b"d\re\x0c\n",
+        b"@@ -1 +1 @@\n",
+    ]
 )
-CONTENT = st.builds(lambda lines, end: b"".join(lines) + end, st.lists(LINE, max_size=12), st.sampled_from([b"", b"end"])) | st.binary(max_size=30)
+CONTENT = st.builds(
+    lambda lines, end: b"".join(lines) + end,
+    st.lists(LINE, max_size=12),
+    st.sampled_from([b"", b"end"]),
+) | st.binary(max_size=30)
 
 
 @given(st.lists(st.tuples(CONTENT | st.none(), CONTENT | st.none()), min_size=8, max_size=12))
@@ -117,20 +150,49 @@ def test_git_applies_whatever_changes(contents: list[tuple[bytes | None, bytes |
 
 
 def test_git_says_the_same_of_names_and_modes(tmp_path: Path) -> None:
-    changes = [change for name, change in CHANGES.items() if change.path not in ("a", "run") and not name.startswith("binary")][::2]
+    changes = [
+        change
+        for name, change in CHANGES.items()
+        if change.path not in ("a", "run") and not name.startswith("binary")
+    ][::2]
     unique = list({change.path: change for change in changes}.values())
     folder = checkout(tmp_path / "checkout", *unique)
     run_git(folder, "apply", "-", stdin=make_patch(unique).encode())
     assert files_in(folder) == after(*unique)
     run_git(folder, "add", "-A")
-    ours = [line for line in make_patch(unique).split("\n") if re.match(r"(diff --git|new file|deleted file|index|---|\+\+\+) ", line)]
-    theirs = run_git(folder, "-c", "core.quotePath=false", "diff", "--cached", "--full-index", "--binary", "--no-renames").split("\n")
-    assert sorted(ours) == sorted(line for line in theirs if re.match(r"(diff --git|new file|deleted file|index|---|\+\+\+) ", line))
+    ours = [
+        line
+        for line in make_patch(unique).split("\n")
+        if re.match(r"(diff --git|new file|deleted file|index|---|\+\+\+) ", line)
+    ]
+    theirs = run_git(
+        folder,
+        "-c",
+        "core.quotePath=false",
+        "diff",
+        "--cached",
+        "--full-index",
+        "--binary",
+        "--no-renames",
+    ).split("\n")
+    assert sorted(ours) == sorted(
+        line
+        for line in theirs
+        if re.match(r"(diff --git|new file|deleted file|index|---|\+\+\+) ", line)
+    )
 
 
 def test_only_what_cannot_be_text_is_binary() -> None:
-    binary = {name for name, change in CHANGES.items() if "GIT binary patch" in make_patch([change])}
-    assert binary == {"Latin-1", "large Latin-1", "removed Latin-1", "removed binary", "binary with a name"}
+    binary = {
+        name for name, change in CHANGES.items() if "GIT binary patch" in make_patch([change])
+    }
+    assert binary == {
+        "Latin-1",
+        "large Latin-1",
+        "removed Latin-1",
+        "removed binary",
+        "binary with a name",
+    }
 
 
 def test_nothing_changes_nothing() -> None:
@@ -140,18 +202,43 @@ def test_nothing_changes_nothing() -> None:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 def test_a_patch_is_read_back(change: FileChange) -> None:
     other = FileChange("other.py", b"a\n", b"b\n")
-    files = {file.new_path or file.old_path: file for file in patched_files(make_patch([change, other]))}
+    files = {
+        file.new_path or file.old_path: file for file in patched_files(make_patch([change, other]))
+    }
     file = files.pop(change.path)
-    assert (file.old_path, file.new_path) == (None if change.old is None else change.path, None if change.new is None else change.path)
+    assert (file.old_path, file.new_path) == (
+        None if change.old is None else change.path,
+        None if change.new is None else change.path,
+    )
     [read] = files.values()
     assert (read.removed, read.added) == (("a",), ("b",))
     if "GIT binary" not in make_patch([change]):
-        old, new = ((content or b"").decode("utf-8", "replace").split("\n") for content in (change.old, change.new))
+        old, new = (
+            (content or b"").decode("utf-8", "replace").split("\n")
+            for content in (change.old, change.new)
+        )
         assert set(file.removed) <= set(old) and set(file.added) <= set(new)
         assert bool(file.removed or file.added) == ((change.old or b"") != (change.new or b""))
 
 
-@given(st.lists(st.sampled_from([b"a\n", b"b\n", b"\n", b"-- a/x\n", b"++ b\n", b"\r\n", b"\xc3\xa9\n", b"diff --git a/a b/b\n"]), max_size=12), st.data())
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"a\n",
+                b"b\n",
+                b"\n",
+                b"-- a/x\n",
+                b"++ b\n",
+                b"\r\n",
+                b"\xc3\xa9\n",
+                b"diff --git a/a b/b\n",
+            ]
+        ),
+        max_size=12,
+    ),
+    st.data(),
+)
 def test_reading_gives_the_lines_that_were_written(old: list[bytes], data: st.DataObject) -> None:
     new = data.draw(st.permutations(old)) + data.draw(st.sampled_from([[], [b"end"], [b"end\n"]]))
     change = FileChange("f", b"".join(old), b"".join(new))
@@ -162,25 +249,43 @@ def test_reading_gives_the_lines_that_were_written(old: list[bytes], data: st.Da
 
 @pytest.mark.shared_data
 def test_real_gold_patches_are_read(shared_data: Path) -> None:
-    for line in (shared_data / "swe_bench_verified" / "verified_full_columns_100.jsonl").read_text().splitlines():
+    for line in (
+        (shared_data / "swe_bench_verified" / "verified_full_columns_100.jsonl")
+        .read_text()
+        .splitlines()
+    ):
         row = json.loads(line)
         for patch in (row["patch"], row["test_patch"]):
             files = patched_files(patch)
-            assert [(file.old_path or file.new_path) for file in files] == re.findall(r"^diff --git a/(\S+) b/\S+$", patch, flags=re.MULTILINE)
-            assert sum(len(file.added) for file in files) == sum(line.startswith("+") and not re.match(r"\+\+\+ (b/|/dev)", line) for line in patch.split("\n"))
+            assert [(file.old_path or file.new_path) for file in files] == re.findall(
+                r"^diff --git a/(\S+) b/\S+$", patch, flags=re.MULTILINE
+            )
+            assert sum(len(file.added) for file in files) == sum(
+                line.startswith("+") and not re.match(r"\+\+\+ (b/|/dev)", line)
+                for line in patch.split("\n")
+            )
             assert normalized_patch(patch)
 
 
 def test_patches_without_headers_of_git() -> None:
     patch = "--- a.py\t2024-01-01\n+++ a.py\n@@ -1 +1 @@\n-x\n+y\n--- /dev/null\n+++ b/b c.py\n@@ -0,0 +1,2 @@\n+x\n+y\n"
-    assert [(file.old_path, file.new_path, file.removed, file.added) for file in patched_files(patch)] == [
+    assert [
+        (file.old_path, file.new_path, file.removed, file.added) for file in patched_files(patch)
+    ] == [
         ("a.py", "a.py", ("x",), ("y",)),
         (None, "b c.py", (), ("x", "y")),
     ]
     rename = "diff --git a/old name.py b/new.py\nsimilarity index 100%\nrename from old name.py\nrename to new.py\n"
-    assert [(file.old_path, file.new_path) for file in patched_files(rename)] == [("old name.py", "new.py")]
+    assert [(file.old_path, file.new_path) for file in patched_files(rename)] == [
+        ("old name.py", "new.py")
+    ]
     assert patched_files("no patch at all\n+x\n-y") == [] and patched_files("") == []
-    assert [file.old_path for file in patched_files('diff --git "a/caf\\303\\251 \\"x\\"" "b/caf\\303\\251 \\"x\\""\n')] == ['café "x"']
+    assert [
+        file.old_path
+        for file in patched_files(
+            'diff --git "a/caf\\303\\251 \\"x\\"" "b/caf\\303\\251 \\"x\\""\n'
+        )
+    ] == ['café "x"']
 
 
 @given(st.text())
@@ -223,13 +328,19 @@ def patch_of(old: str, new: str, path: str = "a.py") -> str:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (patch_of("a\nb\n", "a\nx = 1\n"), patch_of("0\n1\n2\n3\n4\na\nb\n", "0\n1\n2\n3\n4\na\nx = 1\n")),
+        (
+            patch_of("a\nb\n", "a\nx = 1\n"),
+            patch_of("0\n1\n2\n3\n4\na\nb\n", "0\n1\n2\n3\n4\na\nx = 1\n"),
+        ),
         (patch_of("b\n", "x = f( 1 )\n"), patch_of("b\n", "x=f(1)  \n")),
         (patch_of("b\n", "\n\nx\n"), patch_of("b\n", "x\n\n")),
         (patch_of("b\n", "\tx\n"), patch_of("b\n", "        x\n")),
         (patch_of("b\n", "return  x\n"), patch_of("b\n", "return x\n")),
         (patch_of("b\r\n", "x\r\n"), patch_of("b\n", "x\n")),
-        (patch_of("b", "c") + patch_of("b", "c", "b.py"), patch_of("b\n", "c\n", "b.py") + patch_of("b", "c")),
+        (
+            patch_of("b", "c") + patch_of("b", "c", "b.py"),
+            patch_of("b\n", "c\n", "b.py") + patch_of("b", "c"),
+        ),
         ("", "no patch"),
         ("", patch_of("a\n", "a\n\n")),
     ],
@@ -249,7 +360,10 @@ def test_patches_that_are_the_same(one: str, other: str) -> None:
         (patch_of("b\n", "x\ny\n"), patch_of("b\n", "y\nx\n")),
         (make_patch([FileChange("a.py", b"", None)]), ""),
         (make_patch([FileChange("a.py", None, b"")]), make_patch([FileChange("a.py", b"", None)])),
-        (make_patch([CHANGES["Latin-1"]]), make_patch([FileChange("a", b"caf\xe9\nb\n", b"caf\xe9\ny\n")])),
+        (
+            make_patch([CHANGES["Latin-1"]]),
+            make_patch([FileChange("a", b"caf\xe9\nb\n", b"caf\xe9\ny\n")]),
+        ),
     ],
 )
 def test_patches_that_are_not_the_same(one: str, other: str) -> None:

@@ -40,11 +40,25 @@ READINGS = ((("old",), ("new",)),)
     ],
 )
 def test_a_path_line(line: str, path: str) -> None:
-    assert parse_edits(f"I change this.\n{line}\n\n```python\n{BLOCK}```\n") == [Edit(path, "search", READINGS)]
+    assert parse_edits(f"I change this.\n{line}\n\n```python\n{BLOCK}```\n") == [
+        Edit(path, "search", READINGS)
+    ]
 
 
 @pytest.mark.parametrize(
-    "line", ["", "Here is the fix:", "Done.", "Makefile", "I change src/a.py like this:", "```python", "x = a.b()", "`unclosed", "---", "**"]
+    "line",
+    [
+        "",
+        "Here is the fix:",
+        "Done.",
+        "Makefile",
+        "I change src/a.py like this:",
+        "```python",
+        "x = a.b()",
+        "`unclosed",
+        "---",
+        "**",
+    ],
 )
 def test_a_line_that_names_no_path(line: str) -> None:
     assert parse_edits(f"{line}\n{BLOCK}") == [Edit("", "search", READINGS)]
@@ -64,8 +78,14 @@ def test_several_blocks_share_a_path_until_another_is_named() -> None:
         ("a\n=======\n", ((("a",), ()),)),
         ("a\n=======\n\n", ((("a",), ("",)),)),
         ("  a\n\n\tb \n======= \n\n c\n", ((("  a", "", "\tb "), ("", " c")),)),
-        ("a\n ========\n========\n =======\n=======\nb\n", ((("a", " ========", "========", " ======="), ("b",)),)),
-        ("T\n=======\na\n=======\nb\n", ((("T",), ("a", "=======", "b")), (("T", "=======", "a"), ("b",)))),
+        (
+            "a\n ========\n========\n =======\n=======\nb\n",
+            ((("a", " ========", "========", " ======="), ("b",)),),
+        ),
+        (
+            "T\n=======\na\n=======\nb\n",
+            ((("T",), ("a", "=======", "b")), (("T", "=======", "a"), ("b",))),
+        ),
         ("a\f\u2028b\x85\n=======\nc\n", ((("a\f\u2028b\x85",), ("c",)),)),
         ("```\na\n=======\n```\nb.py\n", ((("```", "a"), ("```", "b.py")),)),
     ],
@@ -96,11 +116,19 @@ def test_a_file_is_removed() -> None:
 )
 def test_a_block_that_is_not_closed_takes_no_other_with_it(block: str) -> None:
     assert parse_edits(f"a.py\n{block}") == [Edit("a.py", "unclosed")]
-    assert parse_edits(f"a.py\n{block}\n{BLOCK}") == [Edit("a.py", "unclosed"), Edit("a.py", "search", READINGS)]
+    assert parse_edits(f"a.py\n{block}\n{BLOCK}") == [
+        Edit("a.py", "unclosed"),
+        Edit("a.py", "search", READINGS),
+    ]
 
 
 @pytest.mark.parametrize(
-    "block", [" <<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE", "<<<<<<<SEARCH\nold\n=======\nnew\n>>>>>>>REPLACE", "old\n=======\nnew"]
+    "block",
+    [
+        " <<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE",
+        "<<<<<<<SEARCH\nold\n=======\nnew\n>>>>>>>REPLACE",
+        "old\n=======\nnew",
+    ],
 )
 def test_what_is_no_block(block: str) -> None:
     assert parse_edits(f"a.py\n{block}\n") == []
@@ -121,7 +149,10 @@ EDIT = f"a.py\n{BLOCK}"
         (f"<think>The tag <think> is meant.</think>{EDIT}", 1),
         (f"<think>x</think>{EDIT}<think>{EDIT}</think>{EDIT}", 2),
         (f"{EDIT}</think>{EDIT}</think>", 0),
-        ("a.py\n<<<<<<< SEARCH\nold\n<think>\n=======\nx</think>\n=======\nnew\n>>>>>>> REPLACE\n", 0),
+        (
+            "a.py\n<<<<<<< SEARCH\nold\n<think>\n=======\nx</think>\n=======\nnew\n>>>>>>> REPLACE\n",
+            0,
+        ),
     ],
 )
 def test_a_thought_never_becomes_an_edit(answer: str, count: int) -> None:
@@ -133,33 +164,73 @@ def test_a_path_does_not_reach_over_a_thought() -> None:
 
 
 PIECES = st.lists(
-    st.sampled_from(["<think>", "</think>", "inside", BLOCK, "\n", "a.py\n", "<<<<<<< SEARCH\n", "=======\n", ">>>>>>> REPLACE\n", "x"]), max_size=14
+    st.sampled_from(
+        [
+            "<think>",
+            "</think>",
+            "inside",
+            BLOCK,
+            "\n",
+            "a.py\n",
+            "<<<<<<< SEARCH\n",
+            "=======\n",
+            ">>>>>>> REPLACE\n",
+            "x",
+        ]
+    ),
+    max_size=14,
 )
 
 
 @given(PIECES, st.text(max_size=20))
 def test_no_text_of_a_thought_stands_in_an_edit(pieces: list[str], secret: str) -> None:
     marked = "§" + secret.replace("<", "").replace("\r", "").replace("\n", "")
-    answer = "".join(pieces) + f"<think>{marked}\n{BLOCK.replace('old', marked).replace('new', marked)}</think>" + "".join(pieces)
+    answer = (
+        "".join(pieces)
+        + f"<think>{marked}\n{BLOCK.replace('old', marked).replace('new', marked)}</think>"
+        + "".join(pieces)
+    )
     for edit in parse_edits(answer):
         assert "§" not in edit.path
-        assert not [line for search, replacement in edit.readings for line in (*search, *replacement) if "§" in line]
+        assert not [
+            line
+            for search, replacement in edit.readings
+            for line in (*search, *replacement)
+            if "§" in line
+        ]
     assert not [piece for piece in outside_thoughts(answer) if "§" in piece]
 
 
-TEXT_LINES = st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=6).filter(
+TEXT_LINES = st.lists(
+    st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=6
+).filter(
     lambda lines: (
-        not any(line.rstrip() in ("=======", "<<<<<<< SEARCH", ">>>>>>> REPLACE", "<<<<<<< DELETE", ">>>>>>> DELETE") or "think>" in line for line in lines)
+        not any(
+            line.rstrip()
+            in ("=======", "<<<<<<< SEARCH", ">>>>>>> REPLACE", "<<<<<<< DELETE", ">>>>>>> DELETE")
+            or "think>" in line
+            for line in lines
+        )
     )
 )
 
 
-@given(st.lists(st.tuples(TEXT_LINES, TEXT_LINES), max_size=4), st.sampled_from(["", "```\n", "Then:\n"]))
-def test_whatever_is_written_is_read_back(blocks: list[tuple[list[str], list[str]]], between: str) -> None:
+@given(
+    st.lists(st.tuples(TEXT_LINES, TEXT_LINES), max_size=4),
+    st.sampled_from(["", "```\n", "Then:\n"]),
+)
+def test_whatever_is_written_is_read_back(
+    blocks: list[tuple[list[str], list[str]]], between: str
+) -> None:
     answer = "a.py\n"
     for search, replacement in blocks:
-        answer += between + "\n".join(["<<<<<<< SEARCH", *search, "=======", *replacement, ">>>>>>> REPLACE", ""])
-    assert parse_edits(answer) == [Edit("a.py", "search", ((tuple(search), tuple(replacement)),)) for search, replacement in blocks]
+        answer += between + "\n".join(
+            ["<<<<<<< SEARCH", *search, "=======", *replacement, ">>>>>>> REPLACE", ""]
+        )
+    assert parse_edits(answer) == [
+        Edit("a.py", "search", ((tuple(search), tuple(replacement)),))
+        for search, replacement in blocks
+    ]
 
 
 @given(st.text())

@@ -21,7 +21,7 @@ from srl_agent.evaluation.swebench.prompts import repair_messages
 from srl_agent.evaluation.swebench.repair import repair_outcome, repair_prompt, select_by_majority
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories
 from srl_envs.errors import ConfigError, InfrastructureError
-from srl_envs.swe_tasks import SweTask, base_tree, gold_patch, load_tasks
+from srl_envs.swe.tasks import SweTask, base_tree, gold_patch, load_tasks
 
 
 @pytest.fixture
@@ -39,8 +39,18 @@ def edit(path: str, search: str, replacement: str) -> str:
 
 
 def test_files_stand_whole_in_the_prompt(instance: SweBenchInstance, files: CommitFiles) -> None:
-    wanted = ["src/tool.py", "src/deep/latin.py", "picture.png", "model.bin", "link.py", "vendor/library", "absent.py"]
-    prompt = repair_prompt(instance, wanted, files, left_out=[LeftOut("new.py", "made by the gold patch")])
+    wanted = [
+        "src/tool.py",
+        "src/deep/latin.py",
+        "picture.png",
+        "model.bin",
+        "link.py",
+        "vendor/library",
+        "absent.py",
+    ]
+    prompt = repair_prompt(
+        instance, wanted, files, left_out=[LeftOut("new.py", "made by the gold patch")]
+    )
     assert prompt.given == ("src/tool.py", "src/deep/latin.py")
     assert prompt.left_out == (
         LeftOut("new.py", "made by the gold patch"),
@@ -53,15 +63,28 @@ def test_files_stand_whole_in_the_prompt(instance: SweBenchInstance, files: Comm
     assert prompt.messages[1]["content"] == (
         "Issue:\nVALUE should be 3.\n\n`src/tool.py`\n```\nVALUE = 1\n```\n\n`src/deep/latin.py`\n```\n# -*- coding: latin-1 -*-\nNAME = 'café'\n```"
     )
-    assert "hidden" not in str(repair_prompt(replace(instance, patch="hidden", test_patch="hidden", hints_text="hidden"), wanted, files).messages)
+    assert "hidden" not in str(
+        repair_prompt(
+            replace(instance, patch="hidden", test_patch="hidden", hints_text="hidden"),
+            wanted,
+            files,
+        ).messages
+    )
 
 
 def test_a_fence_is_longer_than_any_in_the_file() -> None:
-    content = repair_messages("x", [("a.md", "````\n```\n````"), ("b", ""), ("c.py", "'``'")])[1]["content"]
-    assert content == "Issue:\nx\n\n`a.md`\n`````\n````\n```\n````\n`````\n\n`b`\n```\n```\n\n`c.py`\n```\n'``'\n```"
+    content = repair_messages("x", [("a.md", "````\n```\n````"), ("b", ""), ("c.py", "'``'")])[1][
+        "content"
+    ]
+    assert (
+        content
+        == "Issue:\nx\n\n`a.md`\n`````\n````\n```\n````\n`````\n\n`b`\n```\n```\n\n`c.py`\n```\n'``'\n```"
+    )
 
 
-def test_what_does_not_fit_is_left_out_and_the_next_is_tried(instance: SweBenchInstance, files: CommitFiles) -> None:
+def test_what_does_not_fit_is_left_out_and_the_next_is_tried(
+    instance: SweBenchInstance, files: CommitFiles
+) -> None:
     both = ["src/deep/latin.py", "src/tool.py"]
     small = PromptBudget().count(repair_prompt(instance, both[1:], files).messages)
     for more in range(12):
@@ -69,12 +92,16 @@ def test_what_does_not_fit_is_left_out_and_the_next_is_tried(instance: SweBenchI
         prompt = repair_prompt(instance, both, files, budget)
         assert budget.fits(prompt.messages)
         assert prompt.given == ("src/tool.py",)
-        assert [one.path for one in prompt.left_out] == ["src/deep/latin.py"] and "does not fit" in prompt.left_out[0].reason
+        assert [one.path for one in prompt.left_out] == [
+            "src/deep/latin.py"
+        ] and "does not fit" in prompt.left_out[0].reason
     with pytest.raises(ConfigError, match="allow more"):
         repair_prompt(instance, both, files, PromptBudget(100))
 
 
-def test_an_answer_becomes_a_patch_that_applies(clones: Path, instance: SweBenchInstance, files: CommitFiles) -> None:
+def test_an_answer_becomes_a_patch_that_applies(
+    clones: Path, instance: SweBenchInstance, files: CommitFiles
+) -> None:
     prompt = repair_prompt(instance, oracle_paths(instance)[0], files)
     answer = (
         "<think>" + edit("src/tool.py", "VALUE = 1\n", "VALUE = 2\n") + "</think>\nThe value:\n" + edit("src/tool.py", "VALUE = 1\n", "VALUE = 3\n")
@@ -83,22 +110,39 @@ def test_an_answer_becomes_a_patch_that_applies(clones: Path, instance: SweBench
         + edit("absent.py", "x\n", "y\n") + "src/tool.py\n<<<<<<< SEARCH\nVALUE"
     )  # fmt: skip
     outcome = repair_outcome(prompt, answer, files)
-    assert [report.status for report in outcome.edits] == [*["applied"] * 4, "not_a_file", "applied", "no_such_file", "unclosed"]
-    assert (outcome.given, outcome.left_out, outcome.answer, outcome.problems) == (("src/tool.py",), (), answer, ())
+    assert [report.status for report in outcome.edits] == [
+        *["applied"] * 4,
+        "not_a_file",
+        "applied",
+        "no_such_file",
+        "unclosed",
+    ]
+    assert (outcome.given, outcome.left_out, outcome.answer, outcome.problems) == (
+        ("src/tool.py",),
+        (),
+        answer,
+        (),
+    )
     json.dumps(asdict(outcome))
 
     folder = clones / "acme" / "tool"
     run_git(folder, "checkout", "-q", "-f", instance.base_commit)
     run_git(folder, "apply", "--verbose", "-", stdin=outcome.patch.encode())
     assert (folder / "src/tool.py").read_bytes() == b"VALUE = 3\n"
-    assert (folder / "src/deep/latin.py").read_bytes() == b"# -*- coding: latin-1 -*-\nNAME = 'caf\xe9s'\n"
-    assert (folder / "run me.sh").read_bytes() == b"#!/bin/bash\r\n" and (folder / "run me.sh").stat().st_mode & 0o100
+    assert (
+        folder / "src/deep/latin.py"
+    ).read_bytes() == b"# -*- coding: latin-1 -*-\nNAME = 'caf\xe9s'\n"
+    assert (folder / "run me.sh").read_bytes() == b"#!/bin/bash\r\n" and (
+        folder / "run me.sh"
+    ).stat().st_mode & 0o100
     assert (folder / "src/new.py").read_bytes() == b"X = 1\n"
     assert not (folder / "données.txt").exists()
     assert (folder / "link.py").is_symlink()
 
 
-def test_python_that_no_longer_parses_is_kept_out(instance: SweBenchInstance, files: CommitFiles) -> None:
+def test_python_that_no_longer_parses_is_kept_out(
+    instance: SweBenchInstance, files: CommitFiles
+) -> None:
     prompt = repair_prompt(instance, ["src/tool.py"], files)
     outcome = repair_outcome(prompt, edit("src/tool.py", "VALUE = 1\n", "VALUE = (\n"), files)
     assert outcome.patch == "" and [problem.path for problem in outcome.problems] == ["src/tool.py"]
@@ -128,15 +172,29 @@ def as_edits(path: str, old: Sequence[str], new: Sequence[str]) -> str:
     end = 0
     for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3):
         first, last, new_first, new_last = group[0][1], group[-1][2], group[0][3], group[-1][4]
-        while sum(list(old[at : at + last - first]) == list(old[first:last]) for at in range(len(old))) > 1 and first > end:
+        while (
+            sum(
+                list(old[at : at + last - first]) == list(old[first:last]) for at in range(len(old))
+            )
+            > 1
+            and first > end
+        ):
             first, new_first = first - 1, new_first - 1
         end = last
-        blocks.append(edit(path, "".join(f"{line}\n" for line in old[first:last]), "".join(f"{line}\n" for line in new[new_first:new_last])))
+        blocks.append(
+            edit(
+                path,
+                "".join(f"{line}\n" for line in old[first:last]),
+                "".join(f"{line}\n" for line in new[new_first:new_last]),
+            )
+        )
     return "\n".join(blocks)
 
 
 @pytest.mark.parametrize("task", load_tasks(), ids=lambda task: task.id)
-def test_gold_patches_of_real_packages_written_as_edits(task: SweTask, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_gold_patches_of_real_packages_written_as_edits(
+    task: SweTask, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.getbasetemp() / "packages"
     work = tmp_path_factory.mktemp("package")
     try:
@@ -147,8 +205,19 @@ def test_gold_patches_of_real_packages_written_as_edits(task: SweTask, tmp_path_
     run_git(clone, "init", "-q")
     run_git(clone, "add", "-A", "-f")
     run_git(clone, "commit", "-q", "-m", "base")
-    values = {"instance_id": task.id, "repo": f"acme/{task.package}", "base_commit": run_git(clone, "rev-parse", "HEAD"), "problem_statement": task.issue}
-    one = SweBenchInstance(**values, patch=gold, test_patch="", fail_to_pass=task.fail_to_pass, pass_to_pass=task.pass_to_pass)
+    values = {
+        "instance_id": task.id,
+        "repo": f"acme/{task.package}",
+        "base_commit": run_git(clone, "rev-parse", "HEAD"),
+        "problem_statement": task.issue,
+    }
+    one = SweBenchInstance(
+        **values,
+        patch=gold,
+        test_patch="",
+        fail_to_pass=task.fail_to_pass,
+        pass_to_pass=task.pass_to_pass,
+    )
     files = Repositories(work / "cache", work / "clones").files(one)
 
     paths, left_out = oracle_paths(one)
@@ -158,9 +227,19 @@ def test_gold_patches_of_real_packages_written_as_edits(task: SweTask, tmp_path_
 
     shutil.copytree(clone, work / "fixed")
     run_git(work / "fixed", "apply", "-", stdin=gold.encode())
-    texts = {path: [shown_text(content).removesuffix("\n").split("\n") for content in (files[path], (work / "fixed" / path).read_bytes())] for path in paths}
-    outcome = repair_outcome(prompt, "".join(as_edits(path, old, new) for path, (old, new) in texts.items()), files)
+    texts = {
+        path: [
+            shown_text(content).removesuffix("\n").split("\n")
+            for content in (files[path], (work / "fixed" / path).read_bytes())
+        ]
+        for path in paths
+    }
+    outcome = repair_outcome(
+        prompt, "".join(as_edits(path, old, new) for path, (old, new) in texts.items()), files
+    )
     assert {report.status for report in outcome.edits} == {"applied"} and not outcome.problems
     assert normalized_patch(outcome.patch) == normalized_patch(gold)
     run_git(clone, "apply", "-", stdin=outcome.patch.encode())
-    assert all((clone / path).read_bytes() == (work / "fixed" / path).read_bytes() for path in paths)
+    assert all(
+        (clone / path).read_bytes() == (work / "fixed" / path).read_bytes() for path in paths
+    )

@@ -35,12 +35,24 @@ def test_the_real_rows_of_both_schemas(shared_data: Path) -> None:
     folder = shared_data / "swe_bench_verified"
     old = load_instances(folder / "verified_full_columns_100.jsonl")
     assert (len(old.instances), old.rejected) == (100, ())
-    assert {one.difficulty for one in old.instances} == {"<15 min fix", "15 min - 1 hour", "1-4 hours", ">4 hours"}
-    assert all(one.fail_to_pass and one.image == "" and set(one.row) >= {"created_at", "FAIL_TO_PASS"} for one in old.instances)
+    assert {one.difficulty for one in old.instances} == {
+        "<15 min fix",
+        "15 min - 1 hour",
+        "1-4 hours",
+        ">4 hours",
+    }
+    assert all(
+        one.fail_to_pass and one.image == "" and set(one.row) >= {"created_at", "FAIL_TO_PASS"}
+        for one in old.instances
+    )
 
     [new] = load_instances(folder / "flask-5014.harness5.jsonl").instances
     [same] = select_instances(old.instances, ids=["pallets__flask-5014"])
-    assert new.fail_to_pass == same.fail_to_pass == ("tests/test_blueprints.py::test_empty_name_not_allowed",)
+    assert (
+        new.fail_to_pass
+        == same.fail_to_pass
+        == ("tests/test_blueprints.py::test_empty_name_not_allowed",)
+    )
     assert (new.patch, new.pass_to_pass) == (same.patch, same.pass_to_pass)
     assert new.image == "swebench/sweb.eval.x86_64.pallets_1776_flask-5014:latest"
     assert new.row == json.loads((folder / "flask-5014.harness5.jsonl").read_text())
@@ -52,15 +64,24 @@ def test_every_kind_of_file_gives_the_same(tmp_path: Path) -> None:
     (tmp_path / "set.json").write_text(json.dumps([listed]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([listed]), tmp_path / "set.parquet")
     assert jsonl[0].fail_to_pass == ('test_tool.py::test_a[1, "x"]',)
-    assert jsonl == load_instances(tmp_path / "set.json").instances == load_instances(str(tmp_path / "set.parquet")).instances
-    assert len({*jsonl, *load_instances(tmp_path / "set.json").instances}) == 1, "instances can be put into sets"
+    assert (
+        jsonl
+        == load_instances(tmp_path / "set.json").instances
+        == load_instances(str(tmp_path / "set.parquet")).instances
+    )
+    assert len({*jsonl, *load_instances(tmp_path / "set.json").instances}) == 1, (
+        "instances can be put into sets"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"patch": None}, r"line 2: 'patch' must be text, not NoneType"),
-        ({"base_commit": "main"}, r"line 2: 'base_commit' is 'main': it must be a commit's full hash"),
+        (
+            {"base_commit": "main"},
+            r"line 2: 'base_commit' is 'main': it must be a commit's full hash",
+        ),
         ({"instance_id": "../escape"}, r"line 2: 'instance_id' is '../escape'"),
         ({"repo": "tool"}, r"line 2: 'repo' is 'tool': it must be owner/name"),
         ({"repo": "../.."}, r"line 2: 'repo' is"),
@@ -73,7 +94,9 @@ def test_every_kind_of_file_gives_the_same(tmp_path: Path) -> None:
         ({"instance_id": "acme__tool-1"}, r"line 2: 'instance_id' 'acme__tool-1' was used before"),
     ],
 )
-def test_a_malformed_row_is_named_by_file_line_and_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_malformed_row_is_named_by_file_line_and_key(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     file = write(tmp_path / "set.jsonl", ROW, {**ROW, "instance_id": "acme__tool-2", **change})
     with pytest.raises(DataError, match=rf"set\.jsonl, {message}"):
         load_instances(file)
@@ -82,12 +105,26 @@ def test_a_malformed_row_is_named_by_file_line_and_key(tmp_path: Path, change: d
     assert len(kept.rejected) == 1 and "set.jsonl, line 2" in kept.rejected[0]
 
 
-@pytest.mark.parametrize("key", ["instance_id", "repo", "base_commit", "problem_statement", "patch", "test_patch", "FAIL_TO_PASS", "PASS_TO_PASS"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "instance_id",
+        "repo",
+        "base_commit",
+        "problem_statement",
+        "patch",
+        "test_patch",
+        "FAIL_TO_PASS",
+        "PASS_TO_PASS",
+    ],
+)
 def test_a_missing_column_is_named(tmp_path: Path, key: str) -> None:
     row = {name: value for name, value in ROW.items() if name != key}
     with pytest.raises(DataError, match=rf"line 1: '{key}'"):
         load_instances(write(tmp_path / "set.jsonl", row))
-    with pytest.raises(DataError, match=r"holds no usable instance\. The first of 1 malformed rows"):
+    with pytest.raises(
+        DataError, match=r"holds no usable instance\. The first of 1 malformed rows"
+    ):
         load_instances(write(tmp_path / "set.jsonl", row), skip_malformed=True)
 
 
@@ -102,13 +139,18 @@ def test_selection(tmp_path: Path) -> None:
     instances = load_instances(write(tmp_path / "set.jsonl", *rows)).instances
 
     def chosen(**selection: Any) -> list[str]:
-        return [one.instance_id.removeprefix("acme__tool-") for one in select_instances(instances, **selection)]
+        return [
+            one.instance_id.removeprefix("acme__tool-")
+            for one in select_instances(instances, **selection)
+        ]
 
     assert chosen() == [str(number) for number in range(12)]
     assert chosen(ids=["acme__tool-7", "acme__tool-2"]) == ["2", "7"]
     assert chosen(pattern=r".*-1\d?", limit=2) == ["1", "10"]
     assert chosen(pattern=r".*-1") == ["1"], "the whole id must match"
-    with pytest.raises(ConfigError, match=r"no instance 'acme__tool_7' among 12: did you mean acme__tool-7"):
+    with pytest.raises(
+        ConfigError, match=r"no instance 'acme__tool_7' among 12: did you mean acme__tool-7"
+    ):
         chosen(ids=["acme__tool_7"])
     with pytest.raises(ConfigError, match="No instance is left"):
         chosen(ids=["acme__tool-7"], pattern=".*-2")

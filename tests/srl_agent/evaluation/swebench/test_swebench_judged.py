@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'")
+pytest.importorskip(
+    "swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'"
+)
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.builtin import builtin_row
-from srl_envs.swe_tasks import load_task
+from srl_envs.swe.tasks import load_task
 
 pytestmark = pytest.mark.docker
 
@@ -37,13 +39,37 @@ def dataset(rows, tmp_path) -> Path:
 
 
 def command(dataset: Path, folder: Path, *more: str) -> list[str]:
-    judging = ("--jobs", "1", "--container_memory_mib", "512", "--container_cpus", "1", "--test_timeout", "120")
+    judging = (
+        "--jobs",
+        "1",
+        "--container_memory_mib",
+        "512",
+        "--container_cpus",
+        "1",
+        "--test_timeout",
+        "120",
+    )
     cache = str(dataset.parent / "cache")
-    return ["swebench", "--dataset", str(dataset), "--repositories", "image", "--repository_cache", cache, "--output_dir", str(folder), *judging, *more]
+    return [
+        "swebench",
+        "--dataset",
+        str(dataset),
+        "--repositories",
+        "image",
+        "--repository_cache",
+        cache,
+        "--output_dir",
+        str(folder),
+        *judging,
+        *more,
+    ]
 
 
 def verdicts(folder: Path) -> dict[str, str]:
-    return {one["instance_id"]: one["verdict"] for one in json.loads((folder / "results.json").read_text())["verdicts"]}
+    return {
+        one["instance_id"]: one["verdict"]
+        for one in json.loads((folder / "results.json").read_text())["verdicts"]
+    }
 
 
 def test_gold_patches_resolve(dataset, tmp_path) -> None:
@@ -56,10 +82,24 @@ def test_gold_patches_resolve(dataset, tmp_path) -> None:
     assert (folder / "judgements.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize(("patch", "verdict"), [("", "empty_patch"), (NO_OP, "unresolved"), (FOREIGN, "patch_does_not_apply")])
-def test_given_patches_are_judged_and_a_missing_one_is_told(patch, verdict, rows, dataset, tmp_path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("patch", "verdict"),
+    [("", "empty_patch"), (NO_OP, "unresolved"), (FOREIGN, "patch_does_not_apply")],
+)
+def test_given_patches_are_judged_and_a_missing_one_is_told(
+    patch, verdict, rows, dataset, tmp_path, capsys
+) -> None:
     given = tmp_path / "given.jsonl"
-    given.write_text(json.dumps({"instance_id": rows[0]["instance_id"], "model_name_or_path": "someone", "model_patch": patch}) + "\n")
+    given.write_text(
+        json.dumps(
+            {
+                "instance_id": rows[0]["instance_id"],
+                "model_name_or_path": "someone",
+                "model_patch": patch,
+            }
+        )
+        + "\n"
+    )
     folder = tmp_path / "run"
     assert main(command(dataset, folder, "--predictions", str(given))) == 1
     assert verdicts(folder) == {rows[0]["instance_id"]: verdict, rows[1]["instance_id"]: "error"}
@@ -69,19 +109,36 @@ def test_given_patches_are_judged_and_a_missing_one_is_told(patch, verdict, rows
 @pytest.mark.parametrize("mode", ["oracle", "end-to-end"])
 def test_a_real_model_goes_through_both_modes(mode, dataset, tmp_path) -> None:
     folder = tmp_path / "run"
-    asked = ["--model", "quickstart", "--device", "cpu", "--backend", "transformers", "--max_new_tokens", "24", "--max_prompt_tokens", "700"]
+    asked = [
+        "--model",
+        "quickstart",
+        "--device",
+        "cpu",
+        "--backend",
+        "transformers",
+        "--max_new_tokens",
+        "24",
+        "--max_prompt_tokens",
+        "700",
+    ]
     assert main(command(dataset, folder, "--mode", mode, "--limit", "1", *asked)) == 0
     (verdict,) = verdicts(folder).values()
     assert verdict in ("empty_patch", "does_not_parse", "unresolved", "resolved")
     assert "<article" in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_an_ended_run_goes_on_and_leaves_no_container(number, rows, dataset, engine, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
+def test_an_ended_run_goes_on_and_leaves_no_container(
+    number, rows, dataset, engine, tmp_path
+) -> None:
     folder = tmp_path / "run"
     slow = tmp_path / "slow.jsonl"
     script = rows[1]["eval_script"].replace("python -m pytest", "sleep 8; python -m pytest")
-    slow.write_text("".join(json.dumps(row) + "\n" for row in (rows[0], rows[1] | {"eval_script": script})))
+    slow.write_text(
+        "".join(json.dumps(row) + "\n" for row in (rows[0], rows[1] | {"eval_script": script}))
+    )
     asked = [sys.executable, "-m", "srl_agent.evaluate", *command(slow, folder, "--gold", "true")]
     process = subprocess.Popen(asked, stderr=subprocess.PIPE, text=True)
     judgements = folder / "judgements.jsonl"
@@ -95,7 +152,11 @@ def test_an_ended_run_goes_on_and_leaves_no_container(number, rows, dataset, eng
     _, shown = process.communicate()
     if number != signal.SIGKILL:
         assert process.returncode == 130
-        assert shown.splitlines()[-1] == "interrupted: what was answered is kept; the same command goes on with it" and "Traceback" not in shown
+        assert (
+            shown.splitlines()[-1]
+            == "interrupted: what was answered is kept; the same command goes on with it"
+            and "Traceback" not in shown
+        )
         assert not containers(engine, rows[1]), "gone when the command ends"
     first = judgements.read_bytes()
     for _ in range(600):

@@ -43,7 +43,9 @@ def test_files_of_a_commit(clones: Path, tmp_path: Path) -> None:
     assert repositories.read(instance, "src/tool.py") == b"VALUE = 1\n"
     assert files.special == {"link.py": "symbolic link", "vendor/library": "submodule"}
     assert {path for path in files if files.mode(path) == "100755"} == {"run me.sh"}
-    assert {path: reason for path, content in files.items() if (reason := why_not_text(content))} == {
+    assert {
+        path: reason for path, content in files.items() if (reason := why_not_text(content))
+    } == {
         "picture.png": "binary file",
         "model.bin": "Git LFS pointer",
     }
@@ -54,10 +56,18 @@ def test_files_of_a_commit(clones: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").glob("*.git")] == ["acme__tool.git"]
 
 
-def test_a_commit_that_came_later_is_fetched_into_the_same_mirror(clones: Path, tmp_path: Path) -> None:
+def test_a_commit_that_came_later_is_fetched_into_the_same_mirror(
+    clones: Path, tmp_path: Path
+) -> None:
     repositories = Repositories(tmp_path / "cache", clones)
-    assert repositories.read(instance_at(clones / "acme" / "tool", "main"), "src/tool.py") == b"VALUE = 1\n"
-    assert repositories.read(instance_at(clones / "acme" / "tool", "HEAD"), "src/tool.py") == b"VALUE = 2\n"
+    assert (
+        repositories.read(instance_at(clones / "acme" / "tool", "main"), "src/tool.py")
+        == b"VALUE = 1\n"
+    )
+    assert (
+        repositories.read(instance_at(clones / "acme" / "tool", "HEAD"), "src/tool.py")
+        == b"VALUE = 2\n"
+    )
     assert len(list((tmp_path / "cache").glob("*.git"))) == 1
 
 
@@ -70,15 +80,36 @@ def test_a_mirror_serves_without_its_source(clones: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("bare", "acme__tool.git"), ("bare", "acme/tool.git"), ("bare", "tool.git"), ("shared", "acme__tool"), ("shallow", "tool"), ("shallow", "acme/tool")],
+    [
+        ("bare", "acme__tool.git"),
+        ("bare", "acme/tool.git"),
+        ("bare", "tool.git"),
+        ("shared", "acme__tool"),
+        ("shallow", "tool"),
+        ("shallow", "acme/tool"),
+    ],
 )
 def test_folders_of_clones(clones: Path, tmp_path: Path, kind: str, name: str) -> None:
     origin = clones / "acme" / "tool"
     others = tmp_path / "others"
     (others / name).parent.mkdir(parents=True)
-    options = {"bare": ["--bare"], "shallow": ["--depth=1", "--no-single-branch"], "shared": ["--shared"]}[kind]
-    run_git(tmp_path, "clone", "-q", *options, origin.as_uri() if kind == "shallow" else str(origin), str(others / name))
-    assert dict(Repositories(tmp_path / "cache", str(others)).files(instance_at(origin, "main"))) == FILES
+    options = {
+        "bare": ["--bare"],
+        "shallow": ["--depth=1", "--no-single-branch"],
+        "shared": ["--shared"],
+    }[kind]
+    run_git(
+        tmp_path,
+        "clone",
+        "-q",
+        *options,
+        origin.as_uri() if kind == "shallow" else str(origin),
+        str(others / name),
+    )
+    assert (
+        dict(Repositories(tmp_path / "cache", str(others)).files(instance_at(origin, "main")))
+        == FILES
+    )
 
 
 def test_branches_and_single_commits_from_a_server(clones: Path, tmp_path: Path) -> None:
@@ -87,24 +118,39 @@ def test_branches_and_single_commits_from_a_server(clones: Path, tmp_path: Path)
     repositories = Repositories(tmp_path / "cache", github=server.parents[1].as_uri())
     assert dict(repositories.files(instance_at(clones / "acme" / "tool", "main"))) == FILES
     run_git(server, "fetch", "-q", str(clones / "acme" / "tool"), "HEAD:refs/pull/1/head")
-    assert repositories.read(instance_at(clones / "acme" / "tool", "HEAD"), "src/tool.py") == b"VALUE = 2\n"
+    assert (
+        repositories.read(instance_at(clones / "acme" / "tool", "HEAD"), "src/tool.py")
+        == b"VALUE = 2\n"
+    )
 
 
 def test_what_is_missing_is_said(clones: Path, tmp_path: Path) -> None:
     instance = instance_at(clones / "acme" / "tool", "main")
     repositories = Repositories(tmp_path / "cache", clones)
-    with pytest.raises(RepositoryError, match=r"acme__tool-1: commit f{40} of acme/tool cannot be fetched from .*not our ref") as raised:
+    with pytest.raises(
+        RepositoryError,
+        match=r"acme__tool-1: commit f{40} of acme/tool cannot be fetched from .*not our ref",
+    ) as raised:
         repositories.tree(replace(instance, base_commit="f" * 40))
     assert isinstance(raised.value, InfrastructureError)
-    with pytest.raises(RepositoryError, match=r"holds no clone of acme/other: name its folder acme__other"):
+    with pytest.raises(
+        RepositoryError, match=r"holds no clone of acme/other: name its folder acme__other"
+    ):
         repositories.tree(replace(instance, repo="acme/other"))
-    with pytest.raises(RepositoryError, match=r"acme__tool-1: acme/other cannot be fetched from file:.*does not (exist|appear to be a git repository)"):
-        Repositories(tmp_path / "cache", github=clones.as_uri()).tree(replace(instance, repo="acme/other"))
+    with pytest.raises(
+        RepositoryError,
+        match=r"acme__tool-1: acme/other cannot be fetched from file:.*does not (exist|appear to be a git repository)",
+    ):
+        Repositories(tmp_path / "cache", github=clones.as_uri()).tree(
+            replace(instance, repo="acme/other")
+        )
     (clones / "broken" / "objects").mkdir(parents=True)
     (clones / "broken" / "HEAD").write_text("nothing")
     with pytest.raises(RepositoryError, match=r"acme__tool-1: .*broken cannot be cloned: fatal: "):
         repositories.tree(replace(instance, repo="acme/broken"))
-    assert [path.name for path in (tmp_path / "cache").glob("*.git")] == ["acme__tool.git"], "one missing commit does not cost the mirror"
+    assert [path.name for path in (tmp_path / "cache").glob("*.git")] == ["acme__tool.git"], (
+        "one missing commit does not cost the mirror"
+    )
     assert not list((tmp_path / "cache").glob(".*")), "nothing is left of what failed"
     assert dict(repositories.files(instance)) == FILES, "the next instance is served"
     with pytest.raises(ConfigError, match="use 'github', 'image', or a folder"):
@@ -116,11 +162,15 @@ def test_what_is_missing_is_said(clones: Path, tmp_path: Path) -> None:
 
 def test_a_tree_or_a_blob_is_no_commit(clones: Path, tmp_path: Path) -> None:
     instance = instance_at(clones / "acme" / "tool", "main:src/tool.py")
-    with pytest.raises(RepositoryError, match=r"acme__tool-1: .* (is no commit of|cannot be fetched)"):
+    with pytest.raises(
+        RepositoryError, match=r"acme__tool-1: .* (is no commit of|cannot be fetched)"
+    ):
         Repositories(tmp_path / "cache", clones).tree(instance)
 
 
-def test_variables_of_another_git_have_no_say(clones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_another_git_have_no_say(
+    clones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     run_git(other, "init", "-q")
@@ -131,8 +181,17 @@ def test_variables_of_another_git_have_no_say(clones: Path, tmp_path: Path, monk
 
 
 def test_a_machine_without_git(clones: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", READ, str(tmp_path / "cache"), str(clones), json.dumps(asdict(instance_at(clones / "acme" / "tool", "main")))]
-    done = subprocess.run(arguments, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True)
+    arguments = [
+        sys.executable,
+        "-c",
+        READ,
+        str(tmp_path / "cache"),
+        str(clones),
+        json.dumps(asdict(instance_at(clones / "acme" / "tool", "main"))),
+    ]
+    done = subprocess.run(
+        arguments, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True
+    )
     assert done.stderr.splitlines()[-1].endswith("git is not installed, or not on PATH.")
 
 
@@ -148,7 +207,14 @@ def test_processes_and_threads_share_a_cache(clones: Path, tmp_path: Path) -> No
     instance = instance_at(clones / "acme" / "tool", "main")
     left = tmp_path / "cache" / ".acme__tool.git.killed"
     left.mkdir(parents=True)
-    arguments = [sys.executable, "-c", READ, str(tmp_path / "cache"), str(clones), json.dumps(asdict(instance))]
+    arguments = [
+        sys.executable,
+        "-c",
+        READ,
+        str(tmp_path / "cache"),
+        str(clones),
+        json.dumps(asdict(instance)),
+    ]
     running = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert {process.communicate()[0] for process in running} == {"b'VALUE = 1\\n'\n"}
     assert not left.exists(), "what a killed process left is removed"
@@ -185,14 +251,26 @@ def test_the_repository_of_an_image(clones: Path, image: str, engine: Any, tmp_p
     before = {container.id for container in engine.containers.list(all=True, ignore_removed=True)}
     repositories = Repositories(tmp_path / "cache", "image")
     assert dict(repositories.files(instance)) == FILES
-    assert repositories.read(replace(instance_at(clones / "acme" / "tool", "HEAD"), image=image), "src/tool.py") == b"VALUE = 2\n"
-    assert not [one for one in engine.containers.list(all=True, ignore_removed=True) if one.id not in before and one.attrs["Config"]["Image"] == image]
+    assert (
+        repositories.read(
+            replace(instance_at(clones / "acme" / "tool", "HEAD"), image=image), "src/tool.py"
+        )
+        == b"VALUE = 2\n"
+    )
+    assert not [
+        one
+        for one in engine.containers.list(all=True, ignore_removed=True)
+        if one.id not in before and one.attrs["Config"]["Image"] == image
+    ]
     assert sorted(os.listdir(tmp_path / "cache")) == ["acme__tool.git", "acme__tool.lock"]
 
     other = Repositories(tmp_path / "cache2", "image")
     with pytest.raises(RepositoryError, match=r"acme__tool-1: The row names no image"):
         other.tree(replace(instance, image=""))
-    with pytest.raises(RepositoryError, match=r"acme__tool-1: Could not create a container of srl-tests:absent.* Pull or build the image first"):
+    with pytest.raises(
+        RepositoryError,
+        match=r"acme__tool-1: Could not create a container of srl-tests:absent.* Pull or build the image first",
+    ):
         other.tree(replace(instance, image="srl-tests:absent"))
     with pytest.raises(RepositoryError, match=r"commit f{40} of acme/tool cannot be fetched"):
         other.tree(replace(instance, base_commit="f" * 40))
@@ -200,16 +278,25 @@ def test_the_repository_of_an_image(clones: Path, image: str, engine: Any, tmp_p
 
 
 @pytest.mark.docker
-def test_the_repository_of_an_image_that_is_fetched_first(clones: Path, archive: bytes, engine: Any, tmp_path: Path) -> None:
+def test_the_repository_of_an_image_that_is_fetched_first(
+    clones: Path, archive: bytes, engine: Any, tmp_path: Path
+) -> None:
     with serving(engine.version()["Arch"]) as registry:
-        instance = replace(instance_at(clones / "acme" / "tool", "main"), image=registry.add_archive("repository", archive))
+        instance = replace(
+            instance_at(clones / "acme" / "tool", "main"),
+            image=registry.add_archive("repository", archive),
+        )
         with pytest.raises(RepositoryError, match="Pull or build the image first"):
             Repositories(tmp_path / "cache", "image").tree(instance)
         with ImageBudget(1, tmp_path / "fetched_images.txt") as images:
             repositories = Repositories(tmp_path / "cache", "image", images=images)
             assert dict(repositories.files(instance)) == FILES
-            absent = replace(instance, image=instance.image.replace("repository", "absent"), base_commit="f" * 40)
-            with pytest.raises(RepositoryError, match=r"acme__tool-1: Could not fetch the image .*/absent:latest"):
+            absent = replace(
+                instance, image=instance.image.replace("repository", "absent"), base_commit="f" * 40
+            )
+            with pytest.raises(
+                RepositoryError, match=r"acme__tool-1: Could not fetch the image .*/absent:latest"
+            ):
                 repositories.tree(absent)
             engine.images.get(instance.image)
         with pytest.raises(docker.errors.ImageNotFound):
@@ -217,7 +304,11 @@ def test_the_repository_of_an_image_that_is_fetched_first(clones: Path, archive:
 
 
 @pytest.mark.docker
-def test_an_image_without_a_repository(engine: Any, base_image: str, clones: Path, tmp_path: Path) -> None:
+def test_an_image_without_a_repository(
+    engine: Any, base_image: str, clones: Path, tmp_path: Path
+) -> None:
     instance = replace(instance_at(clones / "acme" / "tool", "main"), image=base_image)
-    with pytest.raises(RepositoryError, match=r"holds no /testbed/\.git: take the repository from another source"):
+    with pytest.raises(
+        RepositoryError, match=r"holds no /testbed/\.git: take the repository from another source"
+    ):
         Repositories(tmp_path / "cache", "image").tree(instance)

@@ -33,7 +33,10 @@ def dataset(clones: Path, tmp_path: Path) -> Path:
     rows = []
     for number, revision in enumerate(["HEAD~1", "HEAD", "HEAD"], 1):
         instance = instance_at(clone, revision, instance_id=f"acme__tool-{number}")
-        rows.append({key: getattr(instance, key) for key in ROW_KEYS} | {"FAIL_TO_PASS": ["t.py::t"], "PASS_TO_PASS": [], "difficulty": "easy"})
+        rows.append(
+            {key: getattr(instance, key) for key in ROW_KEYS}
+            | {"FAIL_TO_PASS": ["t.py::t"], "PASS_TO_PASS": [], "difficulty": "easy"}
+        )
     rows[2]["base_commit"] = "0" * 40  # no such commit
     path = tmp_path / "instances.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -42,37 +45,82 @@ def dataset(clones: Path, tmp_path: Path) -> Path:
 
 def command(dataset: Path, clones: Path, model: Path, folder: Path, *more: str) -> list[str]:
     return [
-        *("swebench", "--dataset", str(dataset), "--repositories", str(clones), "--repository_cache", str(dataset.parent / "cache")),
-        *("--model", str(model), "--device", "cpu", "--backend", "transformers", "--max_new_tokens", "8", "--max_prompt_tokens", "2000"),
+        *(
+            "swebench",
+            "--dataset",
+            str(dataset),
+            "--repositories",
+            str(clones),
+            "--repository_cache",
+            str(dataset.parent / "cache"),
+        ),
+        *(
+            "--model",
+            str(model),
+            "--device",
+            "cpu",
+            "--backend",
+            "transformers",
+            "--max_new_tokens",
+            "8",
+            "--max_prompt_tokens",
+            "2000",
+        ),
         *("--output_dir", str(folder), "--judge", "false", *more),
     ]
 
 
 @pytest.mark.parametrize("mode", ["oracle", "end-to-end"])
-def test_patches_are_written_and_a_missing_commit_is_told(mode, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_patches_are_written_and_a_missing_commit_is_told(
+    mode, dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     folder = tmp_path / "run"
-    asked = command(dataset, clones, tiny_model_dir, folder, "--mode", mode, "--instances_at_once", "1")
+    asked = command(
+        dataset, clones, tiny_model_dir, folder, "--mode", mode, "--instances_at_once", "1"
+    )
     assert main(asked) == 1
     shown = capsys.readouterr()
-    assert "1 of 3 instances have no patch: acme__tool-3" in shown.err and "paper: SRL" in shown.out and "14.8" in shown.out
-    assert f"{tiny_model_dir.name}, on instances.jsonl" in shown.out, "the paper's rows are of another data set"
-    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert (
+        "1 of 3 instances have no patch: acme__tool-3" in shown.err
+        and "paper: SRL" in shown.out
+        and "14.8" in shown.out
+    )
+    assert f"{tiny_model_dir.name}, on instances.jsonl" in shown.out, (
+        "the paper's rows are of another data set"
+    )
+    predictions = [
+        json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()
+    ]
     assert [row["instance_id"] for row in predictions] == ["acme__tool-1", "acme__tool-2"]
-    assert all(row.keys() == {"instance_id", "model_name_or_path", "model_patch"} for row in predictions)
+    assert all(
+        row.keys() == {"instance_id", "model_name_or_path", "model_patch"} for row in predictions
+    )
     answer = json.loads((folder / "answers" / "acme__tool-1.json").read_text())
-    assert answer["repair"]["samples"][0]["tokens"] >= 1 and "VALUE should be 3." in answer["repair"]["messages"][-1]["content"]
+    assert (
+        answer["repair"]["samples"][0]["tokens"] >= 1
+        and "VALUE should be 3." in answer["repair"]["messages"][-1]["content"]
+    )
     assert ("localize" in answer) == (mode == "end-to-end")
     results = json.loads((folder / "results.json").read_text())
-    assert results["instances"] == 3 and results["counts"]["error"] == 1 and results["by_repository"]["acme/tool"]["instances"] == 3
+    assert (
+        results["instances"] == 3
+        and results["counts"]["error"] == 1
+        and results["by_repository"]["acme/tool"]["instances"] == 3
+    )
     page = (folder / "report.html").read_text()
     assert page.count("<article") == 3 and "VALUE should be 3." in page
 
-    before = {path: path.read_bytes() for path in [folder / "predictions.jsonl", *(folder / "answers").iterdir()]}
+    before = {
+        path: path.read_bytes()
+        for path in [folder / "predictions.jsonl", *(folder / "answers").iterdir()]
+    }
     assert main(asked) == 1, "what is finished is not asked again, what failed is tried again"
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_cut_line_is_mended_and_only_its_patch_is_written_again(dataset, clones, tiny_model_dir, tmp_path) -> None:
+def test_a_cut_line_is_mended_and_only_its_patch_is_written_again(
+    dataset, clones, tiny_model_dir, tmp_path
+) -> None:
     folder = tmp_path / "run"
     asked = command(dataset, clones, tiny_model_dir, folder, "--limit", "2")
     assert main(asked) == 0
@@ -82,20 +130,56 @@ def test_a_cut_line_is_mended_and_only_its_patch_is_written_again(dataset, clone
     answers = {answer.name: answer.stat().st_mtime_ns for answer in (folder / "answers").iterdir()}
     assert main(asked) == 0
     assert path.read_bytes() == whole
-    assert (folder / "answers" / "acme__tool-1.json").stat().st_mtime_ns == answers["acme__tool-1.json"]
+    assert (folder / "answers" / "acme__tool-1.json").stat().st_mtime_ns == answers[
+        "acme__tool-1.json"
+    ]
 
 
 def test_changed_settings_are_named(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
     folder = tmp_path / "run"
     assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "1")) == 0
-    assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "1", "--mode", "end-to-end", "--seed", "3")) == 1
+    assert (
+        main(
+            command(
+                dataset,
+                clones,
+                tiny_model_dir,
+                folder,
+                "--limit",
+                "1",
+                "--mode",
+                "end-to-end",
+                "--seed",
+                "3",
+            )
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert "mode was 'oracle', is 'end-to-end'" in error and "seed was 0, is 3" in error
 
 
-def test_several_samples_are_kept_and_one_is_chosen(dataset, clones, tiny_model_dir, tmp_path) -> None:
+def test_several_samples_are_kept_and_one_is_chosen(
+    dataset, clones, tiny_model_dir, tmp_path
+) -> None:
     folder = tmp_path / "run"
-    assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "1", "--num_samples", "3", "--temperature", "1.0")) == 0
+    assert (
+        main(
+            command(
+                dataset,
+                clones,
+                tiny_model_dir,
+                folder,
+                "--limit",
+                "1",
+                "--num_samples",
+                "3",
+                "--temperature",
+                "1.0",
+            )
+        )
+        == 0
+    )
     repair = json.loads((folder / "answers" / "acme__tool-1.json").read_text())["repair"]
     assert [sample["number"] for sample in repair["samples"]] == [0, 1, 2] and repair["chosen"] == 0
 
@@ -110,7 +194,9 @@ def test_several_samples_are_kept_and_one_is_chosen(dataset, clones, tiny_model_
         (["--jobs", "0"], "jobs is 0"),
     ],
 )
-def test_mistakes_are_told_in_one_line(more, message, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_mistakes_are_told_in_one_line(
+    more, message, dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     assert main(command(dataset, clones, tiny_model_dir, tmp_path / "run", *more)) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and message in error and "\n" not in error
@@ -136,20 +222,43 @@ def lengthened(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["oracle", "end-to-end"])
-def test_prompts_leave_room_for_the_answer_in_the_models_context(mode, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_prompts_leave_room_for_the_answer_in_the_models_context(
+    mode, dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     lengthened(dataset)
     folder = tmp_path / "run"
-    asked = command(dataset, clones, tiny_model_dir, folder, "--limit", "2", "--mode", mode, "--max_prompt_tokens", "60000", "--max_new_tokens", "24")
+    asked = command(
+        dataset,
+        clones,
+        tiny_model_dir,
+        folder,
+        "--limit",
+        "2",
+        "--mode",
+        mode,
+        "--max_prompt_tokens",
+        "60000",
+        "--max_new_tokens",
+        "24",
+    )
     assert main(asked) == 0
     for name in ("acme__tool-1", "acme__tool-2"):
         answer = json.loads((folder / "answers" / f"{name}.json").read_text())
         for part in answer.keys() & {"localize", "repair"}:
             assert answer[part]["prompt_tokens"] <= answer[part]["max_prompt_tokens"] < 2048 - 24
-    assert f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, not 60000: the model's context (2048)" in capsys.readouterr().out
+    assert (
+        f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, not 60000: the model's context (2048)"
+        in capsys.readouterr().out
+    )
 
 
-def test_a_context_without_room_is_told_at_once(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
-    assert main(command(dataset, clones, tiny_model_dir, tmp_path / "run", "--max_new_tokens", "2040")) == 1
+def test_a_context_without_room_is_told_at_once(
+    dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
+    assert (
+        main(command(dataset, clones, tiny_model_dir, tmp_path / "run", "--max_new_tokens", "2040"))
+        == 1
+    )
     assert "holds 2048 tokens, max_new_tokens 2040 of them" in capsys.readouterr().err
 
 
@@ -164,15 +273,34 @@ class FilteringServer(ModelServer):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(ModelServer, "its prompt leaves no room in the model's context: lower --max_prompt_tokens"), (FilteringServer, "a filter of contents was triggered")],
+    [
+        (
+            ModelServer,
+            "its prompt leaves no room in the model's context: lower --max_prompt_tokens",
+        ),
+        (FilteringServer, "a filter of contents was triggered"),
+    ],
 )
-def test_a_prompt_that_a_server_refuses_is_told_with_its_instance(kind, reason, dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_a_prompt_that_a_server_refuses_is_told_with_its_instance(
+    kind, reason, dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     lengthened(dataset)
     folder = tmp_path / "run"
     server = kind(tiny_model_dir)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    asked = command(dataset, clones, Path("served"), folder, "--limit", "2", "--max_prompt_tokens", "60000")
-    asked += ["--backend", "openai", "--base_url", server.base_url, "--retries", "0", "--concurrency", "1"]
+    asked = command(
+        dataset, clones, Path("served"), folder, "--limit", "2", "--max_prompt_tokens", "60000"
+    )
+    asked += [
+        "--backend",
+        "openai",
+        "--base_url",
+        server.base_url,
+        "--retries",
+        "0",
+        "--concurrency",
+        "1",
+    ]
     try:
         assert main(asked) == 1
         error = capsys.readouterr().err
@@ -185,14 +313,29 @@ def test_a_prompt_that_a_server_refuses_is_told_with_its_instance(kind, reason, 
         server.server_close()
 
 
-def test_a_model_that_refuses_everything_ends_the_run(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_a_model_that_refuses_everything_ends_the_run(
+    dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     server = ModelServer(tiny_model_dir)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = server.base_url.removesuffix("/v1")
     try:
-        asked = command(dataset, clones, Path("served"), tmp_path / "run", "--backend", "openai", "--base_url", address)
+        asked = command(
+            dataset,
+            clones,
+            Path("served"),
+            tmp_path / "run",
+            "--backend",
+            "openai",
+            "--base_url",
+            address,
+        )
         assert main(asked) == 1
-        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {address}/chat/completions does not know this address")
+        assert (
+            capsys.readouterr()
+            .err.splitlines()[-1]
+            .startswith(f"error: {address}/chat/completions does not know this address")
+        )
     finally:
         server.shutdown()
         server.server_close()
@@ -207,7 +350,11 @@ class AnswersOnce(BaseHTTPRequestHandler):
         if not self.server.first.acquire(blocking=False):  # type: ignore[attr-defined]
             self.server.ends.wait()  # type: ignore[attr-defined]
             return
-        choice = {"index": 0, "message": {"role": "assistant", "content": "No edit."}, "finish_reason": "stop"}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": "No edit."},
+            "finish_reason": "stop",
+        }
         body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -219,15 +366,33 @@ class AnswersOnce(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_interrupt_while_the_model_writes_keeps_what_was_answered(number, dataset, clones, tmp_path) -> None:
+def test_an_interrupt_while_the_model_writes_keeps_what_was_answered(
+    number, dataset, clones, tmp_path
+) -> None:
     folder = tmp_path / "run"
     server = ThreadingHTTPServer(("127.0.0.1", 0), AnswersOnce)
     server.daemon_threads = True
-    server.asked, server.first, server.ends = threading.Semaphore(0), threading.Lock(), threading.Event()  # type: ignore[attr-defined]
+    server.asked, server.first, server.ends = (
+        threading.Semaphore(0),
+        threading.Lock(),
+        threading.Event(),
+    )  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    asked = command(dataset, clones, Path("served"), folder, "--limit", "2", "--instances_at_once", "1")
-    asked += ["--backend", "openai", "--base_url", f"http://127.0.0.1:{server.server_address[1]}/v1"]
-    process = subprocess.Popen([sys.executable, "-m", "srl_agent.evaluate", *asked], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    asked = command(
+        dataset, clones, Path("served"), folder, "--limit", "2", "--instances_at_once", "1"
+    )
+    asked += [
+        "--backend",
+        "openai",
+        "--base_url",
+        f"http://127.0.0.1:{server.server_address[1]}/v1",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "srl_agent.evaluate", *asked],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         for _ in range(2):
             server.asked.acquire()  # type: ignore[attr-defined]
@@ -238,29 +403,47 @@ def test_an_interrupt_while_the_model_writes_keeps_what_was_answered(number, dat
         server.shutdown()
         server.server_close()
     assert process.returncode == 130
-    assert shown.splitlines()[-1] == "interrupted: what was answered is kept; the same command goes on with it" and "Traceback" not in shown
+    assert (
+        shown.splitlines()[-1]
+        == "interrupted: what was answered is kept; the same command goes on with it"
+        and "Traceback" not in shown
+    )
     assert Records(folder).predictions == {"acme__tool-1": ""}
 
 
-def test_a_data_set_that_changed_under_its_name_is_noticed(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+def test_a_data_set_that_changed_under_its_name_is_noticed(
+    dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
     folder = tmp_path / "run"
     assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "1")) == 0
     rows = [json.loads(line) for line in dataset.read_text().splitlines()]
-    rows[0] |= {"problem_statement": "VALUE should be 4.", "hints_text": "a hint", "FAIL_TO_PASS": json.dumps(rows[0]["FAIL_TO_PASS"])}
+    rows[0] |= {
+        "problem_statement": "VALUE should be 4.",
+        "hints_text": "a hint",
+        "FAIL_TO_PASS": json.dumps(rows[0]["FAIL_TO_PASS"]),
+    }
     rows[1] |= {"problem_statement": "VALUE should be 5."}  # nobody was asked about it
     dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
     capsys.readouterr()
     assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "2")) == 1
     error = capsys.readouterr().err
-    assert "on 1 instances that have changed in the data set since: acme__tool-1 (problem_statement)." in error and "Put the rows back" in error
+    assert (
+        "on 1 instances that have changed in the data set since: acme__tool-1 (problem_statement)."
+        in error
+        and "Put the rows back" in error
+    )
 
 
-def test_a_verdict_binds_how_it_was_judged_and_a_failure_of_the_machinery_does_not(clones, tmp_path) -> None:
+def test_a_verdict_binds_how_it_was_judged_and_a_failure_of_the_machinery_does_not(
+    clones, tmp_path
+) -> None:
     instance = instance_at(clones / "acme" / "tool", "HEAD")
     records = Records(tmp_path)
     records.add_prediction(instance.instance_id, "model", "patch")
     records.require_same([with_image(instance, "first")])
-    records.add_judgement(Judgement(instance.instance_id, "infrastructure_failure", "no such image"))
+    records.add_judgement(
+        Judgement(instance.instance_id, "infrastructure_failure", "no such image")
+    )
     records.require_same([with_image(instance, "second")])
     records.add_judgement(Judgement(instance.instance_id, "unresolved"))
     with pytest.raises(DataError, match=rf"{instance.instance_id} \(image\)"):

@@ -36,7 +36,9 @@ def bodies(source: str) -> list[tuple[int, int]]:
         ("", []),
     ],
 )
-def test_bodies_begin_and_end_with_their_statements(source: str, expected: list[tuple[int, int]]) -> None:
+def test_bodies_begin_and_end_with_their_statements(
+    source: str, expected: list[tuple[int, int]]
+) -> None:
     assert function_bodies(source) == expected
 
 
@@ -61,12 +63,20 @@ def test_bodies_of_six_lines_and_more_are_left_out() -> None:
     six = "def six():\n" + "    b\n" * 6
     shown = outline(five + six)
     assert shown is not None
-    assert shown.split("\n") == ["     1 def five():", *(f"     {n}     a" for n in range(2, 7)), "     7 def six():", "     8 ... eliding lines 8-13 ..."]
+    assert shown.split("\n") == [
+        "     1 def five():",
+        *(f"     {n}     a" for n in range(2, 7)),
+        "     7 def six():",
+        "     8 ... eliding lines 8-13 ...",
+    ]
 
 
 def test_a_body_in_a_body_has_its_own_line() -> None:
     source = "def f():\n    def g():\n" + "        a\n" * 6 + "    return g\n"
-    assert outline(source) == "     1 def f():\n     2 ... eliding lines 2-9 ...\n     3 ... eliding lines 3-8 ..."
+    assert (
+        outline(source)
+        == "     1 def f():\n     2 ... eliding lines 2-9 ...\n     3 ... eliding lines 3-8 ..."
+    )
 
 
 @pytest.mark.parametrize("source", ['x = """open', "x = (1,\n", "if a:\n        b\n    c\n"])
@@ -78,7 +88,15 @@ def test_a_file_made_to_overflow_a_parser_has_an_outline() -> None:
     assert outline("-" * 200_000 + "1\n") is not None
 
 
-PIECES = [*"def():\n\t #'\"\\[]{}ax\x0c\r\0\u20ac", "def f():\n", "async def ", "    ", "class C:\n", "f'{x:", '"""']
+PIECES = [
+    *"def():\n\t #'\"\\[]{}ax\x0c\r\0\u20ac",
+    "def f():\n",
+    "async def ",
+    "    ",
+    "class C:\n",
+    "f'{x:",
+    '"""',
+]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))

@@ -1,0 +1,1 @@
+"""Math benchmarks: ``run`` is the file to start reading in."""

@@ -1,0 +1,1 @@
+"""Models: loading, LoRA adapters, and the quick start's own."""

@@ -1,0 +1,179 @@
+"""Where models come from: a folder (of an adapter too), the hub, or the built-in quick-start model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srl_agent.models.lora import base_of, is_adapter, merged
+from srl_agent.models.quickstart import (
+    QUICKSTART_NAMES,
+    missing_package,
+    quickstart_model,
+    quiet_transformers,
+)
+from srl_envs.errors import ConfigError, DataError, SRLError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HUB_PROBE_SECONDS = 10.0
+
+
+def load_model_and_tokenizer(
+    name_or_path: str,
+    *,
+    dtype: torch.dtype | str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer, with a pad token set.
+
+    Args:
+        name_or_path: ``"quickstart"`` or ``"smollm2"`` for the built-in model, an
+            existing folder (of an adapter too, which is merged into its base model), or
+            a name on the hub. A hub that cannot be reached costs one short attempt;
+            then only the hub's local cache is looked at.
+        dtype: Of the weights: ``torch.float32``, ``"bfloat16"``, ...; ``"auto"`` takes
+            the checkpoint's.
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run the Python code that some models bring along.
+        attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"``, ...; None
+            leaves the choice to transformers.
+
+    Raises:
+        DataError: No such model, a damaged folder, or a tokenizer without a chat
+            template.
+        ConfigError: ``attn_implementation`` needs a package that is missing.
+        MissingDependencyError: torch or transformers is missing.
+    """
+    extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    model, tokenizer = _load(name_or_path, revision, trust_remote_code, {"dtype": dtype, **extra})
+    _set_pad_token(model, tokenizer, name_or_path)
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"The tokenizer of {name_or_path!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned "
+            f"model, or put a chat_template.jinja into the model's folder."
+        )
+    return model, tokenizer
+
+
+def _load(
+    name_or_path: str, revision: str | None, trust_remote_code: bool, settings: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Model and tokenizer as they were saved; of an adapter, the model with it merged, and its own tokenizer if it has one."""
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise missing_package(error) from error
+
+    folder = quickstart_model() if name_or_path in QUICKSTART_NAMES else _folder(name_or_path)
+    is_local, source = folder is not None, str(folder or name_or_path)
+    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    if not is_local:
+        hub["local_files_only"] = not _hub_has(source, revision)
+    with quiet_transformers() if is_local else contextlib.nullcontext():
+        try:
+            if folder is not None and is_adapter(folder):
+                base, base_revision = base_of(folder)
+                model, tokenizer = _load(base, base_revision, trust_remote_code, settings)
+                own = (folder / "tokenizer_config.json").is_file()
+                return merged(model, folder), AutoTokenizer.from_pretrained(
+                    source, **hub
+                ) if own else tokenizer
+            tokenizer = AutoTokenizer.from_pretrained(
+                source, **hub
+            )  # first: where nothing is cached, the model's loader would ask the hub again
+            return AutoModelForCausalLM.from_pretrained(source, **settings, **hub), tokenizer
+        except SRLError:  # what is wrong with an adapter, or with its base model
+            raise
+        except ImportError as error:
+            raise ConfigError(
+                f"Model {name_or_path!r} needs a package that is not installed: {_first_line(error)}"
+            ) from error
+        except (OSError, ValueError, SafetensorError) as error:
+            if hub.get("local_files_only"):
+                raise DataError(
+                    f"Model {name_or_path!r} is neither an existing folder nor in the local hub cache, and the hub cannot be reached. "
+                    f'Give the path of a folder with the model, or "quickstart" for the built-in one.'
+                ) from error
+            raise DataError(
+                f"Model {name_or_path!r} cannot be loaded: {_first_line(error)}"
+            ) from error
+
+
+def _set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise DataError(
+                f"The tokenizer of {name!r} has no pad and no end-of-sequence token: set one in its tokenizer_config.json."
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config is not None and model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _folder(name_or_path: str) -> Path | None:
+    """The model's folder, or None for a name on the hub; raises if a path can only be meant as a folder and is none."""
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise DataError(
+                f"The folder {name_or_path!r} holds no model: it has neither config.json nor adapter_config.json."
+            )
+        return path
+    if path.is_file():
+        raise DataError(
+            f"{name_or_path!r} is a file: give the folder of a model saved with save_pretrained."
+        )
+    if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
+        raise DataError(
+            f'There is no folder {name_or_path!r}: give an existing model folder, a hub name (owner/name), or "quickstart".'
+        )
+    return None
+
+
+def _hub_has(name: str, revision: str | None) -> bool:
+    """Whether the hub can be reached and has this model; asked once, because transformers itself retries for half a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    # Which HTTP library the hub's client is built on differs by its version; its errors' base class
+    # is a base of the client's own.
+    transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
+    try:
+        HfApi().model_info(name, revision=revision, timeout=HUB_PROBE_SECONDS)
+    except GatedRepoError as error:
+        raise DataError(
+            f"Model {name!r} is gated: accept its terms on the hub and log in with `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise DataError(
+            f"The hub has no model {name!r} (or it is private: log in with `hf auth login`). Check the name."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise DataError(f"Model {name!r} has no revision {revision!r} on the hub.") from error
+    except HFValidationError as error:
+        raise DataError(
+            f"{name!r} is neither an existing folder nor a valid hub name: {_first_line(error)}"
+        ) from error
+    except (OSError, transport_error):
+        return False
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,69 @@
+"""Models that are saved as an adapter (LoRA, for example) on top of another model: merged into it when they are loaded.
+
+So an adapter serves wherever a model does, also as what the next training starts from:
+an adapter that is trained on top of it names the first adapter's folder as its base,
+and both are merged in turn.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from srl_envs.errors import DataError, MissingDependencyError, install_command
+
+_CONFIG = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, not a whole model."""
+    return (folder / _CONFIG).is_file()
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """The model that an adapter belongs to, by name or path, and its revision on the hub (None: main).
+
+    Raises:
+        DataError: The folder does not say.
+    """
+    try:
+        config: Any = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except ValueError:
+        config = None
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not name:
+        raise DataError(
+            f"{folder / _CONFIG} does not name the model that the adapter belongs to (base_model_name_or_path)."
+        )
+    return name, config.get("revision")
+
+
+def merged(base: Any, folder: Path) -> Any:
+    """The base model with the adapter's weights added to its own; it is known by the adapter's folder from then on.
+
+    Args:
+        base: A model of transformers; changed in place.
+        folder: The adapter's.
+
+    Raises:
+        DataError: The adapter's weights are missing, damaged, of another model, or of a
+            kind that cannot be merged.
+        MissingDependencyError: peft is not installed.
+    """
+    try:
+        from peft import PeftModel
+        from safetensors import SafetensorError
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is missing, which adapters need: {install_command('train')}"
+        ) from error
+    try:
+        model: Any = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"The adapter in {folder} cannot be merged into its base model: {reason}"
+        ) from error
+    model.name_or_path = model.config._name_or_path = str(folder.resolve())
+    return model

@@ -1,0 +1,1 @@
+"""Figures, plots and pages of finished and unfinished runs."""

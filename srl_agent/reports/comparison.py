@@ -1,0 +1,119 @@
+"""Sample answers beside the expert's steps: which instances to show, and which characters the reward counts as matching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from srl_agent.runs.records import STAGES, RunRecords, Sample
+from srl_envs.matching import matching_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of characters that all match the other text, or all do not."""
+
+    text: str
+    matches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One stage's answer to an instance.
+
+    Attributes:
+        stage: Which model answered.
+        sample: The answer.
+        action: The action in segments, compared with the expert's; empty if malformed.
+    """
+
+    stage: str
+    sample: Sample
+    action: Sequence[Segment]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The expert's step beside the models' answers.
+
+    Attributes:
+        sample: The last stage's answer, for what all stages share: id, prompt, title.
+        expert: The expert's action in segments, compared with the last stage's answer;
+            one segment if that is malformed.
+        answers: One a stage, in the order of the stages.
+    """
+
+    sample: Sample
+    expert: Sequence[Segment]
+    answers: Sequence[Answer]
+
+
+def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
+    """Both texts cut into matching and other runs, by the blocks that the reward 2M/T counts (``autojunk=False``).
+
+    Repetitive texts that would take difflib minutes are searched as far as
+    :data:`srl_envs.matching.COMPARISONS` goes; the rest shows no match.
+    """
+    blocks = matching_blocks(model, expert)
+    return (
+        _cut(model, [(block.a, block.size) for block in blocks]),
+        _cut(expert, [(block.b, block.size) for block in blocks]),
+    )
+
+
+def comparisons(records: RunRecords, count: int) -> list[Comparison]:
+    """Instances spread evenly over the last stage's rewards, worst to best, so that the choice flatters nobody.
+
+    Args:
+        records: A run's records.
+        count: How many instances at most.
+    """
+    by_stage = {
+        stage: {sample.instance_id: sample for sample in records.final_samples(stage)}
+        for stage in STAGES
+    }
+    present = [stage for stage in STAGES if by_stage[stage]]
+    if not present:
+        return []
+    last = by_stage[present[-1]]
+    ranked = sorted(
+        last.values(),
+        key=lambda sample: (
+            sample.reward if sample.reward is not None else -1.0,
+            sample.instance_id,
+        ),
+    )
+    shown = (
+        ranked
+        if len(ranked) <= count
+        else [ranked[round(i * (len(ranked) - 1) / max(count - 1, 1))] for i in range(count)]
+    )
+    return [
+        _compare(sample, [(stage, by_stage[stage].get(sample.instance_id)) for stage in present])
+        for sample in shown
+    ]
+
+
+def _compare(sample: Sample, stages: Sequence[tuple[str, Sample | None]]) -> Comparison:
+    answers = []
+    for stage, answer in stages:
+        if answer is not None:
+            action = segments(answer.action, answer.expert)[0] if answer.error is None else []
+            answers.append(Answer(stage, answer, action))
+    expert = (
+        segments(sample.action, sample.expert)[1]
+        if sample.error is None
+        else [Segment(sample.expert, matches=True)]
+    )
+    return Comparison(sample, expert, answers)
+
+
+def _cut(text: str, blocks: Sequence[tuple[int, int]]) -> list[Segment]:
+    found, end = [], 0
+    for start, size in (*blocks, (len(text), 0)):
+        if start > end:
+            found.append(Segment(text[end:start], matches=False))
+        if size:
+            found.append(Segment(text[start : start + size], matches=True))
+        end = start + size
+    return found

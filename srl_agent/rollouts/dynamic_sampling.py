@@ -1,0 +1,186 @@
+"""Dynamic sampling: fill a batch with groups whose rewards differ, and say what was thrown away.
+
+A group is the G rollouts of one prompt. If all its rewards are equal, every advantage
+is 0 and it teaches nothing; it is replaced by a fresh prompt until the batch of B
+groups is full (arXiv 2510.25992, section 3.3): keep a group if the population standard
+deviation of its rewards is greater than epsilon.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, pstdev
+
+from srl_envs.errors import SRLError
+from srl_envs.reward import StepReward
+
+
+class NothingToLearnError(SRLError, RuntimeError):
+    """No group of a whole batch had any spread: the run would go on for ever without learning."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutGroup:
+    """The G completions of one prompt, scored.
+
+    Attributes:
+        prompt_ids: The prompt's tokens.
+        completion_ids: The tokens of each completion, the end token included.
+        rewards: The score of each completion.
+        sampling_logps: The log-probability of each token as the sampler had it; None
+            where it does not say.
+    """
+
+    prompt_ids: list[int]
+    completion_ids: list[list[int]]
+    rewards: list[StepReward]
+    sampling_logps: list[list[float]] | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The rewards' values, each in [-1, 1]."""
+        return [reward.value for reward in self.rewards]
+
+    @property
+    def spread(self) -> float:
+        """The population standard deviation of the rewards."""
+        return pstdev(self.values)
+
+    def advantages(self, scale: bool = True) -> list[float]:
+        """``(r - mean) / std`` of each reward in the group (arXiv 2510.25992, Eq. 1); all 0 without spread.
+
+        Args:
+            scale: Divide by the standard deviation.
+        """
+        mean, spread = fmean(self.values), self.spread
+        if spread == 0:
+            return [0.0] * len(self.rewards)
+        return [(value - mean) / (spread if scale else 1.0) for value in self.values]
+
+
+@dataclass(slots=True)
+class FilledBatch:
+    """What dynamic sampling made of one batch.
+
+    Attributes:
+        kept: The groups to train on, at most B.
+        dropped: Groups without spread.
+        surplus: Groups with spread beyond the B-th; not kept for later, since they
+            would be off-policy by then.
+        rounds: How often prompts were drawn.
+        wanted: B.
+    """
+
+    wanted: int
+    kept: list[RolloutGroup] = field(default_factory=list)
+    dropped: list[RolloutGroup] = field(default_factory=list)
+    surplus: list[RolloutGroup] = field(default_factory=list)
+    rounds: int = 0
+
+    @property
+    def groups(self) -> list[RolloutGroup]:
+        """All groups that were rolled out."""
+        return [*self.kept, *self.dropped, *self.surplus]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether B groups were kept."""
+        return len(self.kept) == self.wanted
+
+    def malformations(self) -> Counter[str]:
+        """How many of all answers were malformed, by reason."""
+        return Counter(
+            reward.response.error
+            for group in self.groups
+            for reward in group.rewards
+            if reward.response.error
+        )
+
+    def explain(self) -> str:
+        """Why groups are missing, in one line of counts."""
+        answers = sum(len(group.rewards) for group in self.groups)
+        malformed = self.malformations()
+        reasons = ", ".join(f"{count} {name}" for name, count in malformed.most_common())
+        return (
+            f"{len(self.kept)} of {self.wanted} groups kept after {self.rounds} rounds of {len(self.groups)} groups: {len(self.dropped)} without "
+            f"spread; {malformed.total()} of {answers} answers malformed"
+            + (f" ({reasons})" if reasons else "")
+        )
+
+
+def fill_batch(
+    roll_out: Callable[[int], Sequence[RolloutGroup]],
+    wanted: int,
+    *,
+    min_std: float,
+    max_rounds: int,
+    enabled: bool = True,
+) -> FilledBatch:
+    """Roll out fresh prompts until ``wanted`` groups have spread, or the rounds are used up.
+
+    In distributed training every process must call this with a ``roll_out`` that
+    returns the same groups everywhere: then all processes take the same decisions and
+    none waits for another.
+
+    Args:
+        roll_out: Draws that many prompts and rolls each out; may return more groups
+            than asked for.
+        wanted: B, the groups of a batch.
+        min_std: Epsilon: a group is kept if its spread is greater.
+        max_rounds: The most rounds; at least 1.
+        enabled: False keeps every group (the ablation without dynamic sampling).
+
+    Returns:
+        The batch, full or as far as it could be filled.
+
+    Raises:
+        NothingToLearnError: Not one group could be kept.
+    """
+    batch = FilledBatch(wanted)
+    while not batch.is_full and batch.rounds < max_rounds:
+        missing = wanted - len(batch.kept)
+        rolled = batch.groups
+        keep_rate = len(batch.kept) / len(rolled) if rolled else 1.0
+        # As many as should fill the gap at the rate seen so far, but never more than a whole batch
+        # at once.
+        ask = min(wanted, math.ceil(missing / keep_rate)) if keep_rate else wanted
+        batch.rounds += 1
+        for group in roll_out(ask):
+            if enabled and group.spread <= min_std:
+                batch.dropped.append(group)
+            elif batch.is_full:
+                batch.surplus.append(group)
+            else:
+                batch.kept.append(group)
+    if not batch.kept:
+        raise NothingToLearnError(_cure(batch))
+    return batch
+
+
+def _cure(batch: FilledBatch) -> str:
+    answers = sum(len(group.rewards) for group in batch.groups)
+    malformed = batch.malformations()
+    message = f"Nothing can be learned: {batch.explain()}."
+    if malformed.total() < 0.9 * answers:
+        return (
+            message
+            + " All rewards of a group are equal: raise --temperature or --num_generations, or lower --min_reward_std."
+        )
+    if malformed["truncated"] > 0.5 * answers:
+        return (
+            message
+            + " Most answers hit the token limit: raise --max_completion_length, or teach the format with --format_warmup_steps 20."
+        )
+    if malformed["no_answer"] > 0.5 * answers:
+        return (
+            message
+            + " Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps 20, or use a model that follows the prompt."
+        )
+    return (
+        message
+        + " The model does not write <think>...</think> and a step on its own: teach it with --format_warmup_steps 20, "
+        "or accept answers without the block with --require_think false."
+    )

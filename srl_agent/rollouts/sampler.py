@@ -1,0 +1,144 @@
+"""Prompts to tokens, and tokens to scored groups: what the trainer and the validation share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from srl_agent.inference.sampling import SamplingSettings, sample
+from srl_agent.rollouts.scorers import Instance, Scorer
+from srl_envs.prompts.step import Message
+from srl_envs.reward import StepReward
+
+
+def encode_prompt(tokenizer: Any, messages: Sequence[Message], think_prefilled: bool) -> list[int]:
+    """The token ids of a chat prompt that ends where the answer starts, after ``<think>`` if that is prefilled."""
+    ids: list[int] = tokenizer.apply_chat_template(
+        list(messages), add_generation_prompt=True, return_dict=True
+    )["input_ids"]
+    return ids + (
+        tokenizer("<think>", add_special_tokens=False)["input_ids"] if think_prefilled else []
+    )
+
+
+def score(
+    tokenizer: Any,
+    instances: Sequence[Instance],
+    completion_ids: Sequence[Sequence[int]],
+    eos_token_ids: Sequence[int],
+    scorer: Scorer,
+) -> tuple[list[str], list[StepReward]]:
+    """Decode completions and score each against its instance, in one batch.
+
+    Returns:
+        The texts and their rewards.
+    """
+    texts: list[str] = tokenizer.batch_decode(
+        [list(ids) for ids in completion_ids], skip_special_tokens=True
+    )
+    return texts, scorer.score(
+        instances, texts, [is_truncated(ids, eos_token_ids) for ids in completion_ids]
+    )
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the tokenizer's, and those of the model's generation config."""
+    eos = model.generation_config.eos_token_id
+    return sorted(
+        {
+            tokenizer.eos_token_id,
+            *(eos if isinstance(eos, list) else [eos] if eos is not None else []),
+        }
+    )
+
+
+def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:
+    """Whether a completion hit the token limit before any end token."""
+    return not completion_ids or completion_ids[-1] not in eos_token_ids
+
+
+class RolloutModel:
+    """The policy in the precision that sampling needs: the policy itself, or a bfloat16 copy of it that follows its weights.
+
+    Under bf16 training the policy keeps fp32 weights that autocast would convert again
+    at every token.
+
+    Args:
+        policy: The model that is trained, before anything wraps or patches it.
+        bf16: Whether training runs in bf16.
+    """
+
+    def __init__(self, policy: Any, bf16: bool) -> None:
+        needs_copy = (
+            bf16
+            and next(policy.parameters()).dtype == torch.float32
+            and not hasattr(policy, "peft_config")
+        )
+        self._copy = (
+            copy.deepcopy(policy).to(torch.bfloat16).requires_grad_(False) if needs_copy else None
+        )
+        self._synchronized_at: int | None = None
+
+    def at(self, step: int, policy: Any) -> Any:
+        """The model to sample with at this optimizer step, holding the policy's present weights."""
+        if self._copy is None:
+            return policy
+        if self._synchronized_at != step:
+            with torch.no_grad():
+                self._copy.to(policy.device)
+                for mine, theirs in zip(self._copy.parameters(), policy.parameters(), strict=True):
+                    mine.copy_(theirs)
+            self._synchronized_at = step
+        return self._copy
+
+    def outdate(self) -> None:
+        """Say that the policy's weights were replaced without an optimizer step."""
+        self._synchronized_at = None
+
+
+class Sampler:
+    """Draws completions with one model and one tokenizer.
+
+    Args:
+        tokenizer: Of the model.
+        eos_token_ids: Any of these ends a completion.
+        settings: How to draw.
+    """
+
+    def __init__(
+        self, tokenizer: Any, eos_token_ids: Sequence[int], settings: SamplingSettings
+    ) -> None:
+        self.tokenizer, self.eos_token_ids, self.settings = tokenizer, list(eos_token_ids), settings
+
+    def __call__(
+        self, model: Any, prompts: Sequence[Sequence[int]], num_samples: int, seed: Sequence[int]
+    ) -> list[list[int]]:
+        """Completions of each prompt; the same seed and the same weights give the same completions.
+
+        Args:
+            model: What to sample from.
+            prompts: Token ids.
+            num_samples: Completions of each prompt.
+            seed: Any non-negative numbers.
+        """
+        if not prompts:
+            return []
+        generator = torch.Generator(model.device).manual_seed(_mixed(seed))
+        return sample(
+            model,
+            prompts,
+            num_samples,
+            self.settings,
+            eos_token_ids=self.eos_token_ids,
+            pad_token_id=self.tokenizer.pad_token_id,
+            generator=generator,
+        )
+
+
+def _mixed(seed: Sequence[int]) -> int:
+    import numpy as np
+
+    return int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1)

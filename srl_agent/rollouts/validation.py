@@ -1,0 +1,117 @@
+"""Scores a model on held-out instances: the same instances and the same seeds each time, so that runs and stages can be paired."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from srl_agent.rollouts.sampler import encode_prompt, score
+from srl_agent.rollouts.scorers import Instance, Scorer
+from srl_agent.runs.memory import give_back_freed_memory
+from srl_envs.data.splits import question_key
+from srl_envs.trajectory import Trajectory
+
+
+def spread_evenly(instances: Sequence[Instance], count: int) -> list[Instance]:
+    """At most ``count`` instances, evenly spaced over all of them; 0 takes all."""
+    total = len(instances)
+    if count == 0 or count >= total:
+        return list(instances)
+    return [instances[i * total // count] for i in range(count)]
+
+
+def halves_by_question(
+    trajectories: Sequence[Trajectory],
+) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Two parts with every other question each, so that no question of one part is in the other; the first has one more if they are odd."""
+    questions = list(dict.fromkeys(question_key(trajectory.prompt) for trajectory in trajectories))
+    first = set(questions[0::2])
+    in_first = [question_key(trajectory.prompt) in first for trajectory in trajectories]
+    parts = [
+        [
+            trajectory
+            for trajectory, chosen in zip(trajectories, in_first, strict=True)
+            if chosen is part
+        ]
+        for part in (True, False)
+    ]
+    return parts[0], parts[1]
+
+
+def validate(
+    instances: Sequence[Instance],
+    tokenizer: Any,
+    complete: Callable[[list[list[int]], Sequence[int]], list[list[int]]],
+    eos_token_ids: Sequence[int],
+    scorer: Scorer,
+    *,
+    num_samples: int,
+    seed: Sequence[int],
+    gather: Callable[[list[Any]], list[Any]] | None = None,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Answer each instance and score the answers.
+
+    Args:
+        instances: What to answer: this process's share.
+        tokenizer: Of the model.
+        complete: Prompts and a seed -> ``num_samples`` completions of each prompt.
+        eos_token_ids: Any of these ends a completion.
+        scorer: How answers are scored.
+        num_samples: Answers per instance.
+        seed: Given to ``complete``.
+        gather: Joins the processes' lists; None if there is one process.
+
+    Returns:
+        The metrics over all answers (reward, format_rate, mean_length,
+        malformed/<reason>, and similarity of those that have one), and one record per
+        answer.
+    """
+    give_back_freed_memory()
+    messages = [instance.messages for instance in instances]
+    prompts = [encode_prompt(tokenizer, prompt, scorer.think_prefilled) for prompt in messages]
+    completions = complete(prompts, seed) if prompts else []
+    asked = [instance for instance in instances for _ in range(num_samples)]
+    shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
+    texts, rewards = score(tokenizer, asked, completions, eos_token_ids, scorer)
+    answers = [
+        {
+            "instance_id": instance.id,
+            "prompt": prompt,
+            "title": instance.title,
+            "expert": instance.expert_action,
+            "completion": text,
+            "thought": reward.response.thought,
+            # what of it was compared: without prose, if it is a command
+            "action": reward.response.action
+            if reward.response.error
+            else instance.scored(reward.response.action),
+            "error": reward.response.error,
+            "reward": reward.value,
+            "similarity": reward.similarity,
+            "tokens": len(ids),
+        }
+        for instance, prompt, text, reward, ids in zip(
+            asked, shown, texts, rewards, completions, strict=True
+        )
+    ]
+    if gather is not None:
+        answers = gather(answers)
+    give_back_freed_memory()
+    return _metrics(answers, scorer), answers
+
+
+def _metrics(answers: list[dict[str, Any]], scorer: Scorer) -> dict[str, float]:
+    errors = Counter(answer["error"] for answer in answers if answer["error"])
+    similarities = [answer["similarity"] for answer in answers if answer["similarity"] is not None]
+    metrics = {
+        "reward": fmean(answer["reward"] for answer in answers),
+        "format_rate": 1 - errors.total() / len(answers),
+        "mean_length": fmean(answer["tokens"] for answer in answers),
+        "answers": float(len(answers)),
+        **{f"malformed/{name}": errors[name] / len(answers) for name in scorer.malformations},
+    }
+    if similarities:
+        metrics["similarity"] = fmean(similarities)
+    return metrics

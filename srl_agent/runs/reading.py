@@ -1,0 +1,202 @@
+"""A run's records read back from its folder; the run may have been killed at any point, so every file may be absent or cut short."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from srl_agent.runs.records import STAGES, Difference, RunRecords, Sample, StageResult, StepLog, final_samples
+from srl_agent.intervals import Interval, paired_difference
+from srl_envs.errors import DataError
+
+
+def read_run(run_dir: Path) -> RunRecords:
+    """Read a run's folder.
+
+    Files that are absent or damaged are skipped (damage is told in ``notes``); a line
+    that a kill cut short is skipped silently.
+
+    Raises:
+        DataError: ``run_dir`` is no folder, or holds none of a run's files.
+    """
+    if not run_dir.is_dir():
+        raise DataError(f"There is no run folder {run_dir}.")
+    notes: list[str] = []
+    log = _read_metrics(run_dir / "metrics.jsonl", notes)
+    samples = _read_samples(run_dir / "samples", notes)
+    config = _read_mapping(run_dir / "config.yaml", notes)
+    environment = _read_mapping(run_dir / "environment.json", notes)
+    summary = _read_mapping(run_dir / "summary.json", notes)
+    if not (any(log.values()) or samples or config or environment or summary or notes):
+        raise DataError(f"{run_dir} is not a run's folder: it holds neither metrics.jsonl, samples/ nor config.yaml.")
+    evaluations = {stage: _step_log(log[f"eval/{stage}"]) for stage in STAGES if log.get(f"eval/{stage}")}
+    stages = _summary_stages(summary) or _derived_stages(evaluations, samples)
+    return RunRecords(
+        name=run_dir.resolve().name,
+        train=_step_log(log.get("train", {})),
+        warmup=_step_log(log.get("warmup", {})),
+        evaluations=evaluations,
+        samples=samples,
+        stages=stages,
+        differences=_summary_differences(summary) or _derived_differences(stages, samples),
+        seconds=_numbers(summary.get("seconds")),
+        config=config,
+        environment=environment,
+        notes=notes,
+    )
+
+
+def _read_metrics(path: Path, notes: list[str]) -> dict[str, dict[int, dict[str, float]]]:
+    log: dict[str, dict[int, dict[str, float]]] = {}
+    for row in _json_lines(path, notes):
+        kind, step = row.get("kind"), row.get("step")
+        if kind == "eval":
+            kind = f"eval/{row.get('stage')}"
+        if isinstance(kind, str) and isinstance(step, int):
+            log.setdefault(kind, {})[step] = _numbers(row)
+    return log
+
+
+def _read_samples(folder: Path, notes: list[str]) -> dict[str, dict[int, list[Sample]]]:
+    samples: dict[str, dict[int, list[Sample]]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        stage, _, step = path.stem.rpartition("-")
+        if stage in STAGES and step.isdecimal():
+            rows = [_sample(row) for row in _json_lines(path, notes) if isinstance(row.get("instance_id"), str)]
+            if rows:
+                samples.setdefault(stage, {})[int(step)] = rows
+    return samples
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    keys = ("prompt", "title", "expert", "completion", "thought", "action")
+    text = {key: row[key] if isinstance(row.get(key), str) else "" for key in keys}
+    numbers, error = _numbers(row), row.get("error")
+    tokens = numbers.get("tokens")
+    return Sample(
+        instance_id=row["instance_id"],
+        error=None if error is None else str(error),
+        reward=numbers.get("reward"),
+        similarity=numbers.get("similarity"),
+        tokens=None if tokens is None else int(tokens),
+        **text,
+    )
+
+
+def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file; unreadable lines are counted in ``notes``, but for the last, which a kill may have cut."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    unreadable = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            unreadable += number < len(lines)
+            continue
+        if isinstance(row, dict):
+            yield row
+    if unreadable:
+        notes.append(f"{path.name}: {unreadable} unreadable lines were skipped.")
+
+
+def _read_mapping(path: Path, notes: list[str]) -> Mapping[str, Any]:
+    """A JSON or YAML file's mapping; empty if the file is absent or damaged."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        content = None
+    if isinstance(content, dict):
+        return content
+    notes.append(f"{path.name}: not readable, skipped.")
+    return {}
+
+
+def _step_log(rows: Mapping[int, Mapping[str, float]]) -> StepLog:
+    return StepLog(dict(sorted(rows.items())))
+
+
+def _numbers(row: object) -> dict[str, float]:
+    """The finite numbers of a mapping."""
+    if not isinstance(row, Mapping):
+        return {}
+    return {str(key): float(value) for key, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)}
+
+
+def _rows(summary: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    rows = summary.get(key)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+
+
+def _summary_stages(summary: Mapping[str, Any]) -> list[StageResult]:
+    results = []
+    for row in _rows(summary, "stages"):
+        if row.get("stage") in STAGES:
+            numbers = _numbers(row)
+            count = numbers.get("count")
+            results.append(
+                StageResult(
+                    stage=row["stage"],
+                    step=int(numbers.get("step", 0)),
+                    reward=numbers.get("reward"),
+                    similarity=numbers.get("similarity"),
+                    format_rate=numbers.get("format_rate"),
+                    count=None if count is None else int(count),
+                )
+            )
+    return results
+
+
+def _summary_differences(summary: Mapping[str, Any]) -> list[Difference]:
+    differences = []
+    for row in _rows(summary, "differences"):
+        numbers = _numbers(row)
+        if "difference" in numbers:
+            interval = Interval(
+                difference=numbers["difference"],
+                low=numbers.get("low", -math.inf),
+                high=numbers.get("high", math.inf),
+                count=int(numbers.get("count", 0)),
+            )
+            differences.append(Difference(str(row.get("from")), str(row.get("to")), str(row.get("metric")), interval))
+    return differences
+
+
+def _derived_stages(evaluations: Mapping[str, StepLog], samples: Mapping[str, Mapping[int, Sequence[Sample]]]) -> list[StageResult]:
+    """The last validation of each stage, for a run that did not come to write its summary."""
+    results = []
+    for stage, log in evaluations.items():
+        step = log.steps[-1]
+        row = log.rows[step]
+        count = len(samples.get(stage, {}).get(step, ())) or None
+        results.append(StageResult(stage, step, row.get("eval_reward"), row.get("eval_similarity"), row.get("eval_format_rate"), count))
+    return results
+
+
+def _derived_differences(stages: Sequence[StageResult], samples: Mapping[str, Mapping[int, Sequence[Sample]]]) -> list[Difference]:
+    """Paired differences of the reward from the samples, for a run that did not come to write its summary."""
+    rewards: dict[str, dict[str, float]] = {}
+    for stage in STAGES:
+        rows = final_samples(samples.get(stage, {}), [result.step for result in stages if result.stage == stage])
+        if known := {sample.instance_id: sample.reward for sample in rows if sample.reward is not None}:
+            rewards[stage] = known
+    pairs = list(pairwise(rewards))
+    if len(rewards) > 2:
+        pairs.append((next(iter(rewards)), list(rewards)[-1]))
+    differences = []
+    for before, after in pairs:
+        shared = [key for key in rewards[before] if key in rewards[after]]
+        if shared:
+            interval = paired_difference([rewards[before][key] for key in shared], [rewards[after][key] for key in shared])
+            differences.append(Difference(before, after, "reward", interval))
+    return differences

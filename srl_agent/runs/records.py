@@ -1,0 +1,166 @@
+"""The nouns of a run's records: what was logged at each step, validation results, sample answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from srl_agent.intervals import Interval
+
+METHODS = {"srl": "SRL", "rlvr": "RLVR", "sft": "SFT"}
+"""What a run trains by, and how it is written."""
+
+STAGES = ("base", "warmup", *METHODS)
+"""The points at which a model is validated, in order: as it came, after the format warm-up, during and after the run's method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One logged quantity over the steps at which it was logged."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """What was logged by step: the last line of each step counts, because a resumed run logs some steps again.
+
+    Attributes:
+        rows: The logged numbers of each step, in the order of the steps.
+    """
+
+    rows: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that were logged, in order."""
+        return tuple(self.rows)
+
+    def series(self, key: str) -> Series:
+        """The values of ``key`` where it was logged; NaN and infinity are left out."""
+        found = [(step, row[key]) for step, row in self.rows.items() if key in row]
+        return Series(tuple(step for step, _ in found), tuple(value for _, value in found))
+
+    def names(self, prefix: str) -> list[str]:
+        """What stands behind ``prefix`` in the logged keys, the largest sum first."""
+        sums: dict[str, float] = {}
+        for row in self.rows.values():
+            for key, value in row.items():
+                if key.startswith(prefix):
+                    sums[key.removeprefix(prefix)] = sums.get(key.removeprefix(prefix), 0.0) + value
+        return sorted(sums, key=lambda name: (-sums[name], name))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A model's answer to one held-out instance.
+
+    Attributes:
+        instance_id: Which instance; the same in every stage.
+        prompt: The prompt's text.
+        title: The title of the step to write; may be empty.
+        expert: The expert's action.
+        completion: All that the model wrote.
+        thought: What it thought before its action; empty if malformed or without a
+            thought.
+        action: What of it was compared with the expert's; empty if malformed.
+        error: None, or which malformation.
+        reward: The step's reward; None if it was not recorded.
+        similarity: To the expert's action; None if malformed.
+        tokens: Length of the completion; None if it was not recorded.
+    """
+
+    instance_id: str
+    prompt: str
+    title: str
+    expert: str
+    completion: str
+    thought: str
+    action: str
+    error: str | None
+    reward: float | None
+    similarity: float | None
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """Validation of one stage; a figure is None where it was not recorded."""
+
+    stage: str
+    step: int
+    reward: float | None
+    similarity: float | None
+    format_rate: float | None
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a metric differs between two stages on the same instances."""
+
+    before: str
+    after: str
+    metric: str
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """All that a run's folder tells.
+
+    Attributes:
+        name: The folder's name.
+        train: Logged at each SRL step.
+        warmup: Logged at each step of the format warm-up.
+        evaluations: Validation by stage.
+        samples: Answers to the held-out instances, by stage and step.
+        stages: The run's headline: one result a stage.
+        differences: Between stages, each pair of a stage and the one before, and of the
+            last and the first.
+        seconds: Wall time by part of the run.
+        config: The resolved settings.
+        environment: Versions, hardware, git state.
+        notes: What could not be read.
+    """
+
+    name: str
+    train: StepLog
+    warmup: StepLog
+    evaluations: Mapping[str, StepLog]
+    samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+    stages: Sequence[StageResult]
+    differences: Sequence[Difference]
+    seconds: Mapping[str, float]
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    notes: Sequence[str]
+
+    @property
+    def method(self) -> str:
+        """What the run trains by: a key of :data:`METHODS`."""
+        method = self.config.get("method")
+        return method if method in METHODS else "srl"
+
+    @property
+    def measure(self) -> str:
+        """What its reward is: the similarity of steps, or the accuracy of final answers."""
+        whole_problems = self.method == "rlvr" or (self.method == "sft" and self.config.get("sft_on") != "steps")
+        return "accuracy" if whole_problems else "step reward"
+
+    def final_samples(self, stage: str) -> Sequence[Sample]:
+        """The answers at the step that the headline reports for ``stage``, or else at its last step; empty if there are none."""
+        return final_samples(self.samples.get(stage, {}), [result.step for result in self.stages if result.stage == stage])
+
+
+def final_samples(by_step: Mapping[int, Sequence[Sample]], reported: Sequence[int]) -> Sequence[Sample]:
+    """The answers at the first of the ``reported`` steps that has any, or else at the last step; empty if there are none."""
+    for step in (*reported, max(by_step, default=0)):
+        if step in by_step:
+            return by_step[step]
+    return ()

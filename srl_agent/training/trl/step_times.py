@@ -1,0 +1,138 @@
+"""Where the time of an optimizer step goes: generation, reward, forward, backward and the rest, logged as ``time/<phase>``, in seconds.
+
+- **generation**: sampling completions, and bringing new weights to the sampler.
+- **reward**: decoding and scoring them.
+- **forward**: the policy's loss; also log-probabilities without gradients, where the
+  objective needs them (older policy, reference).
+- **backward**: gradients, their exchange among processes, and what gradient
+  checkpointing computes again.
+- **other**: drawing prompts, building tensors, waiting for other processes' rollouts,
+  clipping, the optimizer.
+
+The phases of a step add up to its whole wall time, over all its micro-batches; a
+generation that serves several steps counts for the first of them. Validation,
+checkpoints and logging stand outside of steps. The time is that of the process that
+logs: with several, the main process's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback
+
+PHASES = ("generation", "reward", "forward", "backward", "other")
+
+
+class StepClock:
+    """Divides the time of optimizer steps among phases; whatever time has no other name is ``"other"``.
+
+    A CUDA device works through its queue while the program goes on, so there a moment
+    is an event in the queue, and nothing waits for the device but the end of a step.
+    Elsewhere a moment is the host's time.
+
+    Args:
+        device: Where the model computes.
+        now: The host's time in seconds; not read on CUDA.
+    """
+
+    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
+        self._device, self._now = device, now
+        self._marks: list[tuple[str, Any]] = []
+        self._reset()
+
+    def start(self) -> None:
+        """An optimizer step begins."""
+        self._marks = [("other", self._moment())]
+
+    def switch(self, phase: str) -> None:
+        """From now on time belongs to this phase; outside of steps nothing happens."""
+        if self._marks:
+            self._marks.append((phase, self._moment()))
+
+    def stop(self) -> None:
+        """The optimizer step has ended."""
+        end = self._moment()
+        if self._device.type == "cuda":
+            end.synchronize()
+        for (phase, begin), (_, until) in pairwise([*self._marks, ("", end)]):
+            self._seconds[phase] += self._between(begin, until)
+        self._marks = []
+        self._steps += 1
+
+    def lap(self) -> dict[str, float]:
+        """The mean seconds of every phase in the steps since the last lap."""
+        means = {phase: seconds / max(1, self._steps) for phase, seconds in self._seconds.items()}
+        self._reset()
+        return means
+
+    def _reset(self) -> None:
+        self._seconds, self._steps = dict.fromkeys(PHASES, 0.0), 0
+
+    def _moment(self) -> Any:
+        if self._device.type != "cuda":
+            return self._now()
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def _between(self, begin: Any, end: Any) -> float:
+        return (
+            float(begin.elapsed_time(end)) / 1000
+            if self._device.type == "cuda"
+            else float(end - begin)
+        )
+
+
+class TimeSteps(TrainerCallback):  # type: ignore[misc]
+    """Starts and stops a clock with every optimizer step.
+
+    Args:
+        clock: The trainer's.
+    """
+
+    def __init__(self, clock: StepClock) -> None:
+        self.clock = clock
+
+    def on_step_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """Called by transformers before the first micro-batch."""
+        self.clock.start()
+
+    def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """Called by transformers after the optimizer, before logs, validation and checkpoints."""
+        self.clock.stop()
+
+
+class TimedSteps(Trainer):  # type: ignore[misc]
+    """Put before a trainer of TRL: tells the clock which part of a micro-batch is forward and which is backward, and logs the phases.
+
+    The trainer holds the clock, adds :class:`TimeSteps` to its callbacks, and switches
+    to the phases of its rollouts itself.
+    """
+
+    clock: StepClock
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """As in TRL; what follows it in a micro-batch is the backward pass."""
+        self.clock.switch("forward")
+        loss = super().compute_loss(*args, **kwargs)
+        self.clock.switch("backward")
+        return loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in TRL."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self.clock.switch("other")
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in TRL, with the phases of a step where a step is logged."""
+        if "loss" in logs:
+            logs |= {
+                f"time/{phase}": round(seconds, 6) for phase, seconds in self.clock.lap().items()
+            }
+        super().log(logs, start_time)

@@ -1,0 +1,146 @@
+r"""From a model's text to a verdict: which final answer it gives, and whether that is the reference.
+
+**Extraction** (:func:`extract_answer`): the last ``\boxed{...}`` with balanced braces,
+wherever it stands, inside a think block too. Boxes that follow each other with nothing
+but a comma, "and" or "or" between them are one answer of several parts. Without a box
+the last ``#### N`` line; without that, what follows the last "answer is" in its
+sentence. The last number of a text is never taken for an answer: that would reward
+unfinished ones.
+
+**Verdict** (:class:`Grader`): both are written alike by the rules of
+:mod:`srl_envs.answers.notation`, then math-verify compares them in child processes,
+with a limit on the processor time of each answer: the same verdict as that of the
+environment and the trainer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import TracebackType
+
+from srl_envs.answers.notation import alike, number, verdict_by_notation
+from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer
+from srl_envs.errors import InfrastructureError
+
+_ANSWER_IS = re.compile(r"\banswer(?:\s+is\b|\s*[:=])[ *:]*", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+_JOINT = re.compile(
+    r"(?:[^\S\n]|[$,;]|\\[()\[\],;]|\band\b|\bor\b|\\(?:text|mathrm)\s*\{\s*(?:and|or)\s*\})+"
+)
+
+_EASY = (r"\frac{2}{2}", "1")
+
+
+def extract_answer(text: str) -> str | None:
+    """The final answer that a text gives; None if it gives none. The rules stand at the top of the module."""
+    if (boxed := _joined_boxes(text)) is not None:
+        return boxed
+    if (answer := final_answer(text)) is not None:
+        return answer
+    said = list(_ANSWER_IS.finditer(text))
+    if not said:
+        return None
+    rest = text[said[-1].end() :].partition("\n")[0]
+    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" *$") or None
+
+
+def _joined_boxes(text: str) -> str | None:
+    """The last box and those directly before it, each content once, joined by commas."""
+    found = boxes(text)
+    if not found:
+        return None
+    parts = [found[-1]]
+    for box in reversed(found[:-1]):
+        if box.end > parts[0].start or not _JOINT.fullmatch(text[box.end : parts[0].start]):
+            break
+        parts.insert(0, box)
+    return ", ".join(dict.fromkeys(part.content for part in parts))
+
+
+class Grader:
+    """Compares answers with references, several at a time, each in a child process that is ended when it takes too long.
+
+    Use it as a context manager, or call :meth:`close`. Answers are compared once: the
+    same pair gets the same verdict from memory.
+
+    Args:
+        timeout: Seconds of processor time that one answer may take; one that takes
+            longer is wrong.
+        processes: Children that verify side by side; they start when they are needed.
+    """
+
+    def __init__(self, timeout: float = 10.0, processes: int = min(4, os.cpu_count() or 1)) -> None:
+        self._verifiers = [AnswerVerifier(timeout) for _ in range(processes)]
+        self._free: SimpleQueue[AnswerVerifier] = SimpleQueue()
+        for verifier in self._verifiers:
+            self._free.put(verifier)
+        self._known: dict[tuple[str, str], bool] = {}
+        self._hanging: set[str] = set()
+
+    def grade(self, pairs: Sequence[tuple[str | None, str]]) -> list[bool]:
+        """Whether each answer is its reference; no answer is wrong.
+
+        Raises:
+            InfrastructureError: A child process could not be started, or ended by
+                itself.
+        """
+        new = {
+            (answer, reference) for answer, reference in pairs if answer is not None
+        } - self._known.keys()
+        with ThreadPoolExecutor(max_workers=len(self._verifiers)) as pool:
+            self._known.update(
+                zip(new, pool.map(lambda pair: self._compare(*pair), new), strict=True)
+            )
+        return [
+            answer is not None and self._known[answer, reference] for answer, reference in pairs
+        ]
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers mean the same, for a vote: numbers by their value, an answer that could not be graded in time only by its text."""
+        given, wanted = alike(one, other)
+        if given == wanted:
+            return True
+        if (number(given) and number(wanted)) or {one, other} & self._hanging:
+            return verdict_by_notation(given, wanted) is True
+        return self.grade([(one, other)])[0]
+
+    def close(self) -> None:
+        """End the child processes. A second call does nothing."""
+        for verifier in self._verifiers:
+            verifier.close()
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _compare(self, answer: str, reference: str) -> bool:
+        verifier = self._free.get()
+        try:
+            verdict = _verify(verifier, answer, reference)
+            if verifier.timed_out:
+                self._hanging.add(answer)
+            return verdict
+        finally:
+            self._free.put(verifier)
+
+
+def _verify(verifier: AnswerVerifier, answer: str, reference: str) -> bool:
+    """The verifier's verdict; an answer on which its process ends twice is wrong, if a new process then verifies another one."""
+    for _ in range(2):
+        try:
+            return verifier.verify(answer, reference)
+        except InfrastructureError:
+            verifier.close()
+    verifier.verify(*_EASY)  # raises again where the machine is at fault, not the answer
+    return False

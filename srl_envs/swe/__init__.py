@@ -1,0 +1,1 @@
+"""Software engineering: the environment, and the tasks that come with the package."""

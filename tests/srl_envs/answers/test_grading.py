@@ -1,0 +1,218 @@
+"""Answers found in texts, and their verdicts: against labels, against notation of every kind, against what hangs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srl_agent.evaluation.math.benchmarks import load_benchmark
+from srl_envs.answers.grading import Grader, extract_answer
+
+WRONG_LABELS = {
+    "qwen-72-7": "10000 and 10{,}000 are one number, with and without a mark between its thousands; the label says they are not"
+}
+"""Rows of the labelled answers on which the grader disagrees with the label, and why."""
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader(timeout=5, processes=2) as grader:
+        yield grader
+
+
+@pytest.mark.shared_data
+def test_verdicts_agree_with_labels(shared_data: Path, grader: Grader) -> None:
+    rows = [
+        json.loads(line)
+        for line in (shared_data / "math_expert" / "qwen25math_cot100x8.jsonl")
+        .read_text()
+        .splitlines()
+    ]
+    verdicts = grader.grade([(extract_answer(row["solution"]), row["answer"]) for row in rows])
+    disagreements = {
+        row["id"] for row, verdict in zip(rows, verdicts, strict=True) if verdict != row["correct"]
+    }
+    assert len(rows) == 800 and len(disagreements) <= 8
+    assert disagreements == set(WRONG_LABELS)
+    [row] = [row for row in rows if row["id"] == "qwen-72-7"]
+    assert (extract_answer(row["solution"]), row["answer"], row["correct"]) == (
+        "10000",
+        "10{,}000",
+        False,
+    )
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["amc23", "aime24", "aime25", "math500", "minerva_math"])
+def test_every_reference_is_met_in_its_own_solutions_box(
+    shared_data: Path, grader: Grader, name: str
+) -> None:
+    """The sets' own solutions end with their reference; written again with other white space and dollars, it must still be right."""
+    problems = load_benchmark(name, [shared_data / "math_bench"])
+    assert all(grader.grade([(f"$ {problem.answer} $.", problem.answer) for problem in problems]))
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("so \\boxed{5}", "5"),
+        ("\\boxed{1}, then more work, \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("<think>\\boxed{7}</think>", "7"),
+        ("<think>I guess \\boxed{7}</think> It is \\boxed{8}", "8"),
+        ("$x = \\boxed{1}$ or $x = \\boxed{2}$", "2"),
+        ("$\\boxed{1}$ and $\\boxed{2}$", "1, 2"),
+        ("\\boxed{1}, \\boxed{2}, and \\boxed{3}.", "1, 2, 3"),
+        ("\\(\\boxed{5}\\), \\(\\boxed{5}\\)", "5"),
+        ("\\boxed{4}\n\n\\boxed{5}", "5"),
+        ("\\boxed{\\boxed{5}}", "5"),
+        ("\\boxed{5} and then \\boxed{6", "5"),
+        ("Sum.\n#### 42", "42"),
+        ("The answer is $42$. Done.", "42"),
+        ("The answer is 3.5.", "3.5"),
+        ("**Final Answer:** 42", "42"),
+        ("the answer is 1. No, wait, the answer is 2.", "2"),
+        ("I counted 17 of them", None),
+        ("", None),
+        ("the answer is ", None),
+    ],
+)
+def test_extraction(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+RIGHT = [
+    ("4.5\\times 10^{33}", "4.5e33"),
+    ("4.5 \\cdot 10^{33} \\text{ erg/s}", "4.5e33"),
+    ("3 \\times 10^8 meters", "3e8"),
+    ("0.00001", "1e-5"),
+    ("-\\frac{1}{3}", "-1./3"),
+    ("\\arcsin(10/13)", "np.arcsin(10/13)"),
+    ("E_1, E_2", "E_{1},E_{2}"),
+    ("1.6 \\text{ cm}", "1.6"),
+    ("18 dollars", "18"),
+    ("\\$18.00", "18"),
+    ("42.", "42"),
+    ("**42**", "42"),
+    ("\\(42\\)", "42"),
+    ("4.4721", "4.472136"),
+    ("10,000", "10{,}000"),
+    ("11111111100", "11,\\! 111,\\! 111,\\! 100"),
+    ("50\\%", "50"),
+    ("027", "27"),
+    ("x \\in [2,5)", "[2,5)"),
+    ("2, 1", "1,2"),
+    ("1 \\pm \\sqrt{19}", "1+\\sqrt{19}, 1-\\sqrt{19}"),
+    ("\\text{Evelyn}", "Evelyn"),
+    ("(C)", "\\text{(C)}"),
+    ("90", "90^\\circ"),
+    ("\\frac34", "0.75"),
+    ("1-2x", "-2x + 1"),
+    ("-2 \\le x < 7", "[-2,7)"),
+    ("-2 \\leq x \\leq 7", "x \\in [-2,7]"),
+    ("6-5i", "6 - 5 i"),
+    ("-8 - 8i\\sqrt{3}", "-8-8 \\sqrt{3} i"),
+    ("\\frac{e^{2it}}{2+2i}", "\\frac{e^{2 i t}}{(2+2 i)}"),
+    ("\\text{MR} = \\text{SRMC}", "MR=SRMC"),
+    ("E_1 \\text{ and } E_2", "E_{1},E_{2}"),
+]
+WRONG = [
+    ("10000", "10001"),
+    ("4.5e32", "4.5e33"),
+    ("0.49", "0.5"),
+    ("5 million", "5"),
+    ("1,2", "12"),
+    ("1 2", "12"),
+    ("2x", "2"),
+    ("(3,4)", "(4,3)"),
+    ("(2,5]", "[2,5)"),
+    ("5,6", "5"),
+    ("3.14", "\\pi"),
+    ("", "5"),
+    ("-\\infty", "\\infty"),
+    ("-2 < x < 7", "[-2,7]"),
+    ("6+5i", "6 - 5i"),
+    ("1" * 2000, "1"),
+    ("1e" + "9" * 900, "3"),
+]
+
+
+@pytest.mark.parametrize("answer, reference", RIGHT)
+def test_the_same_in_another_notation(grader: Grader, answer: str, reference: str) -> None:
+    assert grader.grade([(answer, reference)]) == [True]
+
+
+@pytest.mark.parametrize("answer, reference", WRONG)
+def test_what_is_not_the_same(grader: Grader, answer: str, reference: str) -> None:
+    assert grader.grade([(answer, reference)]) == [False]
+
+
+def test_no_answer_is_wrong_and_what_hangs_is_wrong_without_delaying_the_others() -> None:
+    hanging = [(f"9^{{9^{{9^{{{i}}}}}}}", "3") for i in range(7, 9)]
+    with Grader(timeout=3, processes=2) as grader:
+        assert grader.grade([(None, "3"), *hanging, ("\\frac{6}{2}", "3"), ("3", "3")]) == [
+            False,
+            False,
+            False,
+            True,
+            True,
+        ]
+        assert grader.grade([("\\frac{9}{3}", "3")]) == [True], (
+            "a new child stands in for the one that was ended"
+        )
+        assert grader._hanging == {answer for answer, _ in hanging}
+        known = len(grader._known)
+        assert not grader.same(hanging[0][0], hanging[1][0]) and grader.same(
+            hanging[0][0], hanging[0][0] + " "
+        )
+        assert len(grader._known) == known, "a vote does not wait for it again"
+
+
+def test_votes_compare_numbers_by_value_and_the_rest_by_meaning(grader: Grader) -> None:
+    assert (
+        grader.same("27", "27.0")
+        and grader.same("1e3", "1000")
+        and grader.same("\\frac{1}{2}", "\\frac{2}{4}")
+        and grader.same("0.5", "\\frac{1}{2}")
+    )
+    assert not grader.same("27", "28") and not grader.same("\\frac{1}{2}", "\\frac{1}{3}")
+
+
+def test_an_answer_on_which_the_process_ends_is_wrong_and_grading_goes_on() -> None:
+    """The process is killed twice while it works on the first answer, as the system does when memory runs out."""
+    with Grader(timeout=600, processes=1) as grader:
+        [verifier] = grader._verifiers
+
+        def kill_twice() -> None:
+            killed: set[int] = set()
+            while len(killed) < 2:
+                child = verifier._child
+                if child is not None and child.pid not in killed and child.poll() is None:
+                    child.kill()
+                    killed.add(child.pid)
+                time.sleep(0.01)
+
+        killer = threading.Thread(target=kill_twice)
+        killer.start()
+        assert grader.grade([("9^{9^{9^{9}}}", "3")]) == [False]
+        killer.join()
+        assert grader.same("\\frac{9}{3}", "3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is that of Linux")
+def test_an_answer_that_wants_all_memory_is_wrong(grader: Grader) -> None:
+    assert grader.grade([("2^{10^{11}}", "3")]) == [False]
+    assert grader.same("\\frac{8}{4}", "2")
+
+
+@given(st.text("0123456789.,-+e\\ times^{}$*()abnpoxed \nansweri:", max_size=60))
+def test_extraction_takes_any_text(text: str) -> None:
+    answer = extract_answer(text)
+    assert answer is None or isinstance(answer, str)
