@@ -17,9 +17,10 @@ train: $(READY)  ## set up, then train; ARGS="--max_steps 20 ..." are passed on
 test: $(READY)  ## set up, then run the tests; ARGS="-k reward" are passed on
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY)  ## style and format
+lint: $(READY)  ## style, format and the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(READY)  ## static types
 	$(BIN)/mypy --strict srl_envs srl_agent

@@ -47,8 +47,8 @@ def _evaluate(arguments: list[str]) -> int:
 def _math(arguments: list[str]) -> int:
     try:
         from srl_agent.configuration import parse
-        from srl_agent.evaluation.config import MathConfig
         from srl_agent.evaluation.math.compare import compare_runs
+        from srl_agent.evaluation.math.config import MathConfig
         from srl_agent.evaluation.math.run import evaluate_math
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.math.benchmarks import Problem
+from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.inference.backends import GeneratorConfig, resolved
 from srl_agent.runs.files import replace_file
 from srl_envs.errors import ConfigError, DataError

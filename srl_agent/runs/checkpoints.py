@@ -36,7 +36,13 @@ def damage(folder: Path) -> str | None:
         return "it is missing" if not folder.is_dir() else "it was not finished"
     except (OSError, ValueError):
         files = None
-    if not (isinstance(files, dict) and files and all(isinstance(row, dict) and {"bytes", "crc32"} <= row.keys() for row in files.values())):
+    if not (
+        isinstance(files, dict)
+        and files
+        and all(
+            isinstance(row, dict) and {"bytes", "crc32"} <= row.keys() for row in files.values()
+        )
+    ):
         return f"its {MANIFEST} cannot be read"
     for name, expected in files.items():
         path = folder / name
@@ -51,7 +57,11 @@ def damage(folder: Path) -> str | None:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """A run's checkpoints, the latest first."""
-    found = [path for path in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()]
+    found = [
+        path
+        for path in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if path.name.rpartition("-")[2].isdigit()
+    ]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
@@ -73,18 +83,26 @@ def checkpoint_to_start_from(path: Path) -> Path:
         ConfigError: There is none, or it is damaged.
     """
     if not path.is_dir():
-        raise ConfigError(f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on from its own latest checkpoint.")
+        raise ConfigError(
+            f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on from its own latest checkpoint."
+        )
     if checkpoints(path):
         found, complaints = latest_whole(path)
         if found is None:
-            raise ConfigError(f"--resume_from_checkpoint: {' '.join(complaints)} Give another checkpoint.")
+            raise ConfigError(
+                f"--resume_from_checkpoint: {' '.join(complaints)} Give another checkpoint."
+            )
         return found
     if problem := damage(path):
-        raise ConfigError(f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give another one.")
+        raise ConfigError(
+            f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give another one."
+        )
     return path
 
 
-def best_whole(run_dir: Path, metrics: Mapping[int, float], last_step: int, greater_is_better: bool) -> tuple[Path | None, list[str]]:
+def best_whole(
+    run_dir: Path, metrics: Mapping[int, float], last_step: int, greater_is_better: bool
+) -> tuple[Path | None, list[str]]:
     """The whole checkpoint with the best metric, and a line about each better one that is damaged.
 
     Args:
@@ -99,7 +117,15 @@ def best_whole(run_dir: Path, metrics: Mapping[int, float], last_step: int, grea
         in memory.
     """
     complaints: list[str] = []
-    for step in sorted(metrics, key=lambda step: (metrics[step] if greater_is_better else -metrics[step], step == last_step, -step), reverse=True):
+    for step in sorted(
+        metrics,
+        key=lambda step: (
+            metrics[step] if greater_is_better else -metrics[step],
+            step == last_step,
+            -step,
+        ),
+        reverse=True,
+    ):
         checkpoint = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
         if step == last_step:
             break

@@ -11,14 +11,23 @@ from typing import Any
 
 import yaml
 
-from srl_agent.runs.files import partial_name, replace_file
 from srl_agent.models.quickstart import QUICKSTART_NAMES
+from srl_agent.runs.files import partial_name, replace_file
 from srl_agent.runs.provenance import environment
 from srl_envs.errors import ConfigError
 
 _MAY_CHANGE = frozenset(
     {
-        *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "disable_tqdm"),
+        *(
+            "max_steps",
+            "num_train_epochs",
+            "logging_steps",
+            "eval_steps",
+            "save_steps",
+            "save_total_limit",
+            "report_to",
+            "disable_tqdm",
+        ),
         *("config", "output_dir", "logging_dir", "run_name", "resume_from_checkpoint"),
     }
 )
@@ -57,12 +66,18 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "config.yaml"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: choose another --output_dir.")
-    if (folder / "metrics.jsonl").is_file():  # a start that failed at once leaves nothing worth keeping
+    if (
+        folder / "metrics.jsonl"
+    ).is_file():  # a start that failed at once leaves nothing worth keeping
         if is_finished(folder):
             raise ConfigError(f"{folder} holds a finished run: choose another --output_dir.")
         if path.is_file():
             _check_same(folder, _plain(_read(path)), _plain(settings))
-    elif "method" not in _read(path) and folder.is_dir() and any(entry.name != partial_name(path) for entry in folder.iterdir()):
+    elif (
+        "method" not in _read(path)
+        and folder.is_dir()
+        and any(entry.name != partial_name(path) for entry in folder.iterdir())
+    ):
         raise ConfigError(f"{folder} is not empty and holds no run: choose another --output_dir.")
 
 
@@ -79,7 +94,10 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make a run's folder, and write down its settings and what it runs on."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "warmup.part", ignore_errors=True)
-    replace_file(folder / "config.yaml", yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True).encode())
+    replace_file(
+        folder / "config.yaml",
+        yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True).encode(),
+    )
     replace_file(folder / "environment.json", json.dumps(environment(), indent=1).encode())
 
 
@@ -91,7 +109,9 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
         )
     different = (name for name in now if now[name] != before[name] and name not in _MAY_CHANGE)
     if changed := sorted(name for name in different if not _moved_along(name, before, now)):
-        raise ConfigError(f"{folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on.")
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on."
+        )
 
 
 def _moved_along(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -99,7 +119,10 @@ def _moved_along(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -
     if name not in _PATHS:
         return False
     places = [(settings[name], settings.get("output_dir")) for settings in (before, now)]
-    if not all(isinstance(path, str) and os.path.isabs(path) and isinstance(folder, str) for path, folder in places):
+    if not all(
+        isinstance(path, str) and os.path.isabs(path) and isinstance(folder, str)
+        for path, folder in places
+    ):
         return False
     return len({os.path.relpath(path, folder) for path, folder in places}) == 1
 

@@ -52,7 +52,10 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one that it was raised from, says that nothing more can be written."""
     return any(
         (isinstance(link, OSError) and link.errno in _NO_SPACE)
-        or (isinstance(link, OSError | RuntimeError | SafetensorError) and any(text in str(link) for text in _NO_SPACE_TEXTS))
+        or (
+            isinstance(link, OSError | RuntimeError | SafetensorError)
+            and any(text in str(link) for text in _NO_SPACE_TEXTS)
+        )
         for link in _chain(error)
     )
 
@@ -60,13 +63,18 @@ def is_disk_full(error: BaseException) -> bool:
 def is_memory_full(error: BaseException) -> bool:
     """Whether an error, or one that it was raised from, says that no more memory can be had."""
     return any(
-        isinstance(link, MemoryError | torch.OutOfMemoryError) or (isinstance(link, RuntimeError) and any(text in str(link) for text in _NO_MEMORY_TEXTS))
+        isinstance(link, MemoryError | torch.OutOfMemoryError)
+        or (isinstance(link, RuntimeError) and any(text in str(link) for text in _NO_MEMORY_TEXTS))
         for link in _chain(error)
     )
 
 
 def _disk_full(error: BaseException, folder: Path) -> str:
-    paths = [Path(link.filename) for link in _chain(error) if isinstance(link, OSError) and isinstance(link.filename, str)]
+    paths = [
+        Path(link.filename)
+        for link in _chain(error)
+        if isinstance(link, OSError) and isinstance(link.filename, str)
+    ]
     place = paths[0] if paths else folder
     there = next((path for path in (place, *place.absolute().parents) if path.is_dir()), Path())
     return (

@@ -22,12 +22,23 @@ class MetricsFile:
         self.path = path
         self._started = time.monotonic()
         if path.is_file() and (text := path.read_bytes()) and not text.endswith(b"\n"):
-            path.write_bytes(text + b"\n")  # a kill or a full disk cut the last line: the next one must not be glued to it
+            path.write_bytes(
+                text + b"\n"
+            )  # a kill or a full disk cut the last line: the next one must not be glued to it
 
     def write(self, kind: str, step: int, values: dict[str, Any], **labels: Any) -> None:
         """Append one line: kind, labels, step, seconds since this process started, and the finite values."""
-        line = {"kind": kind, **labels, "step": step, "time": round(time.monotonic() - self._started, 3)}
-        line |= {name: value for name, value in values.items() if not (isinstance(value, float) and not math.isfinite(value))}
+        line = {
+            "kind": kind,
+            **labels,
+            "step": step,
+            "time": round(time.monotonic() - self._started, 3),
+        }
+        line |= {
+            name: value
+            for name, value in values.items()
+            if not (isinstance(value, float) and not math.isfinite(value))
+        }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 

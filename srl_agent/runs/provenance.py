@@ -12,7 +12,20 @@ from typing import Any
 import torch
 
 _PACKAGES = (
-    *("srl-lm", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "gymnasium", "numpy", "cydifflib", "difflib-fast", "vllm"),
+    *(
+        "srl-lm",
+        "torch",
+        "transformers",
+        "trl",
+        "accelerate",
+        "peft",
+        "datasets",
+        "gymnasium",
+        "numpy",
+        "cydifflib",
+        "difflib-fast",
+        "vllm",
+    ),
     *("math-verify", "swebench", "docker"),
 )
 
@@ -22,7 +35,9 @@ def environment() -> dict[str, Any]:
     return {
         "command": ["python", "-m", "srl_agent.train", *sys.argv[1:]],
         "python": platform.python_version(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "packages": {
+            name: version for name in _PACKAGES if (version := _version(name)) is not None
+        },
         "git": _git_state(),
         "platform": platform.platform(),
         "cpu_cores": os.cpu_count(),

@@ -9,8 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from srl_agent.runs.records import STAGES, Difference, RunRecords, Sample, StageResult, StepLog, final_samples
 from srl_agent.intervals import Interval, paired_difference
+from srl_agent.runs.records import (
+    STAGES,
+    Difference,
+    RunRecords,
+    Sample,
+    StageResult,
+    StepLog,
+    final_samples,
+)
 from srl_envs.errors import DataError
 
 
@@ -32,8 +40,12 @@ def read_run(run_dir: Path) -> RunRecords:
     environment = _read_mapping(run_dir / "environment.json", notes)
     summary = _read_mapping(run_dir / "summary.json", notes)
     if not (any(log.values()) or samples or config or environment or summary or notes):
-        raise DataError(f"{run_dir} is not a run's folder: it holds neither metrics.jsonl, samples/ nor config.yaml.")
-    evaluations = {stage: _step_log(log[f"eval/{stage}"]) for stage in STAGES if log.get(f"eval/{stage}")}
+        raise DataError(
+            f"{run_dir} is not a run's folder: it holds neither metrics.jsonl, samples/ nor config.yaml."
+        )
+    evaluations = {
+        stage: _step_log(log[f"eval/{stage}"]) for stage in STAGES if log.get(f"eval/{stage}")
+    }
     stages = _summary_stages(summary) or _derived_stages(evaluations, samples)
     return RunRecords(
         name=run_dir.resolve().name,
@@ -66,7 +78,11 @@ def _read_samples(folder: Path, notes: list[str]) -> dict[str, dict[int, list[Sa
     for path in sorted(folder.glob("*.jsonl")):
         stage, _, step = path.stem.rpartition("-")
         if stage in STAGES and step.isdecimal():
-            rows = [_sample(row) for row in _json_lines(path, notes) if isinstance(row.get("instance_id"), str)]
+            rows = [
+                _sample(row)
+                for row in _json_lines(path, notes)
+                if isinstance(row.get("instance_id"), str)
+            ]
             if rows:
                 samples.setdefault(stage, {})[int(step)] = rows
     return samples
@@ -130,7 +146,11 @@ def _numbers(row: object) -> dict[str, float]:
     """The finite numbers of a mapping."""
     if not isinstance(row, Mapping):
         return {}
-    return {str(key): float(value) for key, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)}
+    return {
+        str(key): float(value)
+        for key, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def _rows(summary: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -168,27 +188,48 @@ def _summary_differences(summary: Mapping[str, Any]) -> list[Difference]:
                 high=numbers.get("high", math.inf),
                 count=int(numbers.get("count", 0)),
             )
-            differences.append(Difference(str(row.get("from")), str(row.get("to")), str(row.get("metric")), interval))
+            differences.append(
+                Difference(
+                    str(row.get("from")), str(row.get("to")), str(row.get("metric")), interval
+                )
+            )
     return differences
 
 
-def _derived_stages(evaluations: Mapping[str, StepLog], samples: Mapping[str, Mapping[int, Sequence[Sample]]]) -> list[StageResult]:
+def _derived_stages(
+    evaluations: Mapping[str, StepLog], samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+) -> list[StageResult]:
     """The last validation of each stage, for a run that did not come to write its summary."""
     results = []
     for stage, log in evaluations.items():
         step = log.steps[-1]
         row = log.rows[step]
         count = len(samples.get(stage, {}).get(step, ())) or None
-        results.append(StageResult(stage, step, row.get("eval_reward"), row.get("eval_similarity"), row.get("eval_format_rate"), count))
+        results.append(
+            StageResult(
+                stage,
+                step,
+                row.get("eval_reward"),
+                row.get("eval_similarity"),
+                row.get("eval_format_rate"),
+                count,
+            )
+        )
     return results
 
 
-def _derived_differences(stages: Sequence[StageResult], samples: Mapping[str, Mapping[int, Sequence[Sample]]]) -> list[Difference]:
+def _derived_differences(
+    stages: Sequence[StageResult], samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+) -> list[Difference]:
     """Paired differences of the reward from the samples, for a run that did not come to write its summary."""
     rewards: dict[str, dict[str, float]] = {}
     for stage in STAGES:
-        rows = final_samples(samples.get(stage, {}), [result.step for result in stages if result.stage == stage])
-        if known := {sample.instance_id: sample.reward for sample in rows if sample.reward is not None}:
+        rows = final_samples(
+            samples.get(stage, {}), [result.step for result in stages if result.stage == stage]
+        )
+        if known := {
+            sample.instance_id: sample.reward for sample in rows if sample.reward is not None
+        }:
             rewards[stage] = known
     pairs = list(pairwise(rewards))
     if len(rewards) > 2:
@@ -197,6 +238,8 @@ def _derived_differences(stages: Sequence[StageResult], samples: Mapping[str, Ma
     for before, after in pairs:
         shared = [key for key in rewards[before] if key in rewards[after]]
         if shared:
-            interval = paired_difference([rewards[before][key] for key in shared], [rewards[after][key] for key in shared])
+            interval = paired_difference(
+                [rewards[before][key] for key in shared], [rewards[after][key] for key in shared]
+            )
             differences.append(Difference(before, after, "reward", interval))
     return differences

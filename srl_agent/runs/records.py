@@ -150,15 +150,22 @@ class RunRecords:
     @property
     def measure(self) -> str:
         """What its reward is: the similarity of steps, or the accuracy of final answers."""
-        whole_problems = self.method == "rlvr" or (self.method == "sft" and self.config.get("sft_on") != "steps")
+        whole_problems = self.method == "rlvr" or (
+            self.method == "sft" and self.config.get("sft_on") != "steps"
+        )
         return "accuracy" if whole_problems else "step reward"
 
     def final_samples(self, stage: str) -> Sequence[Sample]:
         """The answers at the step that the headline reports for ``stage``, or else at its last step; empty if there are none."""
-        return final_samples(self.samples.get(stage, {}), [result.step for result in self.stages if result.stage == stage])
+        return final_samples(
+            self.samples.get(stage, {}),
+            [result.step for result in self.stages if result.stage == stage],
+        )
 
 
-def final_samples(by_step: Mapping[int, Sequence[Sample]], reported: Sequence[int]) -> Sequence[Sample]:
+def final_samples(
+    by_step: Mapping[int, Sequence[Sample]], reported: Sequence[int]
+) -> Sequence[Sample]:
     """The answers at the first of the ``reported`` steps that has any, or else at the last step; empty if there are none."""
     for step in (*reported, max(by_step, default=0)):
         if step in by_step:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.folder import RESULTS, SAMPLES, claimed, default_folder, model_label
 from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
+from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.page import write_page
 from srl_agent.evaluation.math.results import Results, summarize, write_results
 from srl_agent.evaluation.math.samples import Sample, SampleKey, SampleStore

@@ -24,8 +24,8 @@ from typing import Any
 import gymnasium as gym
 
 import srl_envs
-from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.math.benchmarks import Problem
+from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.samples import Sample, SampleKey
 from srl_agent.inference.generator import Completion, Generator, Request
 from srl_envs.answers.grading import extract_answer

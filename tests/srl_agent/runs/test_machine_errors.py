@@ -38,15 +38,26 @@ def files_end_at(size: int) -> Iterator[None]:
     ids=["torch", "safetensors", "text"],
 )
 def test_files_that_cannot_grow(write: Callable[[Path], object], tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError) as caught, told(lambda: tmp_path / "run"), files_end_at(20_000):
+    with (
+        pytest.raises(InfrastructureError) as caught,
+        told(lambda: tmp_path / "run"),
+        files_end_at(20_000),
+    ):
         write(tmp_path / "file")
     message = str(caught.value)
-    assert message.startswith(f"The disk is full: {tmp_path / 'run'} cannot be written") and "the same command again" in message and "\n" not in message
+    assert (
+        message.startswith(f"The disk is full: {tmp_path / 'run'} cannot be written")
+        and "the same command again" in message
+        and "\n" not in message
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_device() -> None:
-    for write in (lambda: torch.save(BIG, "/dev/full"), lambda: Path("/dev/full").write_text("a" * 100_000)):
+    for write in (
+        lambda: torch.save(BIG, "/dev/full"),
+        lambda: Path("/dev/full").write_text("a" * 100_000),
+    ):
         with pytest.raises((OSError, RuntimeError)) as caught:
             write()
         assert is_disk_full(caught.value)
@@ -60,6 +71,9 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 
 def test_memory_that_cannot_be_had(tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match="lower --per_device_train_batch_size"), told(lambda: tmp_path):
+    with (
+        pytest.raises(InfrastructureError, match="lower --per_device_train_batch_size"),
+        told(lambda: tmp_path),
+    ):
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_memory_full(MemoryError())

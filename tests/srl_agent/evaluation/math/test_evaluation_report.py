@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.folder import claimed, default_folder, model_label
 from srl_agent.evaluation.math.benchmarks import Problem
+from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.page import shown_samples, write_page
 from srl_agent.evaluation.math.results import Results, summarize
 from srl_agent.evaluation.math.samples import Sample, SampleStore

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from srl_agent.evaluation.config import MathConfig
 from srl_agent.evaluation.math.benchmarks import Problem
+from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.samples import Mode, Sample, SampleKey
 from srl_agent.evaluation.math.stepwise import solve_stepwise
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
