@@ -6,7 +6,8 @@ gymnasium.
 
 import gymnasium as _gymnasium
 
-from srl_envs.data import load_trajectories
+from srl_envs.commands import register_grammar
+from srl_envs.data import load_trajectories, register_source
 from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
 from srl_envs.response import Response, ResponseFormat, parse_response
 from srl_envs.reward import (
@@ -17,6 +18,8 @@ from srl_envs.reward import (
     step_reward,
     step_rewards,
 )
+from srl_envs.rewards import register_reward
+from srl_envs.sandboxes import register_sandbox
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 __all__ = [
@@ -31,6 +34,10 @@ __all__ = [
     "TrajectorySet",
     "load_trajectories",
     "parse_response",
+    "register_grammar",
+    "register_reward",
+    "register_sandbox",
+    "register_source",
     "sequence_similarities",
     "sequence_similarity",
     "step_reward",

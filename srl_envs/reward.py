@@ -20,6 +20,7 @@ import difflib_fast
 
 from srl_envs.errors import ConfigError
 from srl_envs.response import Response, ResponseFormat, parse_response
+from srl_envs.rewards import REWARDS, register_reward, rewarded
 
 MALFORMED_REWARD = -1.0
 """The reward of an answer that does not follow the format."""
@@ -39,15 +40,21 @@ class RewardSettings:
             cannot stall a run. At least 1. The longest real action we met has 12,936
             characters.
         format: Which shape an answer must have.
+        name: Which reward of :data:`srl_envs.rewards.REWARDS` scores a well-formed
+            answer; ``autojunk`` and ``max_characters`` are for ``"similarity"``.
     """
 
     autojunk: bool = False
     max_characters: int = 16_000
     format: ResponseFormat = field(default_factory=ResponseFormat)
+    name: str = "similarity"
 
     def __post_init__(self) -> None:
         if self.max_characters < 1:
             raise ConfigError(f"max_characters is {self.max_characters}: it must be at least 1.")
+        REWARDS.named(self.name)
+        if self.autojunk and self.name != "similarity":
+            raise ConfigError(f"autojunk has no effect on the reward {self.name!r}: leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,8 @@ class StepReward:
 
     Attributes:
         value: The reward: the similarity in [0, 1], or -1 if the answer is malformed.
-        similarity: 2M/T of the actions; None if the answer is malformed.
+        similarity: 2M/T of the actions, or what another reward gave; None if the answer
+            is malformed.
         response: The parsed answer.
     """
 
@@ -69,6 +77,7 @@ Scoring = Callable[[str], str]
 """Takes the model's action and gives the part of it that is compared."""
 
 
+@register_reward("similarity")
 def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> float:
     """2M/T of two strings, bit-identical to ``difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()``.
 
@@ -120,7 +129,8 @@ def step_reward(
             <srl_envs.StepInstance.scored>`; ``str`` compares all of it.
 
     Returns:
-        The reward: 2M/T of the actions, or -1 for a malformed answer.
+        The reward: 2M/T of the actions (or what ``settings.name`` says), or -1 for a
+        malformed answer.
     """
     return step_rewards([text], [expert_action], settings, truncated=[truncated], scored=[scored])[
         0
@@ -151,17 +161,10 @@ def step_rewards(
         for response, expert, scoring in zip(responses, expert_actions, scorings, strict=True)
         if response.error is None
     ]
-    limit = settings.max_characters
     similarities = iter(
-        similarity * _counted_share(model, expert, limit)
-        for (model, expert), similarity in zip(
-            well_formed,
-            sequence_similarities(
-                [(model[:limit], expert[:limit]) for model, expert in well_formed],
-                autojunk=settings.autojunk,
-            ),
-            strict=True,
-        )
+        _bounded_similarities(well_formed, settings)
+        if settings.name == "similarity"  # has a batched form
+        else rewarded(settings.name, well_formed)
     )
     rewards = []
     for response in responses:
@@ -170,6 +173,19 @@ def step_rewards(
             StepReward(MALFORMED_REWARD if similarity is None else similarity, similarity, response)
         )
     return rewards
+
+
+def _bounded_similarities(
+    pairs: Sequence[tuple[str, str]], settings: RewardSettings
+) -> list[float]:
+    """:func:`sequence_similarities`, of which only the first characters can match."""
+    limit = settings.max_characters
+    cut = [(model[:limit], expert[:limit]) for model, expert in pairs]
+    similarities = sequence_similarities(cut, autojunk=settings.autojunk)
+    return [
+        similarity * _counted_share(model, expert, limit)
+        for (model, expert), similarity in zip(pairs, similarities, strict=True)
+    ]
 
 
 def _counted_share(model: str, expert: str, limit: int) -> float:

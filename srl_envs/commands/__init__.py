@@ -4,7 +4,8 @@ r"""The action grammars of software-engineering agents: each reads one :class:`C
 {'command': 'ls'}
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from srl_envs.commands.command import (
     SUBMIT_MARKERS,
@@ -19,6 +20,41 @@ from srl_envs.commands.fenced import FencedBlocks
 from srl_envs.commands.tool_call import ToolCalls
 from srl_envs.commands.xml import XmlFunctionCalls
 from srl_envs.errors import ConfigError
+from srl_envs.registry import Registry
+
+GrammarT = TypeVar("GrammarT", bound=type[Grammar])
+
+
+def _grammar(name: str, given: Any) -> Grammar:
+    grammar = given() if isinstance(given, type) else given
+    if not isinstance(grammar, Grammar) or grammar.name != name:
+        raise ConfigError(f"The grammar {name!r} is {given!r}: give a Grammar of that name.")
+    return grammar
+
+
+GRAMMARS: Registry[Grammar] = Registry("grammar", "srl_envs.grammars", _grammar)
+"""By name: SWE-smith's three splits, then mini-swe-agent's fenced bash (version 1) and tool calls (version 2), then those of others."""
+
+
+def register_grammar(name: str) -> Callable[[GrammarT], GrammarT]:
+    """Register a grammar: a decorator of a :class:`Grammar` that is made without arguments.
+
+    A trajectory says with ``metadata["grammar"]`` in which grammar its actions are
+    written.
+
+    Args:
+        name: A new name; the grammar's own is the same.
+
+    Raises:
+        ConfigError: The name is taken.
+    """
+
+    def decorated(grammar: GrammarT) -> GrammarT:
+        GRAMMARS.register(name, grammar)
+        return grammar
+
+    return decorated
+
 
 TOOL_CALLS: Mapping[str, ToolCalls] = {
     "tool": ToolCalls("tool"),
@@ -26,14 +62,14 @@ TOOL_CALLS: Mapping[str, ToolCalls] = {
 }
 """Those of :data:`GRAMMARS` that read the entries of a chat message's ``tool_calls``, too."""
 
-GRAMMARS: Mapping[str, Grammar] = {
-    "xml": XmlFunctionCalls(),
-    "tool": TOOL_CALLS["tool"],
-    "ticks": FencedBlocks("ticks"),
-    "bash": FencedBlocks("bash"),
-    "bash_tool": TOOL_CALLS["bash_tool"],
-}
-"""By name: SWE-smith's three splits, then mini-swe-agent's fenced bash (version 1) and tool calls (version 2)."""
+for _ours in (
+    XmlFunctionCalls(),
+    TOOL_CALLS["tool"],
+    FencedBlocks("ticks"),
+    FencedBlocks("bash"),
+    TOOL_CALLS["bash_tool"],
+):
+    GRAMMARS.register(_ours.name, _ours)
 
 __all__ = [
     "GRAMMARS",
@@ -46,6 +82,7 @@ __all__ = [
     "Scored",
     "Tool",
     "grammar_named",
+    "register_grammar",
     "scored_text",
 ]
 
@@ -56,9 +93,7 @@ def grammar_named(name: str) -> Grammar:
     Raises:
         ConfigError: There is none of this name.
     """
-    if name not in GRAMMARS:
-        raise ConfigError(f"grammar is {name!r}: use one of {', '.join(map(repr, GRAMMARS))}.")
-    return GRAMMARS[name]
+    return GRAMMARS.named(name)
 
 
 def scored_text(text: str, grammar: str, scored: Scored = "action") -> str:

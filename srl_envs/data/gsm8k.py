@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from srl_envs.data.registry import SourceRequest
+from srl_envs.data.rows import read_rows
 from srl_envs.data.splits import question_key, unique_id
 from srl_envs.trajectory import ExpertStep, Trajectory
 
@@ -22,6 +24,12 @@ FILES = {"train": "train.jsonl", "test": "test.jsonl"}
 _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
 _ANSWER = re.compile(r"^####\s*(\S.*)$")
 _TITLED = re.compile(r"\s*(?P<title>[^\W\d_]{2}.*?) \*\* (?P<action>.*)")
+
+
+def load(request: SourceRequest) -> Iterable[Trajectory]:
+    """The source ``"gsm8k"``: its rows from a local file or the hub, read by :func:`read`."""
+    rows = read_rows("gsm8k", HUB_NAME, request.path, request.file_split)
+    return read(rows, request.rejected)
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:

@@ -22,14 +22,27 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from srl_envs.data.registry import SourceRequest
 from srl_envs.data.surrogates import lone_surrogate
-from srl_envs.errors import DataError
+from srl_envs.errors import ConfigError, DataError
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
 _KEYS = tuple(field.name for field in fields(Trajectory))
 _LONG_INTEGER = re.compile(r"\d{4301}")  # Python reads 4,300 digits
 _NO_UNICODE = "a lone surrogate is no Unicode text, and no tokenizer takes it: remove it"
+
+
+def load(request: SourceRequest) -> Iterator[Trajectory]:
+    """The source ``"jsonl"``.
+
+    Raises:
+        ConfigError: No path was given.
+        DataError: See :func:`load_jsonl`.
+    """
+    if request.path is None:
+        raise ConfigError("The source 'jsonl' needs the path of a file.")
+    return load_jsonl(request.path)
 
 
 def load_jsonl(path: Path) -> Iterator[Trajectory]:

@@ -15,9 +15,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from srl_envs.data.agent_turns import read_conversations
+from srl_envs.data.registry import SourceRequest
+from srl_envs.data.rows import read_rows
 from srl_envs.trajectory import Trajectory
 
 HUB_NAME = ""
+
+
+def load(request: SourceRequest) -> Iterable[Trajectory]:
+    """The source ``"mini_swe_agent"``: its rows from a local file or the hub, read by :func:`read`."""
+    rows = read_rows("mini_swe_agent", HUB_NAME, request.path, request.file_split)
+    return read(rows, request.rejected, request.resolved_only)
 
 
 def read(

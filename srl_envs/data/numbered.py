@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from srl_envs.data.registry import SourceRequest
+from srl_envs.data.rows import read_rows
 from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
@@ -30,6 +32,12 @@ STYLES = (
     ),
 )
 """How a step may begin; the first style that gives at least two steps counts."""
+
+
+def load(request: SourceRequest) -> Iterable[Trajectory]:
+    """The source ``"numbered"``: its rows from a local file or the hub, read by :func:`read`."""
+    rows = read_rows("numbered", HUB_NAME, request.path, request.file_split)
+    return read(rows, request.rejected)
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:

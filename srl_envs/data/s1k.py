@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from srl_envs.answers.verifier import MAX_ANSWER_CHARACTERS, last_boxed
+from srl_envs.data.registry import SourceRequest
+from srl_envs.data.rows import read_rows
 from srl_envs.data.splits import question_key, unique_id
 from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
@@ -46,6 +48,12 @@ _MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
 _SHORT, _FEW_WORDS = 100, 3
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")  # not a LaTeX command
 _MATH_MODE = re.compile(r"\A(?:\$\$?|\\[(\[])\s*(?P<content>[^$]*?)\s*(?:\$\$?|\\[)\]])\Z")
+
+
+def load(request: SourceRequest) -> Iterable[Trajectory]:
+    """The source ``"s1k"``: its rows from a local file or the hub, read by :func:`read`."""
+    rows = read_rows("s1k", HUB_NAME, request.path, request.file_split)
+    return read(rows, request.rejected)
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:

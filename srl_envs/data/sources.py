@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-from srl_envs.data import gsm8k, mini_swe_agent, numbered, s1k, swe_smith
-from srl_envs.data.jsonl import load_jsonl
-from srl_envs.data.rows import read_rows
+from srl_envs.data import builtin, gsm8k, jsonl, mini_swe_agent, numbered, s1k, swe_smith
+from srl_envs.data.registry import (
+    DOMAINS,
+    SOURCES,
+    Source,
+    SourceRequest,
+    Split,
+    known_domains,
+    register_source,
+)
 from srl_envs.data.splits import split_by_question
 from srl_envs.data.surrogates import lone_surrogate
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 from srl_envs.trajectory import Trajectory
 
-Split = Literal["train", "validation", "test"]
-
-SOURCES = (
-    "builtin",
-    "s1k",
-    "gsm8k",
-    "numbered",
-    "builtin_swe",
-    "swe_smith",
-    "mini_swe_agent",
-    "jsonl",
-)
-"""Names of sources; a hub name of one of them, or the path of a ``.jsonl`` in our schema, serves as well."""
-
-_WITHOUT_PATH = ("builtin", "builtin_swe")
-
-_ROW_SOURCES = {
-    "s1k": s1k,
-    "gsm8k": gsm8k,
-    "numbered": numbered,
-    "swe_smith": swe_smith,
-    "mini_swe_agent": mini_swe_agent,
-}
-_HUB_NAMES = {module.HUB_NAME: name for name, module in _ROW_SOURCES.items() if module.HUB_NAME}
-_BUILTIN_SWE = Path(__file__).parents[1] / "swe" / "tasks" / "trajectories.jsonl"
+register_source("builtin", takes_path=False)(builtin.load_math)
+register_source("s1k", hub_name=s1k.HUB_NAME)(s1k.load)
+register_source("gsm8k", hub_name=gsm8k.HUB_NAME, has_test_split=True)(gsm8k.load)
+register_source("numbered")(numbered.load)
+register_source("builtin_swe", domain="swe", takes_path=False)(builtin.load_swe)
+register_source("swe_smith", domain="swe", hub_name=swe_smith.HUB_NAME)(swe_smith.load)
+register_source("mini_swe_agent", domain="swe")(mini_swe_agent.load)
+register_source("jsonl")(jsonl.load)
 
 
 def load_trajectories(
@@ -98,7 +87,8 @@ def load_trajectories(
         )
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
-    trajectories = list(_read(name, path, split, seed, count, hub_split, resolved_only, rejected))
+    request = SourceRequest(path, split, seed, count, hub_split, resolved_only, rejected)
+    trajectories = list(_read(name, SOURCES.named(name), request))
     if not trajectories:
         if not rejected:
             raise DataError(
@@ -116,8 +106,8 @@ def load_trajectories(
 
 def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     """The source's plain name, and the local path if there is one."""
-    name = _HUB_NAMES.get(source, source)
-    if name not in SOURCES:
+    name = source if source in SOURCES.names() else _hub_names().get(source, source)
+    if name not in SOURCES.names():
         if not source.endswith(".jsonl"):
             raise ConfigError(_unknown(source))
         if path is not None:
@@ -125,18 +115,21 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
                 f"The source {source!r} is a file already, so that path={str(path)!r} has no place: give one of them."
             )
         name, path = "jsonl", source
-    if name in _WITHOUT_PATH and path is not None:
-        others = ", ".join(other for other in SOURCES if other not in _WITHOUT_PATH)
+    if path is not None and not SOURCES.named(name).takes_path:
+        others = ", ".join(other for other, entry in SOURCES.items() if entry.takes_path)
         raise ConfigError(
             f"The source {name!r} reads no file: say with source=... (--source) what {str(path)!r} holds, one of {others}."
         )
-    if name == "jsonl" and path is None:
-        raise ConfigError("The source 'jsonl' needs the path of a file.")
     return name, None if path is None else Path(path).expanduser()
 
 
+def _hub_names() -> dict[str, str]:
+    """Hub name -> plain name."""
+    return {entry.hub_name: name for name, entry in SOURCES.items() if entry.hub_name}
+
+
 def _unknown(source: str) -> str:
-    valid = ", ".join((*SOURCES, *_HUB_NAMES))
+    valid = ", ".join((*SOURCES, *_hub_names()))
     if Path(source).expanduser().exists():
         return (
             f"{source!r} is a path, and a source says of what kind a file is: give both, like source='s1k', path={source!r}. "
@@ -150,47 +143,28 @@ def _unknown(source: str) -> str:
     return f"Unknown source {source!r}: use one of {valid}, or the path of a .jsonl file in our schema.{copy}"
 
 
-def _read(
-    name: str,
-    path: Path | None,
-    split: Split | None,
-    seed: int,
-    count: int,
-    hub_split: str,
-    resolved_only: bool,
-    rejected: Counter[str],
-) -> Iterable[Trajectory]:
-    if split == "test" and name != "gsm8k":
+def _read(name: str, source: Source, request: SourceRequest) -> Iterator[Trajectory]:
+    """What the source gives, without what no tokenizer takes.
+
+    Raises:
+        ConfigError: The source has no test set.
+        DataError: It gave something else than trajectories of a known domain.
+    """
+    if request.split == "test" and not source.has_test_split:
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")
-    if name == "builtin":
-        from srl_envs.data.procedural import (
-            generate,
-        )  # reads its templates: only when they are wanted
-
-        return generate(count, seed)
-    if name == "builtin_swe":
-        return load_jsonl(_BUILTIN_SWE)
-    if name == "jsonl":
-        assert path is not None
-        return load_jsonl(path)
-    module = _ROW_SOURCES[name]
-    file_split = hub_split if name == "swe_smith" else "test" if split == "test" else "train"
-    trajectories: Iterable[Trajectory]
-    rows: Iterable[Mapping[str, Any]] = read_rows(name, module.HUB_NAME, path, file_split)
-    if name == "swe_smith":
-        trajectories = swe_smith.read(rows, rejected, resolved_only)
-    elif name == "mini_swe_agent":
-        trajectories = mini_swe_agent.read(rows, rejected, resolved_only)
-    else:
-        trajectories = module.read(rows, rejected)
-    return _without_lone_surrogates(trajectories, rejected)
-
-
-def _without_lone_surrogates(
-    trajectories: Iterable[Trajectory], rejected: Counter[str]
-) -> Iterator[Trajectory]:
-    for trajectory in trajectories:
+    for trajectory in source.read(request):
+        if not isinstance(trajectory, Trajectory):
+            raise DataError(
+                f"The source {name!r} gave {type(trajectory).__name__}, not Trajectory objects."
+            )
+        domain = trajectory.domain
+        if domain not in (*DOMAINS, source.domain) and domain not in known_domains():
+            raise DataError(
+                f"The source {name!r}: trajectory {trajectory.id!r} has the unknown domain "
+                f"{domain!r}. Use one of {', '.join(known_domains())}, or register a source "
+                f"with domain={domain!r}."
+            )
         if lone_surrogate(trajectory):
-            rejected["a lone surrogate"] += 1
+            request.rejected["a lone surrogate"] += 1
         else:
             yield trajectory

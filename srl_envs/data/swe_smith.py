@@ -16,12 +16,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from srl_envs.data.agent_turns import read_conversations
+from srl_envs.data.registry import SourceRequest
+from srl_envs.data.rows import read_rows
 from srl_envs.trajectory import Trajectory
 
 HUB_NAME = "SWE-bench/SWE-smith-trajectories"
 HUB_SPLITS = ("xml", "tool", "ticks")
 
 _PREFIX = re.compile(r"\A(?:OBSERVATION|Observation):[ \n]?")
+
+
+def load(request: SourceRequest) -> Iterable[Trajectory]:
+    """The source ``"swe_smith"``: its rows from a local file or the hub, read by :func:`read`."""
+    rows = read_rows("swe_smith", HUB_NAME, request.path, request.hub_split)
+    return read(rows, request.rejected, request.resolved_only)
 
 
 def read(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from srl_envs import ExpertStep, Trajectory, load_trajectories
 from srl_envs.commands import GRAMMARS
-from srl_envs.data import mini_swe_agent, save_trajectories, sources, swe_smith
+from srl_envs.data import builtin, mini_swe_agent, save_trajectories, swe_smith
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 
@@ -380,7 +380,7 @@ def test_builtin_swe_is_read_from_the_package(
 ) -> None:
     file = tmp_path / "trajectories.jsonl"
     save_trajectories([Trajectory("b", "It fails.", (ExpertStep("ls"),), domain="swe")], file)
-    monkeypatch.setattr(sources, "_BUILTIN_SWE", file)
+    monkeypatch.setattr(builtin, "_SWE", file)
     assert load_trajectories("builtin_swe")[0].id == "b"
 
 
