@@ -1,7 +1,7 @@
-"""Asks any server that speaks OpenAI's chat completions: vLLM, llama.cpp, SGLang, Ollama, or a provider.
+"""Asks any server with OpenAI's chat completions: vLLM, llama.cpp, SGLang, Ollama, a provider.
 
-The server writes the prompt with its own chat template, and it may have sampling
-settings of its own for what a request leaves open: ``vllm serve`` takes top_k and a
+The server writes the prompt with its own chat template, and it may have its own
+sampling settings for what a request leaves open: ``vllm serve`` takes top_k and a
 repetition penalty from the model's generation_config.json unless it is started with
 ``--generation-config vllm``, and ``transformers serve`` samples only where that file
 says ``do_sample``.
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
 from typing import Any
 
 from srl_agent.inference.chat import SystemRole, without_system_role
-from srl_agent.inference.chat_server import ContextFullError, Endpoint, PostSession
+from srl_agent.inference.chat_server import ChatServer, ContextFullError, Endpoint, connected
 from srl_agent.inference.generator import (
     Completion,
     GenerationSettings,
@@ -26,25 +26,26 @@ from srl_agent.inference.generator import (
 from srl_envs.errors import ConfigError, SRLError
 
 _UNFINISHED = ("abort", "error", None)
-"""Reasons of a server that broke an answer off, on its way down for example: the answer is asked for again."""
+"""Reasons of a server that broke an answer off, when it shuts down for example: ask again."""
 
 
 class OpenAIGenerator:
-    """A :class:`~srl_agent.inference.generator.Generator` behind ``POST {base_url}/chat/completions``.
+    """A :class:`~srl_agent.inference.generator.Generator` that asks a server.
+
+    Each request is a ``POST {base_url}/chat/completions``.
 
     Args:
         model: The server's name of the model.
         base_url: Of the server, up to and with ``/v1``.
         api_key_variable: The environment variable that holds the key; not set: no key
             is sent.
-        concurrency: So many requests are under way at the same time.
-        timeout: Seconds that the server may be silent, while it writes an answer too;
+        concurrency: How many requests are under way at the same time, at most.
+        timeout: Seconds that the server may be silent, also while it writes an answer;
             then it is asked again.
-        retries: So often a request is sent again after a time-out, a lost connection, a
+        retries: How often a request is sent again after a time-out, a lost connection, a
             malformed answer, HTTP 429 or 5xx.
-        first_pause: Seconds before the first of them; each further pause is twice as
-            long, up to a minute, less a random half. A ``Retry-After`` of the server is
-            honoured.
+        first_pause: Seconds before the first retry; each further pause is twice as long,
+            up to a minute, less a random half. A ``Retry-After`` header is honored.
         system_role: ``"user"`` for a model without a system role, see
             :data:`srl_agent.inference.chat.SystemRole`: a server cannot be asked for
             its template, so ``"auto"`` sends system messages as they are.
@@ -68,7 +69,7 @@ class OpenAIGenerator:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}: give at least 1.")
         self.name = model
-        url = base_url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        url = base_url.rstrip("/").removesuffix("/chat/completions")
         key = os.environ.get(api_key_variable, "").strip() or None
         self._endpoint = Endpoint(url, key, api_key_variable, timeout, retries, first_pause)
         self._concurrency, self._merges_system = concurrency, system_role == "user"
@@ -76,49 +77,61 @@ class OpenAIGenerator:
     def generate(
         self, requests: Sequence[Request], settings: GenerationSettings
     ) -> Iterator[tuple[int, Completion]]:
-        """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
+        """Completions with the index of their request, in the order in which they finish.
 
-        When one request fails for good, those under way are still waited for and given,
-        then the error is raised. An iterator that is closed or forgotten breaks off its
-        requests and ends its threads.
+        See :class:`~srl_agent.inference.generator.Generator`. When a request fails for
+        good, those under way are still waited for and given, then the error is raised.
+        An iterator that is closed or forgotten breaks off its requests and ends its thread.
         """
         if not requests:
             return
-        session = PostSession(self._endpoint)
-        threads = ThreadPoolExecutor(
-            min(self._concurrency, len(requests)), thread_name_prefix="chat-completions"
-        )
-        failure: SRLError | None = None
-        try:
-            waiting = {
-                threads.submit(self._complete, session, request, settings): index
-                for index, request in enumerate(requests)
-            }
-            for future in as_completed(list(waiting)):
-                index = waiting.pop(future)
-                try:
-                    completion = future.result()
-                except CancelledError:
-                    continue
-                except SRLError as error:
-                    if failure is None:
-                        failure = error
-                        session.stop_retrying()
-                        for other in waiting:
-                            other.cancel()
-                    continue
-                yield index, completion
-        finally:
-            session.abort()
-            threads.shutdown(cancel_futures=True)
-        if failure is not None:
-            raise failure
+        from anyio.from_thread import start_blocking_portal
+
+        finished: SimpleQueue[tuple[int, Completion] | None] = SimpleQueue()
+        with start_blocking_portal() as event_loop:  # left with an exception, it cancels its tasks
+            all_of_them = event_loop.start_task_soon(self._ask_all, requests, settings, finished)
+            while (completed := finished.get()) is not None:
+                yield completed
+            all_of_them.result()  # raises what it raised
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Do nothing: no resource is kept between calls."""
 
-    def _complete(
-        self, session: PostSession, request: Request, settings: GenerationSettings
+    async def _ask_all(
+        self,
+        requests: Sequence[Request],
+        settings: GenerationSettings,
+        finished: SimpleQueue[tuple[int, Completion] | None],
+    ) -> None:
+        """Ask the server everything; what is finished goes into the queue, and None at the end."""
+        import anyio
+
+        failures: list[SRLError] = []
+        turns = anyio.Semaphore(self._concurrency)
+
+        async def ask(server: ChatServer, index: int) -> None:
+            async with turns:
+                if failures:
+                    return
+                try:
+                    completion = await self._complete(server, requests[index], settings)
+                except SRLError as error:
+                    failures.append(error)
+                    server.stop_retrying()
+                else:
+                    finished.put((index, completion))
+
+        try:
+            async with connected(self._endpoint) as server, anyio.create_task_group() as tasks:
+                for index in range(len(requests)):
+                    tasks.start_soon(ask, server, index)
+        finally:
+            finished.put(None)
+        if failures:
+            raise failures[0]
+
+    async def _complete(
+        self, server: ChatServer, request: Request, settings: GenerationSettings
     ) -> Completion:
         messages = (
             without_system_role(request.messages) if self._merges_system else list(request.messages)
@@ -141,7 +154,7 @@ class OpenAIGenerator:
                 raise ValueError(f"finish_reason is {choice['finish_reason']!r}")
             text = choice["message"]["content"] or ""  # null where nothing was written
             if not isinstance(text, str):
-                raise TypeError("the content is no text")
+                raise TypeError("the content is not text")
             before = before_stop(text, settings.stop)  # some servers leave the stop string in
             ended = before is not None or choice["finish_reason"] != "length"
             return Completion(
@@ -151,12 +164,11 @@ class OpenAIGenerator:
             )
 
         try:
-            return session.post(payload, completion)
-        except ContextFullError:  # some servers refuse a prompt that fits, if the most tokens that are asked for do not fit behind it
+            return await server.ask(payload, completion)
+        except ContextFullError:
+            # Some servers refuse a prompt that fits if max_tokens do not fit behind it.
             del payload["max_tokens"]
         try:
-            return session.post(
-                payload, completion
-            )  # ends where the context does, which is before the limit
+            return await server.ask(payload, completion)  # ends with the context, before the limit
         except ContextFullError:
             return Completion("", 0, "context")

@@ -32,7 +32,7 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         asked: The JSON of every request, in the order of their arrival.
-        headers: Of every request.
+        headers: Of every request, by their names in lower case.
     """
 
     daemon_threads = True
@@ -62,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.asked.append(asked)
-            self.server.headers.append(dict(self.headers))
+            self.server.headers.append(
+                {name.lower(): value for name, value in self.headers.items()}
+            )
             self.server.under_way += 1
             self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
             behaviour = self.server.behaviours.pop(0) if self.server.behaviours else echo
@@ -159,6 +161,8 @@ def one(generator: OpenAIGenerator, text: str = "hello") -> Completion:
 
 def test_every_setting_reaches_the_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", " secret ")
+    for elsewhere in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(elsewhere, "for another server")
     assert one(generator(server, api_key_variable="MY_KEY")) == Completion("hello", 4, "stop")
     assert server.asked == [
         {
@@ -172,12 +176,13 @@ def test_every_setting_reaches_the_server(server: Server, monkeypatch: pytest.Mo
             "stream": False,
         }
     ]
-    assert server.headers[0]["Authorization"] == "Bearer secret"
+    assert server.headers[0]["authorization"] == "Bearer secret"
+    assert "for another server" not in str(server.headers)
 
 
 def test_no_key_none_sent_and_no_empty_list_of_stop_strings(server: Server) -> None:
     list(generator(server).generate([request("hello")], GenerationSettings()))
-    assert "Authorization" not in server.headers[0]
+    assert "authorization" not in server.headers[0]
     assert "stop" not in server.asked[0]
 
 
@@ -240,7 +245,7 @@ def test_a_lasting_fault_becomes_one_clear_error(server: Server, fault: Behaviou
     server.behaviours = [fault] * 3
     with pytest.raises(
         InfrastructureError,
-        match=r"v1/chat/completions gave no usable answer in 2 attempts; the last one: .{5,}",
+        match=r"v1/chat/completions: no usable response after 2 attempts; the last one: .{5,}",
     ):
         one(generator(server, retries=1))
     assert len(server.asked) == 2
@@ -250,7 +255,7 @@ def test_the_error_repeats_what_the_server_says(server: Server) -> None:
     server.behaviours = [FAULTS["429"]]
     with pytest.raises(
         InfrastructureError,
-        match=r"in 1 attempt; the last one: HTTP 429 Too Many Requests: slow down",
+        match=r"after 1 attempt; the last one: HTTP 429 Too Many Requests: slow down",
     ):
         one(generator(server, retries=0))
 
@@ -365,7 +370,7 @@ def test_what_does_not_fit_the_context_is_asked_for_without_a_limit_once(
 
 def test_a_redirect_is_told_not_followed(server: Server) -> None:
     server.behaviours = [says(302, b"", Location="https://elsewhere.example/v1/chat/completions")]
-    with pytest.raises(ConfigError, match=r"give 'https://elsewhere\.example/v1/chat/completions'"):
+    with pytest.raises(ConfigError, match=r"set base_url to 'https://elsewhere\.example/v1'"):
         one(generator(server))
     assert len(server.asked) == 1
 
@@ -449,7 +454,7 @@ def test_an_abandoned_iterator_breaks_off_what_is_under_way(server: Server) -> N
     ours = [
         thread
         for thread in set(threading.enumerate()) - before
-        if thread.name.startswith("chat-completions")
+        if "process_request" not in thread.name  # the server's own
     ]
     assert not ours
     assert len(server.asked) == 5
@@ -518,14 +523,22 @@ def test_proxies_of_the_environment_are_for_other_machines(
     monkeypatch.delenv("NO_PROXY", raising=False)
     remote = OpenAIGenerator("served", "http://model.example/v1", retries=0)
     assert one(remote).text == "hello"
-    assert server.headers[-1]["Host"] == "model.example"
+    assert server.headers[-1]["host"] == "model.example"
+    monkeypatch.setenv("http_proxy", "gopher://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"model\.example/v1/chat/completions .* the proxy"):
+        one(remote)
+
+
+def test_half_a_character_is_refused(server: Server) -> None:
+    with pytest.raises(ConfigError, match="not valid Unicode"):
+        one(generator(server), "\ud83d")
 
 
 @pytest.mark.parametrize(
     "url", ["localhost:8000/v1", "ftp://host/v1", "http:///v1", "", "http://user:key@host/v1"]
 )
-def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(ConfigError, match="no address of a server"):
+def test_what_is_not_an_address(url: str) -> None:
+    with pytest.raises(ConfigError, match="not the address of a server"):
         OpenAIGenerator("served", url)
 
 
