@@ -1,17 +1,20 @@
 """Evaluate a language model.
 
-    python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct        the
-    paper's Table 1: greedy, and 32 samples a problem python -m srl_agent.evaluate math
-    --model runs/mine/final --stepwise      an SRL model, one step at a time python -m
-    srl_agent.evaluate math --benchmarks gsm8k --data gsm8k/test.jsonl --limit 20 python
-    -m srl_agent.evaluate math --compare runs/math-base runs/math-srl  how two such runs
-    differ python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final
-    SWE-Bench Verified, judged by its harness in Docker python -m srl_agent.evaluate
-    swebench --mode end-to-end --dataset builtin       the project's own tasks: no
-    registry of images needed
+    # The paper's Table 1: greedy, and 32 samples a problem.
+    python -m srl_agent.evaluate math --model Qwen/Qwen2.5-7B-Instruct
+    # An SRL model, one step at a time.
+    python -m srl_agent.evaluate math --model runs/mine/final --stepwise
+    # One benchmark, from a file.
+    python -m srl_agent.evaluate math --benchmarks gsm8k --data gsm8k/test.jsonl --limit 20
+    # How two such runs differ.
+    python -m srl_agent.evaluate math --compare runs/math-base runs/math-srl
+    # SWE-Bench Verified, judged by its harness in Docker.
+    python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final
+    # The project's own tasks: no registry of images needed.
+    python -m srl_agent.evaluate swebench --mode end-to-end --dataset builtin
 
-Every answer is on disk as soon as it is finished: a killed run goes on with the same
-command and asks nothing twice.
+Every answer is saved as soon as it is finished. Rerun the same command to resume a
+killed run: it asks nothing twice.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from srl_envs.command_line import exit_status
+from srl_envs.command_line import exit_status, program
 from srl_envs.errors import MissingDependencyError, install_command
 
 
@@ -38,7 +41,8 @@ def _evaluate(arguments: list[str]) -> int:
     if arguments[:1] == ["swebench"]:
         return _swebench(arguments[1:])
     if {"-h", "--help"} & set(arguments):
-        print((__doc__ or "").strip())
+        command = program("srl_agent.evaluate")
+        print((__doc__ or "").strip().replace("python -m srl_agent.evaluate", command))
         return 0
     print("error: name what to evaluate: math or swebench. See --help.", file=sys.stderr)
     return 2
@@ -59,7 +63,7 @@ def _math(arguments: list[str]) -> int:
         [MathConfig, GeneratorConfig],
         "evaluate_math",
         arguments,
-        prog="python -m srl_agent.evaluate math",
+        prog=f"{program('srl_agent.evaluate')} math",
     )
     if config.compare is not None:
         before, after = map(Path, config.compare)
@@ -84,7 +88,7 @@ def _swebench(arguments: list[str]) -> int:
         [SweBenchConfig, GeneratorConfig],
         "evaluate_swebench",
         arguments,
-        prog="python -m srl_agent.evaluate swebench",
+        prog=f"{program('srl_agent.evaluate')} swebench",
     )
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)

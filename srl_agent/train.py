@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from srl_envs.command_line import exit_status
+from srl_envs.command_line import exit_status, program
 from srl_envs.errors import MissingDependencyError, install_command
 
 
@@ -49,7 +49,7 @@ def _train(argv: list[str] | None) -> int:
                 f"{error.name} is missing. Training needs the extra train: {install_command('train')}"
             ) from None
     config, stages = parse_stages(
-        [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog="python -m srl_agent.train"
+        [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog=program("srl_agent.train")
     )
     data, args, model = stages[0][1]
     with told(lambda: Path(args.output_dir)):

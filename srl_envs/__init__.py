@@ -4,6 +4,9 @@ Importing it registers ``SRL-Math-v0``, ``SRL-SWE-v0`` and ``SRL-Steps-v0`` with
 gymnasium.
 """
 
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
+
 import gymnasium as _gymnasium
 
 from srl_envs.commands import register_grammar
@@ -32,6 +35,7 @@ __all__ = [
     "StepReward",
     "Trajectory",
     "TrajectorySet",
+    "__version__",
     "load_trajectories",
     "parse_response",
     "register_grammar",
@@ -43,6 +47,11 @@ __all__ = [
     "step_reward",
     "step_rewards",
 ]
+
+try:
+    __version__ = _version("srl-lm")
+except _PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
 
 _gymnasium.register(
     "SRL-Math-v0",

@@ -16,6 +16,20 @@ READER_LEFT = 141
 """What a shell reports of a command whose output nobody reads any more."""
 
 
+def program(module: str) -> str:
+    """A command's name as it was typed, for ``--help`` and messages.
+
+    Args:
+        module: What ``python -m`` runs, such as ``"srl_agent.train"``.
+
+    Returns:
+        The console script (``srl-train``) if that was started, else ``python -m`` and
+        the module.
+    """
+    started = Path(sys.argv[0]).name
+    return started if started == f"srl-{module.rpartition('.')[2]}" else f"python -m {module}"
+
+
 def exit_status(
     command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted"
 ) -> int:

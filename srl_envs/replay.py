@@ -1,4 +1,4 @@
-"""``python -m srl_envs.replay``: run experts' commands again in sandboxes, and keep the trajectories that still reach their goal.
+"""Rerun experts' commands in sandboxes and keep the trajectories that still reach their goal.
 
 A filter for anybody's data: a trajectory whose commands do not solve its issue any
 more, or whose observations drift away from what the expert saw, teaches a model to act
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from srl_envs.command_line import exit_status
+from srl_envs.command_line import exit_status, program
 from srl_envs.data import load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
@@ -251,7 +251,7 @@ def read_report(path: Path | None) -> dict[str, Replay]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m srl_envs.replay",
+        prog=program("srl_envs.replay"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srl_envs.command_line import exit_status
+from srl_envs.command_line import exit_status, program
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it did its work."""
     parser = argparse.ArgumentParser(
-        prog="python -m srl_envs.sandbox",
+        prog=program("srl_envs.sandbox"),
         description="Care for the sandboxes of srl_envs. The engine is the one of DOCKER_HOST.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
