@@ -10,13 +10,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import overload
 
 from srl_envs.commands import scored_text
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message, PromptSettings, step_messages
+from srl_envs.prompts.step import (
+    MATH_SYSTEM_PROMPT,
+    STEPS_SYSTEM_PROMPT,
+    Message,
+    PromptSettings,
+    step_messages,
+)
 from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.trajectory import ExpertStep, Targets, Trajectory
 
@@ -53,19 +59,19 @@ class StepInstance:
         """The text that the model's action is compared with.
 
         What the prompt already shows is not asked for again: with the title hint on, a
-        step's heading is left out. In the domain ``"swe"`` it is the command, or what
-        ``settings.scored`` says of it: the model's action must go through
+        step's heading is left out. Of a command it is what ``settings.scored``
+        says: the model's action must go through
         :meth:`scored`.
         """
-        if self.trajectory.domain == "swe":
+        if self.trajectory.has_commands:
             return self.scored(self.step.action)
         return self.step.action if self.settings.title_hint else self.step.text
 
     def scored(self, action: str) -> str:
-        """What of the model's action is compared with :attr:`expert_action`: all of it; in the domain ``"swe"`` the command without prose."""
+        """What of the model's action is compared with :attr:`expert_action`: all of it, or the command without prose."""
         return (
             scored_text(action, self.trajectory.grammar, self.settings.scored)
-            if self.trajectory.domain == "swe"
+            if self.trajectory.has_commands
             else action
         )
 
@@ -78,11 +84,14 @@ class StepInstance:
             return swe_step_messages(
                 self.trajectory.prompt, turns, self.settings, grammar=self.trajectory.grammar
             )
+        settings = self.settings
+        if self.trajectory.domain != "math" and settings.system_prompt == MATH_SYSTEM_PROMPT:
+            settings = replace(settings, system_prompt=STEPS_SYSTEM_PROMPT)  # the default says math
         return step_messages(
             self.trajectory.prompt,
             [step.text for step in steps[: self.index]],
             title=self.title,
-            settings=self.settings,
+            settings=settings,
         )
 
 

@@ -16,14 +16,16 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from srl_envs.command_line import exit_status, program
-from srl_envs.data import load_trajectories
+from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
-from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, SandboxLimits
+from srl_envs.sandbox import DamagedRepositoryError, Sandbox, SandboxLimits
+from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import AgentSession, drift, expert_commands
 from srl_envs.swe.tasks.images import image_of, workdir_of
 from srl_envs.swe.tasks.verification import verify_patch
@@ -59,6 +61,7 @@ def replay(
     image: str | None = None,
     limits: SandboxLimits = SandboxLimits(),
     command_timeout: float = 60.0,
+    sandbox: str = "docker",
     stop: threading.Event | None = None,
 ) -> Replay:
     """Run a trajectory's commands in a fresh sandbox, then its tests in another.
@@ -69,6 +72,7 @@ def replay(
             :func:`~srl_envs.swe.tasks.images.image_of`.
         limits: Of the sandboxes.
         command_timeout: Seconds that a shell command may take.
+        sandbox: A name of :data:`srl_envs.sandboxes.SANDBOXES`.
         stop: Once it is set the replay is given up before the next command.
 
     Raises:
@@ -76,20 +80,21 @@ def replay(
         DataError: A step holds no command that can be read.
         InfrastructureError: The machinery failed, or the replay was given up.
     """
+    maker = SANDBOXES.named(sandbox)
 
-    def make(name: str) -> DockerSandbox:
-        return DockerSandbox(name, workdir=workdir_of(trajectory), limits=limits)
+    def make(name: str) -> Sandbox:
+        return maker(name, workdir=workdir_of(trajectory), limits=limits)
 
     commands = expert_commands(trajectory)
     drifts = []
-    with make(image or image_of(trajectory)) as sandbox:
-        session = AgentSession(sandbox, trajectory.grammar, command_timeout)
+    with closing(make(image or image_of(trajectory))) as place:
+        session = AgentSession(place, trajectory.grammar, command_timeout)
         for step, command in zip(trajectory.steps, commands, strict=True):
             if stop is not None and stop.is_set():
                 raise InfrastructureError("The replay was given up.")
             drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
         try:
-            patch = sandbox.diff()
+            patch = place.diff()
         except DamagedRepositoryError:
             patch = ""
     return Replay(
@@ -104,6 +109,7 @@ def replay_all(
     image: str | None,
     limits: SandboxLimits,
     command_timeout: float,
+    sandbox: str = "docker",
 ) -> Iterator[Replay]:
     """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only.
 
@@ -115,7 +121,12 @@ def replay_all(
     def one(trajectory: Trajectory) -> Replay:
         try:
             return replay(
-                trajectory, image=image, limits=limits, command_timeout=command_timeout, stop=stop
+                trajectory,
+                image=image,
+                limits=limits,
+                command_timeout=command_timeout,
+                sandbox=sandbox,
+                stop=stop,
             )
         except InfrastructureError as error:
             return Replay(trajectory.id, None, 1.0, 0, failure=str(error))
@@ -157,6 +168,7 @@ def _run(chosen: argparse.Namespace) -> int:
         image=chosen.image,
         limits=limits,
         command_timeout=chosen.command_timeout,
+        sandbox=chosen.sandbox,
     )
     for result in tqdm(
         replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()
@@ -201,6 +213,7 @@ def _check(chosen: argparse.Namespace) -> None:
         ConfigError: An option is out of its range.
         DataError: A file cannot be written.
     """
+    SANDBOXES.named(chosen.sandbox)
     for name in ("jobs", "memory_mib", "command_timeout"):
         if not getattr(chosen, name) > 0:
             raise ConfigError(f"--{name} is {getattr(chosen, name)}: it must be greater than 0.")
@@ -258,12 +271,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source",
         default="builtin_swe",
-        help="source of trajectories, as in load_trajectories (default: %(default)s)",
+        help=f"source of trajectories (default: %(default)s): {', '.join(SOURCES.names())}, a hub "
+        "name of one of them, or a .jsonl in our schema",
     )
     parser.add_argument("--path", type=Path, help="local file or folder of the source")
     parser.add_argument("--limit", type=int, help="at most this many trajectories")
     parser.add_argument(
         "--image", help="image to run all of them in; without it each names its own"
+    )
+    parser.add_argument(
+        "--sandbox",
+        default="docker",
+        help=f"where commands run (default: %(default)s): {', '.join(SANDBOXES.names())}",
     )
     parser.add_argument(
         "--jobs", type=int, default=2, help="trajectories at a time (default: %(default)s)"

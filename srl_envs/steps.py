@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from srl_envs.env import ExpertStepEnv
-
-STEPS_SYSTEM_PROMPT = (
-    "You continue the solution of a task by exactly one step. First think inside <think> </think>, freely and as long "
-    "as you like. After </think>, write the next step of the solution and nothing else."
-)
+from srl_envs.prompts.step import STEPS_SYSTEM_PROMPT
 
 
 class StepsEnv(ExpertStepEnv):

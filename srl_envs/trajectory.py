@@ -53,12 +53,13 @@ class Trajectory:
         answer: The reference final answer ("42"); empty if there is none to verify.
         preamble: Text of the solution before the first step, verbatim.
         tail: Text of the solution after the last step, verbatim.
-        domain: Which prompt and which environment fit: ``"math"``, ``"swe"`` or
-            ``"steps"`` (anything else).
+        domain: Which prompt and which environment fit: ``"math"``, ``"swe"``, or
+            ``"steps"`` and the domains of registered sources, which share the prompt
+            and the environment of ``"steps"``.
         metadata: What else the source says about it (kind of problem, origin), for the
-            reader's use. In ``"swe"`` ``grammar`` names the one of
+            reader's use. ``grammar`` names the one of
             :data:`srl_envs.commands.GRAMMARS` in which the actions are written; without
-            it ``"xml"``.
+            it ``"xml"`` in ``"swe"``, and text elsewhere.
     """
 
     id: str
@@ -71,8 +72,13 @@ class Trajectory:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def has_commands(self) -> bool:
+        """Whether its actions are commands, of which only the command is compared, and not text."""
+        return self.domain == "swe" or "grammar" in self.metadata
+
+    @property
     def grammar(self) -> str:
-        """How actions of the domain ``"swe"`` are written: a name of :data:`srl_envs.commands.GRAMMARS`."""
+        """How commands are written: a name of :data:`srl_envs.commands.GRAMMARS`."""
         return str(self.metadata.get("grammar", "xml"))
 
     @property

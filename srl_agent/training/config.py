@@ -13,11 +13,13 @@ from trl import GRPOConfig
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.training.checks import check_ranges, check_together
 from srl_envs.commands import Scored
+from srl_envs.data import SOURCES
 from srl_envs.data.swe_smith import HUB_SPLITS
 from srl_envs.errors import ConfigError, require
 from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
+from srl_envs.rewards import REWARDS
 
 METHODS = ("srl", "rlvr", "sft")
 SFT_ON = ("solutions", "traces", "steps")
@@ -31,8 +33,8 @@ class DataConfig:
     source: str = field(
         default="builtin",
         metadata={
-            "help": "Expert solutions: builtin, s1k, gsm8k, numbered (math); builtin_swe, swe_smith, mini_swe_agent (software engineering); jsonl, a hub "
-            "name of one of these, or a .jsonl in our schema."
+            "help": f"Expert solutions: {', '.join(SOURCES.names())}; or a hub name of one of them, or "
+            "the path of a .jsonl in our schema."
         },
     )
     dataset_path: str | None = field(
@@ -310,6 +312,13 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         default=True,
         metadata={"help": "False accepts answers without a think block, for tiny models."},
     )
+    reward: str = field(
+        default="similarity",
+        metadata={
+            "help": "srl: how like the expert's step a well-formed answer is, from 0 to 1: "
+            f"{', '.join(REWARDS.names())}. similarity is the paper's 2M/T. Other methods ignore it."
+        },
+    )
     autojunk: bool = field(
         default=False,
         metadata={
@@ -346,6 +355,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             )
             super().__post_init__()
         check_together(self)
+        self.reward_settings  # noqa: B018  checks the reward's name, before any data is read
         require(
             self.scale_rewards in ("group", "none"),
             "scale_rewards",
@@ -402,7 +412,10 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             think_prefilled=self.think_prefilled, require_think=self.require_think
         )
         return RewardSettings(
-            autojunk=self.autojunk, max_characters=self.max_reward_characters, format=format
+            autojunk=self.autojunk,
+            max_characters=self.max_reward_characters,
+            format=format,
+            name=self.reward,
         )
 
     @property

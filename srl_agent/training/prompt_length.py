@@ -10,7 +10,7 @@ from srl_agent.rollouts.sampler import encode_prompt
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.prompts.swe import cut_middle, swe_step_messages
-from srl_envs.prompts.swe_system import SWE_SYSTEM_PROMPTS
+from srl_envs.prompts.swe_system import swe_system_prompt
 
 
 def fitted_to(
@@ -42,7 +42,7 @@ def fitted_to(
 
     own = settings.swe_system_prompt
     systems = [
-        SWE_SYSTEM_PROMPTS[grammar] if own is None else own for grammar in sorted(set(grammars))
+        swe_system_prompt(grammar) if own is None else own for grammar in sorted(set(grammars))
     ]
     starts: list[list[Message]] = [
         [{"role": "system", "content": text}] if text else [] for text in systems

@@ -29,6 +29,8 @@ def _grammar(name: str, given: Any) -> Grammar:
     grammar = given() if isinstance(given, type) else given
     if not isinstance(grammar, Grammar) or grammar.name != name:
         raise ConfigError(f"The grammar {name!r} is {given!r}: give a Grammar of that name.")
+    if not getattr(grammar, "instructions", ""):
+        raise ConfigError(f"The grammar {name!r} has no instructions: say how to write a command.")
     return grammar
 
 

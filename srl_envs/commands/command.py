@@ -109,6 +109,9 @@ class Grammar(ABC):
         tools: The tools that it can call.
     """
 
+    instructions: str
+    """What a model reads about how to write a command: the end of the system message."""
+
     def __init__(self, name: str, tools: Mapping[str, Tool]) -> None:
         self.name = name
         self.tools = tools

@@ -32,6 +32,17 @@ _TICKS = re.compile(r"^`{3,}", re.MULTILINE)
 _INTEGER = re.compile(r"-?\d+")
 _MARK = {"": re.compile(r"\\.|['\"]"), "'": re.compile("'"), '"': re.compile(r'\\.|"')}
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\1")
+_TICKS_INSTRUCTIONS = """Format:
+```
+COMMAND LINE
+```
+The line is a shell command for bash as it stands, or `str_replace_editor COMMAND PATH` followed by `--ARGUMENT 'VALUE'` for each further argument \
+(`--view_range 1 40`), quoted as in a shell, or `submit`. If the command has a line of backticks itself, use a longer fence."""
+_BASH_INSTRUCTIONS = """Format:
+```bash
+SHELL COMMAND
+```
+If the command has a line of backticks itself, use a longer fence."""
 
 
 class FencedBlocks(Grammar):
@@ -43,6 +54,7 @@ class FencedBlocks(Grammar):
 
     def __init__(self, name: Literal["bash", "ticks"]) -> None:
         super().__init__(name, {"bash": TOOLS["bash"]} if name == "bash" else TOOLS)
+        self.instructions = _BASH_INSTRUCTIONS if name == "bash" else _TICKS_INSTRUCTIONS
         self.language = "bash" if name == "bash" else ""
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:

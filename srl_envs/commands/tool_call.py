@@ -26,6 +26,11 @@ _START = re.compile(r'\{\s*"(?:name|arguments|type|function|id)"\s*:')
 _MAX_INCOMPLETE = 50  # a bound on the work that thousands of starts of objects in a text can cause: each may be read to the text's end
 _NOT_TEXT = ("insert_line", "view_range")
 _DECODER = json.JSONDecoder()
+_INSTRUCTIONS = """Format: one JSON object,
+{"name": "TOOL", "arguments": {"ARGUMENT": "VALUE"}}
+with view_range as a list of two numbers and insert_line as a number."""
+_SHELL_INSTRUCTIONS = """Format: one JSON object,
+{"name": "bash", "arguments": {"command": "SHELL COMMAND"}}"""
 
 
 class ToolCalls(Grammar):
@@ -37,6 +42,7 @@ class ToolCalls(Grammar):
 
     def __init__(self, name: Literal["tool", "bash_tool"]) -> None:
         super().__init__(name, {"bash": TOOLS["bash"]} if name == "bash_tool" else TOOLS)
+        self.instructions = _SHELL_INSTRUCTIONS if name == "bash_tool" else _INSTRUCTIONS
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""

@@ -34,8 +34,17 @@ _MAX_PARAMETERS = (
 _BLOCKS = ("old_str", "new_str", "file_text")
 
 
+_INSTRUCTIONS = """Format:
+<function=TOOL>
+<parameter=ARGUMENT>VALUE</parameter>
+</function>
+with one parameter line for each argument; a value may have several lines."""
+
+
 class XmlFunctionCalls(Grammar):
     """See the module."""
+
+    instructions = _INSTRUCTIONS
 
     def __init__(self) -> None:
         super().__init__("xml", TOOLS)

@@ -19,6 +19,12 @@ MATH_SYSTEM_PROMPT = (
     "as you like. After </think>, write the next step of the solution and nothing else."
 )
 
+STEPS_SYSTEM_PROMPT = (
+    "You continue the solution of a task by exactly one step. First think inside <think> </think>, freely and as long "
+    "as you like. After </think>, write the next step of the solution and nothing else."
+)
+"""Of any domain that has no prompt of its own."""
+
 
 class Message(TypedDict):
     """One chat message, as chat templates take it."""

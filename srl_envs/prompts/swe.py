@@ -10,10 +10,9 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from srl_envs.commands import grammar_named
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message, PromptSettings
-from srl_envs.prompts.swe_system import SWE_SYSTEM_PROMPTS
+from srl_envs.prompts.swe_system import swe_system_prompt
 
 
 def swe_step_messages(
@@ -45,10 +44,10 @@ def swe_step_messages(
         ConfigError: Unknown grammar, or the bound is too small for the system message
             and the barest frame.
     """
-    name, system = grammar_named(grammar).name, settings.swe_system_prompt
+    system = settings.swe_system_prompt
     start: list[Message] = (
         [{"role": "system", "content": text}]
-        if (text := SWE_SYSTEM_PROMPTS[name] if system is None else system)
+        if (text := swe_system_prompt(grammar) if system is None else system)
         else []
     )
     first_shown, limit = (

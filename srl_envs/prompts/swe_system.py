@@ -5,7 +5,7 @@ Neither paper nor data fix the words: these are this project's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from srl_envs.commands import grammar_named
 
 _TASK = (
     "You fix an issue in a source code repository, one command at a time. You see the issue, the latest commands, and what each printed. "
@@ -19,40 +19,16 @@ optionally view_range (first and last line); for create file_text; for str_repla
 insert_line and new_str, which goes after that line.
 - submit: hands in the changes once the issue is solved. No arguments."""
 
-_XML = """Format:
-<function=TOOL>
-<parameter=ARGUMENT>VALUE</parameter>
-</function>
-with one parameter line for each argument; a value may have several lines."""
-
-_TOOL_CALL = """Format: one JSON object,
-{"name": "TOOL", "arguments": {"ARGUMENT": "VALUE"}}
-with view_range as a list of two numbers and insert_line as a number."""
-
-_TICKS = """Format:
-```
-COMMAND LINE
-```
-The line is a shell command for bash as it stands, or `str_replace_editor COMMAND PATH` followed by `--ARGUMENT 'VALUE'` for each further argument \
-(`--view_range 1 40`), quoted as in a shell, or `submit`. If the command has a line of backticks itself, use a longer fence."""
-
 _SHELL_ONLY = """There is one tool, the shell. To hand in the changes once the issue is solved, start a command with \
 `echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`."""
 
-_BASH = """Format:
-```bash
-SHELL COMMAND
-```
-If the command has a line of backticks itself, use a longer fence."""
 
-_BASH_TOOL = """Format: one JSON object,
-{"name": "bash", "arguments": {"command": "SHELL COMMAND"}}"""
+def swe_system_prompt(grammar: str) -> str:
+    """The system prompt for a grammar: the task, its tools, and its own instructions.
 
-SWE_SYSTEM_PROMPTS: Mapping[str, str] = {
-    "xml": "\n\n".join((_TASK, _TOOLS, _XML)),
-    "tool": "\n\n".join((_TASK, _TOOLS, _TOOL_CALL)),
-    "ticks": "\n\n".join((_TASK, _TOOLS, _TICKS)),
-    "bash": "\n\n".join((_TASK, _SHELL_ONLY, _BASH)),
-    "bash_tool": "\n\n".join((_TASK, _SHELL_ONLY, _BASH_TOOL)),
-}
-"""By the name of the grammar (:data:`srl_envs.commands.GRAMMARS`)."""
+    Raises:
+        ConfigError: There is no such grammar.
+    """
+    named = grammar_named(grammar)
+    tools = _TOOLS if "submit" in named.tools else _SHELL_ONLY
+    return "\n\n".join((_TASK, tools, named.instructions))

@@ -45,7 +45,7 @@ def step_answer(instance: StepInstance, args: SRLConfig) -> str:
     """The expert's step in the format of an answer."""
     step = instance.step
     # A command is learned as the environment takes it, even where only a part of it is compared.
-    action = step.action if instance.trajectory.domain == "swe" else instance.expert_action
+    action = step.action if instance.trajectory.has_commands else instance.expert_action
     # Any thought will do to teach the format; the title says what the step is about where the
     # source gives no thought.
     thought = step.thought or step.title or "I continue with the next step of the solution."

@@ -22,7 +22,7 @@ from srl_envs.data import load_trajectories
 from srl_envs.errors import ConfigError
 from srl_envs.instances import StepInstance
 from srl_envs.prompts.step import MATH_SYSTEM_PROMPT
-from srl_envs.prompts.swe_system import SWE_SYSTEM_PROMPTS
+from srl_envs.prompts.swe_system import swe_system_prompt
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 TEMPLATES = {
@@ -62,7 +62,7 @@ def test_each_grammar_gets_its_own_system_message_and_all_fit(tiny_tokenizer) ->
             "t", "It fails. " * 30, (step, step), domain="swe", metadata={"grammar": grammar}
         )
         messages = StepInstance(trajectory, 1, settings).messages
-        assert messages[0] == {"role": "system", "content": SWE_SYSTEM_PROMPTS[grammar]}
+        assert messages[0] == {"role": "system", "content": swe_system_prompt(grammar)}
         assert 500 < len(encode_prompt(tiny_tokenizer, messages, False)) <= 1100
 
 
@@ -102,7 +102,7 @@ def test_the_system_message_is_the_domains_own_unless_one_is_given() -> None:
         given = DataConfig(system_prompt=text).prompt_settings
         assert given.system_prompt == given.swe_system_prompt == text
     [swe] = load_trajectories("builtin_swe", limit=1)
-    assert StepInstance(swe, 0, own).messages[0]["content"] == SWE_SYSTEM_PROMPTS["xml"]
+    assert StepInstance(swe, 0, own).messages[0]["content"] == swe_system_prompt("xml")
     assert (
         StepInstance(swe, 0, DataConfig(system_prompt="Mine.").prompt_settings).messages[0][
             "content"

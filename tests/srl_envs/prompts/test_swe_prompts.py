@@ -14,7 +14,7 @@ from srl_envs.commands import GRAMMARS
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import PromptSettings
 from srl_envs.prompts.swe import cut_middle, swe_step_messages, utf8_bytes
-from srl_envs.prompts.swe_system import SWE_SYSTEM_PROMPTS
+from srl_envs.prompts.swe_system import swe_system_prompt
 
 TURNS = [(f"command {i}", f"output {i}\n") for i in range(9)]
 texts = st.one_of(
@@ -54,7 +54,7 @@ def test_history_turns(history: int) -> None:
 @pytest.mark.parametrize("grammar", GRAMMARS)
 def test_each_grammar_has_its_system_prompt(grammar: str) -> None:
     system, _ = swe_step_messages("It fails.", [], grammar=grammar)
-    assert system == {"role": "system", "content": SWE_SYSTEM_PROMPTS[grammar]}
+    assert system == {"role": "system", "content": swe_system_prompt(grammar)}
     assert "<think> </think>" in system["content"]
     assert "exactly one command" in system["content"]
     assert ("str_replace_editor" in system["content"]) == (
