@@ -22,6 +22,10 @@ from srl_envs.sandbox.images import image_of_tree
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Before torch is imported: threads of OpenMP that spin for each other all but stop on a machine
+# that does anything else. Processes that tests start inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # What a busy machine makes slow is not wrong.
 hypothesis.settings.register_profile(
     "timeless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -17,7 +17,7 @@ import pytest
 from srl_agent.evaluate import main
 from srl_agent.evaluation.math.samples import read_samples
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
