@@ -83,7 +83,15 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
     ]
     present = list(answers)
     differences = [
-        {"from": before, "to": after, "metric": metric, **asdict(interval)}
+        {
+            "from": before,
+            "to": after,
+            "metric": metric,
+            "difference": interval.value,
+            "low": interval.low,
+            "high": interval.high,
+            "count": interval.count,
+        }
         for before, after in pairwise(present)
         for metric in METRICS
         if (interval := _difference(answers[before], answers[after], metric)) is not None

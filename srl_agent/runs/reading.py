@@ -183,7 +183,7 @@ def _summary_differences(summary: Mapping[str, Any]) -> list[Difference]:
         numbers = _numbers(row)
         if "difference" in numbers:
             interval = Interval(
-                difference=numbers["difference"],
+                value=numbers["difference"],
                 low=numbers.get("low", -math.inf),
                 high=numbers.get("high", math.inf),
                 count=int(numbers.get("count", 0)),

@@ -1,4 +1,4 @@
-"""The paired interval against published tables and against what it promises: its coverage."""
+"""Intervals against published tables and against what they promise: their coverage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from srl_agent.intervals import Interval, paired_difference, student_t_quantile
+from srl_agent.intervals import (
+    Interval,
+    bootstrap,
+    paired_bootstrap,
+    paired_difference,
+    student_t_quantile,
+)
 from srl_envs.errors import ConfigError
 
 
@@ -38,7 +44,7 @@ def test_a_worked_example() -> None:
     second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
     interval = paired_difference(first, second)
     assert interval.count == 10
-    assert (round(interval.difference, 2), round(interval.low, 2), round(interval.high, 2)) == (
+    assert (round(interval.value, 2), round(interval.low, 2), round(interval.high, 2)) == (
         1.58,
         0.70,
         2.46,
@@ -50,7 +56,7 @@ def test_order_of_the_arguments_sets_the_sign() -> None:
         paired_difference([0.0, 0.5], [1.0, 0.75]),
         paired_difference([1.0, 0.75], [0.0, 0.5]),
     )
-    assert there.difference == 0.625 == -back.difference
+    assert there.value == 0.625 == -back.value
     assert (there.low, there.high) == (-back.high, -back.low)
 
 
@@ -80,3 +86,39 @@ def test_wrong_arguments() -> None:
         paired_difference([], [])
     with pytest.raises(ConfigError, match="confidence is 95"):
         paired_difference([1, 2], [1, 2], confidence=95)
+
+
+def test_the_interval_is_that_of_the_normal_approximation_on_many_problems() -> None:
+    values = [1.0] * 300 + [0.0] * 700
+    estimate = bootstrap(values, seed=1)
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
+    assert estimate.value == 0.3 and estimate.count == 1000
+    assert estimate.low == pytest.approx(0.3 - half, abs=0.003) and estimate.high == pytest.approx(
+        0.3 + half, abs=0.003
+    )
+    assert bootstrap(values, seed=1) == estimate
+
+
+def test_the_interval_holds_the_true_mean_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for trial in range(200):
+        estimate = bootstrap((generator.binomial(32, 0.4, size=60) / 32).tolist(), seed=trial)
+        held += estimate.low <= 0.4 <= estimate.high
+    assert 180 <= held <= 199
+
+
+def test_pairing_takes_out_how_hard_the_problems_are() -> None:
+    before = [0.0, 1.0] * 50
+    after = [value + 0.1 for value in before]
+    paired = paired_bootstrap(before, after)
+    assert (
+        paired.value == pytest.approx(0.1)
+        and paired.high - paired.low < 1e-9 < bootstrap(after).high - bootstrap(after).low
+    )
+    with pytest.raises(ConfigError, match="1 before, 2 after"):
+        paired_bootstrap([1.0], [1.0, 0.0])
+    with pytest.raises(ConfigError, match="at least one pair"):
+        paired_bootstrap([], [])
+    with pytest.raises(ConfigError, match="at least one value"):
+        bootstrap([])

@@ -12,10 +12,10 @@ from typing import Any
 from srl_agent.evaluation.folder import RESULTS, SAMPLES, read_problems, read_settings
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, Problem
 from srl_agent.evaluation.math.lengths import length_histogram
-from srl_agent.evaluation.math.metrics import Estimate, paired_bootstrap
 from srl_agent.evaluation.math.page import rendered, write_plots
 from srl_agent.evaluation.math.samples import Mode, Sample, read_samples
 from srl_agent.evaluation.math.table import aligned, percent
+from srl_agent.intervals import Interval, paired_bootstrap
 from srl_agent.reports.plots import Plot
 from srl_agent.runs.files import replace_file
 from srl_envs.errors import ConfigError, DataError
@@ -68,7 +68,7 @@ class Difference:
     measure: str
     before: float
     after: float
-    difference: Estimate
+    difference: Interval
 
 
 def compare_runs(before: Path, after: Path, output: Path | None = None) -> list[Difference]:

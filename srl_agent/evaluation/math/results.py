@@ -11,13 +11,12 @@ from typing import Any
 
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1, Problem
 from srl_agent.evaluation.math.metrics import (
-    Estimate,
-    bootstrap,
     majority_at_k,
     pass_at_k,
     powers_of_two_up_to,
 )
 from srl_agent.evaluation.math.samples import Mode, Sample
+from srl_agent.intervals import Interval, bootstrap
 from srl_agent.runs.files import replace_file
 
 
@@ -64,9 +63,9 @@ class SampledScores:
     """
 
     k: int
-    average: Estimate
-    pass_at: dict[int, Estimate]
-    majority: Estimate
+    average: Interval
+    pass_at: dict[int, Interval]
+    majority: Interval
     answers: Answers
     identical: bool
 
@@ -85,7 +84,7 @@ class BenchmarkResult:
 
     benchmark: str
     problems: int
-    greedy: Estimate
+    greedy: Interval
     greedy_answers: Answers
     sampled: SampledScores | None = None
 

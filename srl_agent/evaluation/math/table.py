@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1
-from srl_agent.evaluation.math.metrics import Estimate
 from srl_agent.evaluation.math.results import Answers, Results, table_1_columns
+from srl_agent.intervals import Interval
 
 PAPER_ROWS: dict[str, tuple[float, ...]] = {
     "Base (Qwen2.5-7B-Instruct)": (49.3, 50.0, 10.5, 13.3, 7.5, 6.7, 34.9),
@@ -73,7 +73,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
             [
                 f"{result.label}, greedy",
                 str(result.problems),
-                _estimate(result.greedy),
+                _with_interval(result.greedy),
                 "",
                 "",
                 *_counts(result.greedy_answers),
@@ -81,7 +81,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
         )
         if sampled := result.sampled:
             scores = [
-                _estimate(score)
+                _with_interval(score)
                 for score in (sampled.average, sampled.pass_at[sampled.k], sampled.majority)
             ]
             rows.append(
@@ -156,8 +156,8 @@ def _table_1_row(columns: Sequence[float | None]) -> list[str]:
     return [*pairs, cells[6], f"{fmean(known):.1f}" if len(known) == len(columns) else "-"]
 
 
-def _estimate(estimate: Estimate) -> str:
-    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+def _with_interval(mean: Interval) -> str:
+    return f"{percent(mean.value)} [{percent(mean.low)}, {percent(mean.high)}]"
 
 
 def _counts(answers: Answers) -> list[str]:

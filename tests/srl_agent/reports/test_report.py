@@ -224,7 +224,7 @@ def summary(
                 continue
             interval = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
             differences.append(
-                {"from": before, "to": after, "metric": metric, "difference": interval.difference}
+                {"from": before, "to": after, "metric": metric, "difference": interval.value}
                 | {"low": interval.low, "high": interval.high, "count": interval.count}
             )
     return {
@@ -373,7 +373,7 @@ def test_killed_run_reports_what_it_has(tmp_path: Path) -> None:
     interval = paired_difference(
         [row["reward"] for row in before], [row["reward"] for row in after]
     )
-    assert f"by +{interval.difference:.3f} beyond the warm-up" in text
+    assert f"by +{interval.value:.3f} beyond the warm-up" in text
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
