@@ -1,4 +1,4 @@
-"""Environments, data and rewards for Supervised Reinforcement Learning: no torch, usable with any trainer.
+"""Environments, data and rewards for Supervised Reinforcement Learning, for any trainer; no torch.
 
 Importing it registers ``SRL-Math-v0``, ``SRL-SWE-v0`` and ``SRL-Steps-v0`` with
 gymnasium.

@@ -1,4 +1,4 @@
-"""The registry behind ``register_source`` and its sisters: a dict with a decorator, and a lazy look at installed packages.
+"""The registry behind ``register_source`` and its siblings, which installed packages add to.
 
 Another package adds an entry by being installed. In its ``pyproject.toml``:
 

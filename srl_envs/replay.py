@@ -111,7 +111,7 @@ def replay_all(
     command_timeout: float,
     sandbox: str = "docker",
 ) -> Iterator[Replay]:
-    """Replays as they are finished, ``jobs`` at a time; a failure of the machinery ends that trajectory only.
+    """Replays as they finish, ``jobs`` at a time; a failure of the machinery ends one only.
 
     What ends the iteration early (Ctrl-C) ends those under way before their next
     command; the rest is not begun.
@@ -154,13 +154,13 @@ def _run(chosen: argparse.Namespace) -> int:
     trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
     done = read_report(chosen.report)
     open_ones = [trajectory for trajectory in trajectories if trajectory.id not in done]
-    for trajectory in open_ones:  # what is missing is told before hours of work
+    for trajectory in open_ones:  # what is missing is reported before hours of work
         expert_commands(trajectory)
     if chosen.image is None:
         for trajectory in open_ones:
             image_of(trajectory)  # built once
     if done:
-        print(f"{len(done)} trajectories stand in {chosen.report} already and are not run again.")
+        print(f"{len(done)} trajectories are already in {chosen.report} and are not run again.")
     limits = SandboxLimits(memory_mib=chosen.memory_mib)
     replays = replay_all(
         open_ones,
@@ -182,7 +182,8 @@ def _run(chosen: argparse.Namespace) -> int:
             result.resolved
         ]
         tqdm.write(
-            f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch {result.patch_characters} characters"
+            f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch "
+            f"{result.patch_characters} characters"
         )
     results = [done[trajectory.id] for trajectory in trajectories if trajectory.id in done]
     kept = [
@@ -194,11 +195,10 @@ def _run(chosen: argparse.Namespace) -> int:
     ]
     failed = len(trajectories) - len(results)
     print(
-        f"{sum(bool(result.resolved) for result in results)} resolved, {sum(result.resolved is False for result in results)} not, ",
-        end="",
-    )
-    print(
-        f"{sum(result.resolved is None for result in results)} without tests, {failed} failed for reasons of the machinery."
+        f"{sum(bool(result.resolved) for result in results)} resolved, "
+        f"{sum(result.resolved is False for result in results)} not, "
+        f"{sum(result.resolved is None for result in results)} without tests, "
+        f"{failed} failed for reasons of the machinery."
     )
     if chosen.output:
         save_trajectories(kept, chosen.output)
@@ -236,7 +236,8 @@ def _require_writable(option: str, path: Path) -> None:
             pass
     except OSError as error:
         raise DataError(
-            f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that exists."
+            f"{option}: {path} cannot be written ({error.strerror}): name a file in a folder that "
+            "exists."
         ) from None
 
 
@@ -256,7 +257,8 @@ def read_report(path: Path | None) -> dict[str, Replay]:
             result = Replay(**json.loads(line))
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove the line, or name another file."
+                f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove "
+                "the line, or name another file."
             ) from None
         done[result.id] = result
     return done
@@ -302,12 +304,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report",
         type=Path,
-        help="JSONL with one line a trajectory, written as each is finished; what stands there is not run again",
+        help="JSONL with one line a trajectory, written as each is finished; what stands there is "
+        "not run again",
     )
     parser.add_argument(
         "--output",
         type=Path,
-        help="JSONL (our schema) of the trajectories that are kept: not unresolved, and within --max_drift",
+        help="JSONL (our schema) of the trajectories that are kept: not unresolved, and within "
+        "--max_drift",
     )
     parser.add_argument(
         "--max_drift",

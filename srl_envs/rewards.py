@@ -1,6 +1,7 @@
-"""Rewards by name: how similar a model's action is to the expert's, in [0, 1]. ``"similarity"`` is ours.
+"""Rewards by name: how similar a model's action is to the expert's, from 0 to 1.
 
-A malformed answer never comes here: its reward is -1 whatever was chosen.
+``"similarity"`` is the paper's. A malformed answer is not scored here: its reward is
+always -1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from srl_envs.errors import ConfigError
 from srl_envs.registry import Registry
 
 Reward = Callable[[str, str], float]
-"""Takes the model's action and the expert's, without outer white space; gives a similarity in [0, 1]."""
+"""Takes the model's action and the expert's, both stripped; returns a similarity in [0, 1]."""
 
 RewardT = TypeVar("RewardT", bound=Reward)
 

@@ -33,7 +33,7 @@ SANDBOXES: Registry[SandboxMaker] = Registry("sandbox", "srl_envs.sandboxes", _c
 
 
 def register_sandbox(name: str) -> Callable[[MakerT], MakerT]:
-    """Register who makes sandboxes: a decorator for a function or a class, see :class:`SandboxMaker`.
+    """Register a maker of sandboxes: a decorator of a :class:`SandboxMaker`.
 
     Args:
         name: A new name, for ``--sandbox``.

@@ -1,4 +1,4 @@
-r"""The action grammars of software-engineering agents: each reads one :class:`Command` from a text, and writes it.
+r"""Grammars of actions: each reads one :class:`Command` from a text, and writes it.
 
 >>> GRAMMARS["bash"].parse("Let us look.\n```bash\nls\n```").arguments
 {'command': 'ls'}
@@ -35,7 +35,8 @@ def _grammar(name: str, given: Any) -> Grammar:
 
 
 GRAMMARS: Registry[Grammar] = Registry("grammar", "srl_envs.grammars", _grammar)
-"""By name: SWE-smith's three splits, then mini-swe-agent's fenced bash (version 1) and tool calls (version 2), then those of others."""
+"""By name: those of SWE-smith's three splits, mini-swe-agent's fenced bash (version 1) and tool
+calls (version 2), then registered ones."""
 
 
 def register_grammar(name: str) -> Callable[[GrammarT], GrammarT]:
@@ -99,7 +100,7 @@ def grammar_named(name: str) -> Grammar:
 
 
 def scored_text(text: str, grammar: str, scored: Scored = "action") -> str:
-    """What of a text is compared: the command in it, without prose; the text itself if it holds none.
+    """The part of a text that is compared: the command in it, or all of it if it holds none.
 
     Apply it to the expert's action and to the model's alike, so that spelling (white
     space of the scaffold, key order of an outer JSON object) costs nothing.

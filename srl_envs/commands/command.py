@@ -1,4 +1,4 @@
-"""What a software-engineering agent does in one turn: a command, and the grammars in which models write it."""
+"""What an agent does in one turn: a command, and the grammars in which models write it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from srl_envs.errors import SRLError
 
 Scored = Literal["action", "arguments"]
-"""What of a command is compared: its whole text, or tool and argument values without the scaffold of the grammar."""
+"""What of a command is compared: its whole text, or tool and argument values without scaffold."""
 
 Reason = Literal[
     "no command",
@@ -76,7 +76,11 @@ class Command:
 
     @property
     def submits(self) -> bool:
-        """Whether it ends the work: the tool ``submit``, or a shell command that starts by printing mini-swe-agent's marker (after ``cd`` at most)."""
+        """Whether it ends the work.
+
+        That is the tool ``submit``, or a shell command that first prints
+        mini-swe-agent's marker; only a ``cd`` may come before.
+        """
         if self.tool != "bash":
             return self.tool == "submit"
         command = self.arguments["command"].lstrip()
@@ -168,7 +172,8 @@ class Grammar(ABC):
         if not same:
             raise CommandError(
                 "not expressible",
-                f"A value of this {tool} command cannot be written in the grammar {self.name!r}: it would be read as its end.",
+                f"A value of this {tool} command cannot be written in the grammar {self.name!r}: "
+                "it would be read as its end.",
             )
         return made
 
@@ -187,7 +192,8 @@ class Grammar(ABC):
             if name not in known:
                 raise CommandError(
                     "unknown argument",
-                    f"{tool} has no argument {name[:80]!r}: {'use ' + ', '.join(known) if known else 'it takes none'}.",
+                    f"{tool} has no argument {name[:80]!r}: "
+                    f"{'use ' + ', '.join(known) if known else 'it takes none'}.",
                 )
         for name in self.tools[tool].required:
             if name not in arguments:

@@ -36,8 +36,9 @@ _TICKS_INSTRUCTIONS = """Format:
 ```
 COMMAND LINE
 ```
-The line is a shell command for bash as it stands, or `str_replace_editor COMMAND PATH` followed by `--ARGUMENT 'VALUE'` for each further argument \
-(`--view_range 1 40`), quoted as in a shell, or `submit`. If the command has a line of backticks itself, use a longer fence."""
+The line is a shell command for bash as it stands, or `str_replace_editor COMMAND PATH` followed \
+by `--ARGUMENT 'VALUE'` for each further argument (`--view_range 1 40`), quoted as in a shell, or \
+`submit`. If the command has a line of backticks itself, use a longer fence."""
 _BASH_INSTRUCTIONS = """Format:
 ```bash
 SHELL COMMAND
@@ -90,7 +91,10 @@ class FencedBlocks(Grammar):
 
 
 def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
-    """Start and contents of each block that a fence with ``language`` (any, if empty) opens; contents are None if it is not closed."""
+    """Start and contents of each block that a fence with ``language`` opens.
+
+    An empty ``language`` allows any. The contents are None if the block is not closed.
+    """
     lines = text.split("\n")
     last_fence = max(
         (
@@ -140,7 +144,7 @@ def _blocks(text: str, language: str) -> Iterator[tuple[int, str | None]]:
 
 
 def _open_quote(line: str, quote: str) -> str:
-    """The shell quote that is open at the end of a line, given the one at its start; empty if there is none."""
+    """The shell quote open at the end of a line, given the one at its start; empty if none is."""
     position = 0
     while (mark := _MARK[quote].search(line, position)) is not None:
         position = mark.end()
@@ -175,7 +179,8 @@ def _read_line(line: str) -> tuple[str, dict[str, str]]:
         if not name.startswith("--") or len(options) < count or name[2:] in arguments:
             raise CommandError(
                 "malformed",
-                f"str_replace_editor does not take {name[:80]!r} here: give COMMAND PATH, then --NAME VALUE.",
+                f"str_replace_editor does not take {name[:80]!r} here: give COMMAND PATH, then "
+                "--NAME VALUE.",
             )
         values, options = options[:count], options[count:]
         if count == 2 and not all(_INTEGER.fullmatch(value) for value in values):

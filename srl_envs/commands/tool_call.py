@@ -1,4 +1,4 @@
-"""Tool calls as JSON: SWE-smith's split ``tool``, mini-swe-agent from version 2, and what models with native tool calls write.
+"""Tool calls as JSON: SWE-smith's split ``tool``, mini-swe-agent 2, and native tool calls.
 
     {"name": "str_replace_editor", "arguments": {"command": "view", "path":
     "/testbed/setup.py", "view_range": [1, 40]}}
@@ -23,7 +23,8 @@ from typing import Any, Literal
 from srl_envs.commands.command import TOOLS, Command, CommandError, Grammar
 
 _START = re.compile(r'\{\s*"(?:name|arguments|type|function|id)"\s*:')
-_MAX_INCOMPLETE = 50  # a bound on the work that thousands of starts of objects in a text can cause: each may be read to the text's end
+# Bounds the work of a text with thousands of starts of objects: each may be read to the text's end.
+_MAX_INCOMPLETE = 50
 _NOT_TEXT = ("insert_line", "view_range")
 _DECODER = json.JSONDecoder()
 _INSTRUCTIONS = """Format: one JSON object,
@@ -56,7 +57,8 @@ class ToolCalls(Grammar):
                 if incomplete > _MAX_INCOMPLETE:
                     raise CommandError(
                         "unclosed",
-                        f"More than {_MAX_INCOMPLETE} tool calls begin that are no complete JSON objects.",
+                        f"More than {_MAX_INCOMPLETE} tool calls begin that are not complete "
+                        "JSON objects.",
                     ) from None
                 continue
             found.append((start.start(), *_name_and_arguments(value)))
@@ -65,7 +67,7 @@ class ToolCalls(Grammar):
                 "several commands", f"There are {len(found)} tool calls: write exactly one."
             )
         if not found and incomplete:
-            raise CommandError("unclosed", "A tool call is no complete JSON object.")
+            raise CommandError("unclosed", "A tool call is not a complete JSON object.")
         if not found:
             raise CommandError(
                 "no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.'
@@ -102,7 +104,8 @@ def _name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
     except (ValueError, RecursionError):
         pass
     raise CommandError(
-        "malformed", f"The arguments of the tool call {function['name'][:80]!r} are no JSON object."
+        "malformed",
+        f"The arguments of the tool call {function['name'][:80]!r} are not a JSON object.",
     )
 
 

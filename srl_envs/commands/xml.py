@@ -6,7 +6,7 @@ r"""SWE-agent's XML function calls: the grammar of SWE-smith's split ``xml``.
     </function>
 
 * Of several calls in one text the first complete one counts, as in SWE-agent; a mention
-  of a tag in the prose is no call.
+  of a tag in the prose is not a call.
 * A value ends at the first ``</parameter>`` that another ``<parameter=NAME>`` or
   ``</function>`` follows, so that such tags may stand inside values. A value that holds
   just this end cannot be written, and :meth:`~srl_envs.commands.Grammar.command` says
@@ -73,7 +73,10 @@ class XmlFunctionCalls(Grammar):
 
 
 class _Tags:
-    """Where the tags of a text are, found once: a search from each of thousands of starts would take time quadratic in the text's length."""
+    """Where the tags of a text are, found once.
+
+    A search from each of thousands of starts would take quadratic time.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -94,14 +97,15 @@ def _arguments(tags: _Tags, position: int) -> dict[str, str]:
         if parameter is None:
             if tags.last_close >= position:
                 raise CommandError(
-                    "malformed", "A function call holds something else than parameters."
+                    "malformed", "A function call holds something other than parameters."
                 )
             raise CommandError("unclosed", "A function call is not closed by </function>.")
         end = tags.value_end(parameter.end())
         if end is None:
             raise CommandError(
                 "unclosed",
-                f"The parameter {parameter[1][:80]!r} is not closed by </parameter> and a further parameter or </function>.",
+                f"The parameter {parameter[1][:80]!r} is not closed by </parameter> and a further "
+                "parameter or </function>.",
             )
         if parameter[1] in values:
             raise CommandError("malformed", f"The parameter {parameter[1][:80]!r} is given twice.")

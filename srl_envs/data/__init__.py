@@ -1,4 +1,4 @@
-"""Expert solutions from many sources, all as :class:`~srl_envs.trajectory.Trajectory`: ``load_trajectories`` is the one door."""
+"""Expert solutions from many sources; ``load_trajectories`` reads them all."""
 
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.data.registry import SOURCES, Source, SourceRequest, register_source

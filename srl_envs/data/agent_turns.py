@@ -1,4 +1,4 @@
-"""Chat messages of a coding agent -> the steps of a trajectory: what SWE-smith's and mini-swe-agent's files have in common.
+"""Chat messages of a coding agent -> trajectories, for SWE-smith and mini-swe-agent alike.
 
 A turn whose text holds no command of its grammar is left out together with the
 complaint that answered it: nothing ran, so the next turn follows as well without it.
@@ -127,7 +127,7 @@ def task_of(messages: list[Message]) -> tuple[str, str]:
 
 
 def grammar_of(messages: list[Message], fenced: str, tool_calls: str) -> str:
-    """The grammar in which most turns are written: XML, or the one that the agent has for its tool calls, or else for its fenced blocks."""
+    """The grammar of most turns: XML, or the agent's for tool calls, or else for fenced blocks."""
     turns = [message for message in messages if message.get("role") == "assistant"]
     if any(message.get("tool_calls") for message in turns):
         return tool_calls
@@ -170,7 +170,10 @@ def steps_of(
 
 
 def origin_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a row or its id says of where the task comes from: ``instance_id``, ``repo`` (owner/name), ``base_commit``, ``model``, where known.
+    """Where the task comes from, as far as the row or its id says.
+
+    The keys are ``instance_id``, ``repo`` (owner/name), ``base_commit`` and ``model``.
+
 
     SWE-smith's ids hold a commit too, but the task's bug was put in after it: that is
     no ``base_commit``.
@@ -207,7 +210,7 @@ def _commands(turn: Message, grammar: str, parallel: bool) -> tuple[str, list[Co
 
 
 def _observations(turn: Message, replies: list[Message], count: int) -> list[str]:
-    """What each of the turn's commands was answered, by the call's id where replies name it, else in order."""
+    """The reply to each command of the turn: by the call's id if replies name it, else in order."""
     if count == 1:
         return ["\n\n".join(map(text_of, replies))]
     by_id = {

@@ -1,4 +1,4 @@
-"""The two sources that come with the package: generated word problems, and solved tasks of software engineering."""
+"""The sources that come with the package: generated word problems, and solved coding tasks."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def load(request: SourceRequest) -> Iterable[Trajectory]:
 
 
 def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[Trajectory]:
-    """Rows with ``question`` and ``answer`` -> trajectories; what does not parse is counted in ``rejected``."""
+    """Rows with ``question`` and ``answer`` -> trajectories; rows that do not parse are counted."""
     seen: Counter[str] = Counter()
     for row in rows:
         question, solution = row.get("question"), row.get("answer")

@@ -30,7 +30,7 @@ from srl_envs.trajectory import ExpertStep, Trajectory
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
 _KEYS = tuple(field.name for field in fields(Trajectory))
 _LONG_INTEGER = re.compile(r"\d{4301}")  # Python reads 4,300 digits
-_NO_UNICODE = "a lone surrogate is no Unicode text, and no tokenizer takes it: remove it"
+_NO_UNICODE = "a lone surrogate is not Unicode text, and no tokenizer takes it: remove it"
 
 
 def load(request: SourceRequest) -> Iterator[Trajectory]:
@@ -67,11 +67,11 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
 
 
 def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> None:
-    """Write trajectories so that :func:`load_jsonl` gives them back; the file appears whole or not at all.
+    """Write trajectories for :func:`load_jsonl`; the file appears whole or not at all.
 
     Raises:
-        DataError: The file cannot be written, the metadata of a trajectory is no JSON,
-            or its text no Unicode.
+        DataError: The file cannot be written, the metadata of a trajectory is not
+            JSON, or its text not Unicode.
     """
     target = Path(path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -106,7 +106,7 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
         first_line: Its number in the file.
 
     Raises:
-        DataError: It is no JSON, or none that Python can hold.
+        DataError: It is not JSON, or more than Python can hold.
     """
     try:
         return json.loads(text)
@@ -115,7 +115,8 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
             " The file may be cut off: fetch or write it again." if not text.endswith("\n") else ""
         )
         raise DataError(
-            f"{where}, line {first_line + error.lineno - 1}: no valid JSON ({error.msg} at column {error.colno}).{cut}"
+            f"{where}, line {first_line + error.lineno - 1}: not valid JSON ({error.msg} at column "
+            f"{error.colno}).{cut}"
         ) from None
     except RecursionError:
         place = f"{where}, line {first_line}" if "\n" not in text.rstrip() else where
@@ -132,7 +133,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and object of each non-empty line of a JSONL file.
 
     Raises:
-        DataError: The file is missing, empty, not UTF-8, or a line is no JSON object.
+        DataError: The file is missing, empty, not UTF-8, or a line is not a JSON object.
     """
     found = False
     try:
@@ -143,7 +144,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 row = parse_json(line, str(path), number)
                 if not isinstance(row, dict):
                     raise DataError(
-                        f"{path}, line {number}: a line must be a JSON object, not {type(row).__name__}."
+                        f"{path}, line {number}: a line must be a JSON object, not "
+                        f"{type(row).__name__}."
                     )
                 found = True
                 yield number, row
@@ -151,7 +153,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path} does not exist.") from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or check that it is a JSONL file."
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or "
+            "check that it is a JSONL file."
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None

@@ -1,4 +1,4 @@
-"""Trajectories that mini-swe-agent writes: version 1 with one ``bash`` block a turn, version 2 with tool calls.
+"""mini-swe-agent's trajectories: one ``bash`` block a turn (version 1), or tool calls (version 2).
 
 A row is the object of one ``.traj.json`` file (``messages``, ``info``,
 ``trajectory_format``), to which ``instance_id`` and ``resolved`` may be added, or the
@@ -23,7 +23,7 @@ HUB_NAME = ""
 
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
-    """The source ``"mini_swe_agent"``: its rows from a local file or the hub, read by :func:`read`."""
+    """The source ``"mini_swe_agent"``: rows from a local file, read by :func:`read`."""
     rows = read_rows("mini_swe_agent", HUB_NAME, request.path, request.file_split)
     return read(rows, request.rejected, request.resolved_only)
 

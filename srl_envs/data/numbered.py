@@ -1,4 +1,6 @@
-"""Solutions in plain numbered steps: ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
+"""Solutions in plain numbered steps.
+
+A step begins with ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
 
 Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with
 ``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and tail
@@ -22,12 +24,14 @@ HUB_NAME = ""
 
 STYLES = (
     re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?:Step|(?i:step)(?=[ \t]+\d+[ \t]*(?:[:.)*\u2013\u2014-]|$)))[ \t]+"
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?"
+        r"(?:Step|(?i:step)(?=[ \t]+\d+[ \t]*(?:[:.)*\u2013\u2014-]|$)))[ \t]+"
         r"(?P<number>\d{1,4})(?!\d)(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d))?(?P<rest>.*)$",
         re.MULTILINE,
     ),
     re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)]"
+        r"(?P<rest>(?:[ \t]|(?=\*\*)).*)$",
         re.MULTILINE,
     ),
 )
@@ -35,7 +39,7 @@ STYLES = (
 
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
-    """The source ``"numbered"``: its rows from a local file or the hub, read by :func:`read`."""
+    """The source ``"numbered"``: rows from a local file, read by :func:`read`."""
     rows = read_rows("numbered", HUB_NAME, request.path, request.file_split)
     return read(rows, request.rejected)
 

@@ -1,4 +1,4 @@
-"""The built-in source: word problems generated from templates, with a title and a thought for every step. Needs no file and no network.
+"""The built-in source: word problems from templates, with a title and a thought for every step.
 
 The templates (``word_problems/*.yaml``) are this project's own. Each has a question,
 variables that are drawn at random, requirements that a draw must meet, and steps whose
@@ -83,7 +83,8 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
             trajectory = _instance(kind, template, i, randomness)
         else:
             raise ConfigError(
-                f"count is {count}: the built-in source ran out of different questions at problem {i} (kind {kind!r}); ask for at most {i}."
+                f"count is {count}: the built-in source ran out of different questions at problem "
+                f"{i} (kind {kind!r}); ask for at most {i}."
             )
         seen.add(trajectory.prompt)
         trajectories.append(trajectory)
@@ -92,7 +93,7 @@ def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
 
 @lru_cache(maxsize=1)
 def load_templates() -> list[tuple[str, Mapping[str, Any]]]:
-    """Kind and template of every word problem, in the order of the files and of the templates in them."""
+    """Kind and template of every word problem, in the order of the files."""
     import yaml
 
     folder = resources.files("srl_envs.data") / "word_problems"
@@ -132,7 +133,7 @@ def _instance(
 
 
 def _draw(kind: str, template: Mapping[str, Any], randomness: random.Random) -> dict[str, Value]:
-    """Values of a template's variables that meet its requirements, and of what it derives from them."""
+    """Values of a template's variables that meet its requirements, and values derived from them."""
     for _ in range(_MAX_DRAWS):
         values: dict[str, Value] = {}
         names = randomness.sample(NAMES, 2)

@@ -43,7 +43,7 @@ def read_rows(
 def _files_of(path: Path, split: str) -> list[Path]:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
-            raise DataError(f"{path} is of no kind that can be read: use {', '.join(_SUFFIXES)}.")
+            raise DataError(f"{path} is not a supported file type: use {', '.join(_SUFFIXES)}.")
         return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist.")
@@ -62,11 +62,13 @@ def _files_of(path: Path, split: str) -> list[Path]:
     if len(sets) != 1:
         found = ", ".join(str(file.relative_to(path)) for file in files) or "nothing"
         raise DataError(
-            f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds {found}. Or give the path of the file itself."
+            f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds "
+            f"{found}. Or give the path of the file itself."
         )
     if shards[0] and len(candidates) != int(shards[0]["count"]):
         raise DataError(
-            f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of the split {split!r}: fetch the others too."
+            f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of "
+            f"the split {split!r}: fetch the others too."
         )
     return candidates
 
@@ -100,7 +102,7 @@ def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     try:
         rows: list[Mapping[str, Any]] = parquet.read_table(file).to_pylist()
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} is no readable parquet file: {error}") from None
+        raise DataError(f"{file} is not a readable parquet file: {error}") from None
     return rows
 
 
@@ -111,7 +113,8 @@ def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, A
     except ImportError:
         raise MissingDependencyError(f'{hub_name} needs the hub: pip install "datasets"') from None
     serves = (
-        f"Without the hub, give a local copy: --dataset_path FILE_OR_FOLDER (path=... in Python), a .jsonl or .parquet with the rows of {hub_name}; "
+        "Without the hub, give a local copy: --dataset_path FILE_OR_FOLDER (path=... in Python), "
+        f"a .jsonl or .parquet with the rows of {hub_name}; "
         "or set HF_HUB_OFFLINE=1 if it was fetched before."
     )
     offline = datasets.config.HF_HUB_OFFLINE
@@ -126,6 +129,6 @@ def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, A
     ) as error:  # whatever the libraries raise: the user needs to know what would serve
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InfrastructureError(
-            f"{hub_name} cannot be had from the hub ({reason[:200]}). {serves}"
+            f"{hub_name} cannot be fetched from the hub ({reason[:200]}). {serves}"
         ) from None
     return rows

@@ -1,4 +1,6 @@
-"""s1K-1.1: the expert's solution is ``deepseek_attempt``, in numbered and titled steps (arXiv 2510.25992, section 4.1).
+"""s1K-1.1: the expert's solution is ``deepseek_attempt``, in numbered and titled steps.
+
+The paper trains on it (arXiv 2510.25992, section 4.1).
 
 1,000 rows, all columns strings, no id. Rows whose attempt is not in such steps are
 counted and left out. Preamble, steps and tail joined give back the attempt.
@@ -29,20 +31,24 @@ HUB_NAME = "simplescaling/s1K-1.1"
 
 STYLES = (
     re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?i:step)[ \t]+(?P<number>\d{1,4})(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d)|(?=\*\*)|(?=[ \t\r]*$))(?P<rest>.*)$",
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?i:step)[ \t]+(?P<number>\d{1,4})"
+        r"(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d)|(?=\*\*)|(?=[ \t\r]*$))(?P<rest>.*)$",
         re.MULTILINE,
     ),
     re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)][ \t]*\*\*))(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
+        r"^(?P<indent>[ \t]*)(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)][ \t]*\*\*))"
+        r"(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
         re.MULTILINE,
     ),
     re.compile(r"^(?P<indent>[ \t]*)(?P<number>\d{1,4})[.)](?P<rest> .*)$", re.MULTILINE),
 )
-"""How a step may begin: ``Step 1``, then ``1.`` with a mark of a title, then a plain ``1.``. The first style that gives every step a title counts; else the
-first whose steps all have a title or a mark (the word, a heading, bold), such as a last step that is nothing but a bold line."""
+"""How a step may begin: ``Step 1``, ``1.`` with a mark of a title, or a plain ``1.``.
+
+The first style that gives every step a title counts; else the first whose steps all have a title or
+a mark (the word, a heading, bold), such as a last step that is only a bold line."""
 
 TRACE = "reasoning_trace"
-"""Where a trajectory's metadata holds the expert's reasoning before the solution: the column ``deepseek_thinking_trajectory``."""
+"""The metadata key of the expert's reasoning, from the column ``deepseek_thinking_trajectory``."""
 
 _MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
 _SHORT, _FEW_WORDS = 100, 3
@@ -93,7 +99,10 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
 
 
 def reference_answer(row: Mapping[str, Any]) -> str:
-    """The row's final answer; empty where nobody vouches for a short one. See the module's docstring. ``####`` is a heading here, not an answer."""
+    """The row's final answer, or empty; see the module's docstring.
+
+    ``####`` is a heading here, not an answer.
+    """
     solution = row.get("solution")
     solution = solution.strip() if isinstance(solution, str) else ""
     answer = last_boxed(solution)

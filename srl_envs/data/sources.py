@@ -1,4 +1,4 @@
-"""The one door to data: the name of a source -> its trajectories, split by question, with a count of what was left out."""
+"""``load_trajectories``: the name of a source -> its trajectories, split by question."""
 
 from __future__ import annotations
 
@@ -92,11 +92,13 @@ def load_trajectories(
     if not trajectories:
         if not rejected:
             raise DataError(
-                f"{path or source} holds no rows: there is nothing to learn from. Fetch or write it again."
+                f"{path or source} holds no rows: there is nothing to learn from. Fetch or write "
+                "it again."
             )
         reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
         raise DataError(
-            f"{path or source}: none of {rejected.total()} rows is usable ({reasons}). Is it a data set of the kind {name!r}?"
+            f"{path or source}: none of {rejected.total()} rows is usable ({reasons}). Is it a "
+            f"data set of the kind {name!r}?"
         )
     if split in ("train", "validation"):
         train, validation = split_by_question(trajectories, held_out, seed)
@@ -112,13 +114,15 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
             raise ConfigError(_unknown(source))
         if path is not None:
             raise ConfigError(
-                f"The source {source!r} is a file already, so that path={str(path)!r} has no place: give one of them."
+                f"The source {source!r} is a file already, so that path={str(path)!r} has no "
+                "place: give one of them."
             )
         name, path = "jsonl", source
     if path is not None and not SOURCES.named(name).takes_path:
         others = ", ".join(other for other, entry in SOURCES.items() if entry.takes_path)
         raise ConfigError(
-            f"The source {name!r} reads no file: say with source=... (--source) what {str(path)!r} holds, one of {others}."
+            f"The source {name!r} reads no file: say with source=... (--source) what {str(path)!r} "
+            f"holds, one of {others}."
         )
     return name, None if path is None else Path(path).expanduser()
 
@@ -132,15 +136,20 @@ def _unknown(source: str) -> str:
     valid = ", ".join((*SOURCES, *_hub_names()))
     if Path(source).expanduser().exists():
         return (
-            f"{source!r} is a path, and a source says of what kind a file is: give both, like source='s1k', path={source!r}. "
+            f"{source!r} is a path, and a source says what kind of file it is: give both, like "
+            f"source='s1k', path={source!r}. "
             f"Sources: {valid}, or the path of a .jsonl file in our schema."
         )
     copy = (
-        " A copy of one under another name on the hub: fetch it, and give source='s1k' (say) with path=FOLDER."
+        " A copy of one under another name on the hub: fetch it, and give source='s1k' (say) with "
+        "path=FOLDER."
         if "/" in source
         else ""
     )
-    return f"Unknown source {source!r}: use one of {valid}, or the path of a .jsonl file in our schema.{copy}"
+    return (
+        f"Unknown source {source!r}: use one of {valid}, or the path of a .jsonl file in our "
+        f"schema.{copy}"
+    )
 
 
 def _read(name: str, source: Source, request: SourceRequest) -> Iterator[Trajectory]:

@@ -11,19 +11,20 @@ from srl_envs.trajectory import Trajectory
 
 
 def question_key(question: str) -> str:
-    """A question's text without differences of white space and case: the same key means the same question."""
+    """A question's text without differences in white space and case: equal keys, same question."""
     return " ".join(question.split()).casefold()
 
 
 def unique_id(source: str, key: str, seen: Counter[str]) -> str:
-    """An id for a row of a source that numbers none: the same for the same ``key``, with a count where it comes again.
+    """An id for a row without one: the same for the same ``key``, with a count when it recurs.
 
     Args:
         source: The id's first part.
         key: What tells rows apart, such as the question.
         seen: How often each id was given; updated.
     """
-    digest = f"{source}-{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
+    key_bytes = key.encode("utf-8", "surrogatepass")
+    digest = f"{source}-{hashlib.blake2b(key_bytes, digest_size=6).hexdigest()}"
     seen[digest] += 1
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
@@ -68,6 +69,7 @@ def _first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
     ordered = sorted(questions, key=rank)
     if not 0 <= count < len(ordered):
         raise ConfigError(
-            f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out fewer, so that some are left to train on."
+            f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out "
+            "fewer, so that some are left to train on."
         )
     return set(ordered[:count])

@@ -8,8 +8,8 @@ from srl_envs.trajectory import ExpertStep
 
 _PARAGRAPH = r"\n[ \t\r]*\n"
 _FINAL_ANSWER = re.compile(
-    _PARAGRAPH
-    + r"(?=(?:#{1,6} *|\*\*)(?:the )?(?:final answer|answer|conclusion)\b|(?:the )?final answer\b|(?:answer|conclusion):)",
+    _PARAGRAPH + r"(?=(?:#{1,6} *|\*\*)(?:the )?(?:final answer|answer|conclusion)\b"
+    r"|(?:the )?final answer\b|(?:answer|conclusion):)",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
@@ -134,7 +134,7 @@ def _end_of_last_step(solution: str, start: re.Match[str]) -> int:
 
 
 def _step(block: str, rest_at: int) -> ExpertStep:
-    """Heading, action and the gap behind it; what is nothing but a title is an action without one."""
+    """Heading, action and the gap after it; a bare title counts as an action without a title."""
     body = block.rstrip()
     gap = block[len(body) :]
     marker, rest = body[:rest_at], body[rest_at:]
@@ -148,7 +148,10 @@ def _step(block: str, rest_at: int) -> ExpertStep:
 
 
 def _title(rest: str, marker: str) -> tuple[int, str]:
-    """How many characters of a step's first line are its title, and the title itself; without a title, those that close the number's bold."""
+    """How many characters of a step's first line are its title, and the title itself.
+
+    Without a title, the characters that close the number's bold are counted.
+    """
     begin = 0
     if "**" in marker:  # "**1. Title** text", "**1.** text": the bold began before the number
         head, close, _ = rest.partition("**")

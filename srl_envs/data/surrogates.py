@@ -1,4 +1,4 @@
-r"""Lone surrogates: half of a UTF-16 pair, which JSON can spell (``"\ud800"``) but no tokenizer, file or terminal takes."""
+r"""Lone surrogates: JSON can spell one (``"\ud800"``), but no tokenizer or file takes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXT_KEYS = tuple(
 
 
 def lone_surrogate(trajectory: Trajectory) -> str:
-    """Where a trajectory holds a lone surrogate (``"step 2, 'action'"``, with steps counted from 1); empty if nowhere."""
+    """Where a trajectory holds a lone surrogate (``"step 2, 'action'"``); empty if nowhere."""
     return next((place for place, text in _texts(trajectory) if not _encodable(text)), "")
 
 

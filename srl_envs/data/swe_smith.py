@@ -1,8 +1,8 @@
-"""SWE-smith's trajectories: SWE-agent solving synthetic bugs in real repositories, in three spellings of the same runs.
+"""SWE-smith's trajectories: SWE-agent on synthetic bugs in real repositories, in three spellings.
 
 The splits ``xml``, ``tool`` and ``ticks`` have columns ``messages`` (a list, or the
 JSON of one), ``instance_id``, ``resolved``, ``model``, ``traj_id`` and ``patch``. Which
-grammar a row has is told from its messages, so that a local file may be of any split.
+grammar a row has is read from its messages, so that a local file may be of any split.
 The column ``patch`` is not read: it is empty or of another repository in some rows.
 Actions are the commands in their canonical text, observations lack the prefix
 ``OBSERVATION:``.

@@ -1,4 +1,4 @@
-"""The built-in software-engineering tasks: real bugs of real packages, whose source comes from the package registry.
+"""The built-in tasks: real bugs of real packages, whose source comes from the package index.
 
 A task names two releases of a package: the *base* release has the bug, the *fix*
 release mends it and brings a test for it. Nothing of the packages is stored here but

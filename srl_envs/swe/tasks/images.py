@@ -1,4 +1,7 @@
-"""Which image a trajectory's commands run in, and where in it; those of the built-in tasks are built when they are first asked for."""
+"""Which image a trajectory's commands run in, and where in it.
+
+Images of the built-in tasks are built on first use.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,19 @@ def image_of(trajectory: Trajectory) -> str:
         return str(trajectory.metadata["image"])
     if "task" not in trajectory.metadata:
         raise ConfigError(
-            f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its metadata as 'image', or use recorded observations."
+            f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its "
+            "metadata as 'image', or use recorded observations."
         )
     return task_image(load_task(str(trajectory.metadata["task"])))
 
 
 def workdir_of(trajectory: Trajectory) -> str:
-    """The folder of the repository in the image: ``workdir`` in the trajectory's metadata, or ``/testbed``."""
+    """The repository's folder in the image: ``workdir`` in the metadata, or ``/testbed``."""
     return str(trajectory.metadata.get("workdir") or "/testbed")
 
 
 def task_image(task: SweTask) -> str:
-    """The name of a built-in task's image, built from the package's source archive if the engine does not hold it.
+    """The name of a built-in task's image, built from the source archive if the engine lacks it.
 
     Raises:
         SandboxError: The engine or the base image is missing.

@@ -1,4 +1,4 @@
-"""Fetches a release's source archive from the Python package index that pip is configured for, without running anything of it."""
+"""Fetches a release's source archive from the index that pip is configured for; runs none of it."""
 
 from __future__ import annotations
 
@@ -51,16 +51,22 @@ def download_sdist(package: str, version: str) -> bytes:
             if link is not None:
                 return _get(urljoin(page_url, link), index, context)[1]
             reasons.append(f"{host} does not list it")
-        except OSError as error:  # so are URLError, HTTPError, SSLError, time-outs and a missing file of certificates
+        # So are URLError, HTTPError, SSLError, time-outs and a missing file of certificates.
+        except OSError as error:
             reasons.append(f"{host}: {error}")
     raise InfrastructureError(
-        f"The source archive {name} could not be fetched ({'; '.join(reasons) or 'pip names no http index'}). "
-        "Connect to the package index, or point pip at one that has it (pip config set global.index-url URL)."
+        f"The source archive {name} could not be fetched "
+        f"({'; '.join(reasons) or 'pip names no http index'}). "
+        "Connect to the package index, or point pip at one that has it (pip config set "
+        "global.index-url URL)."
     )
 
 
 def pip_settings() -> dict[str, str]:
-    """Pip's options as it would use them for a download: environment over the section ``download`` over ``global``; empty without pip."""
+    """Pip's options for a download; empty without pip.
+
+    The environment wins over the section ``download``, which wins over ``global``.
+    """
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
     )
@@ -75,7 +81,10 @@ def pip_settings() -> dict[str, str]:
 
 
 def _get(url: str, index: str, context: ssl.SSLContext) -> tuple[str, bytes]:
-    """Final address and content. A name and password in the index's address go to the index's host only, as a header."""
+    """Final address and content.
+
+    A name and password in the index's address go to the index's host only, as a header.
+    """
     parts = urlsplit(url)
     address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     request = urllib.request.Request(address, headers={"Accept": "text/html, */*;q=0.1"})

@@ -1,4 +1,4 @@
-"""Records the built-in trajectories: runs each expert's commands in a sandbox and writes down what came back.
+"""Records the built-in trajectories: runs each expert's commands and writes down the output.
 
     python -m srl_envs.swe.tasks.record [--output FILE]
 

@@ -1,4 +1,4 @@
-"""The two releases of a built-in task: fetched, checked, unpacked, and what follows from them: the start, the hidden tests, the gold patch."""
+"""The two releases of a built-in task: the start, the hidden tests and the gold patch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from srl_envs.swe.tasks.package_index import download_sdist
 from srl_envs.swe.tasks.tasks import SweTask
 
 _NOT_SOURCE = ("__pycache__", "*.pyc", ".idea", "*.egg-info")
-"""Left behind in some archives by the machine that built them; ``.idea`` holds the maintainers' later commit messages."""
+"""Left in some archives by the build; ``.idea`` holds the maintainers' later commit messages."""
 
 GITIGNORE = "__pycache__/\n*.pyc\n.pytest_cache/\n"
-"""Most projects leave theirs out of the archive; without one, whatever Python compiles would count as a change of the agent's."""
+"""Most archives lack one; without it, what Python compiles would count as the agent's change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Sources:
 
 
 def fetch_sdists(task: SweTask, folder: Path) -> Sources:
-    """Both source archives of a task, fetched from the package index where ``folder`` does not hold them yet, checked and unpacked.
+    """Both source archives of a task, checked and unpacked; fetched if ``folder`` lacks them.
 
     Several tasks can share the folder, and several processes. Nothing of an archive is
     run.
@@ -60,7 +60,8 @@ def _release(package: str, version: str, sha256: str, folder: Path) -> Path:
         content = download_sdist(package, version)
         if _sha256(content) != sha256:
             raise DataError(
-                f"The archive {archive.name} from the package index has SHA-256 {_sha256(content)}, not {sha256}: it is not the one of the task."
+                f"The archive {archive.name} from the package index has SHA-256 "
+                f"{_sha256(content)}, not {sha256}: it is not the one of the task."
             )
         scratch = archive.with_name(f".{archive.name}.{os.getpid()}.part")
         scratch.write_bytes(content)
@@ -96,7 +97,7 @@ def _sha256(content: bytes) -> str:
 
 
 def base_tree(task: SweTask, folder: Path, target: Path) -> Path:
-    """The repository that an agent starts from: the base release, with its own tests and nothing of the fix.
+    """The repository that an agent starts from: the base release with its tests, without the fix.
 
     It gets a ``.gitignore`` if it has none.
 
@@ -132,7 +133,7 @@ def fixed_test_files(task: SweTask, folder: Path) -> dict[str, bytes]:
 
 
 def gold_patch(task: SweTask, folder: Path) -> str:
-    """The fix as a unified diff that ``git apply`` takes: the releases' difference in the task's source files, cut to the bug's own lines.
+    """The fix as a patch for ``git apply``: the releases' difference, cut to the bug's own lines.
 
     Raises:
         InfrastructureError: See :func:`fetch_sdists`.
@@ -166,7 +167,7 @@ def _lines(content: bytes) -> list[str]:
 def _chosen(
     old: list[str], new: list[str], ranges: tuple[tuple[int, int], ...] | None
 ) -> list[str]:
-    """``old`` with those changes towards ``new`` that touch one of the line ranges of ``new``; None takes all."""
+    """``old`` with the changes that touch one of the line ranges of ``new``; None takes all."""
     if ranges is None:
         return new
     result: list[str] = []

@@ -95,6 +95,6 @@ def _is_of(test: str, path: str) -> bool:
 
 
 def _import_folders(task: SweTask) -> set[str]:
-    """The folders in which Python looks for modules before it looks where pytest is, each with a ``/`` at its end; empty is the root."""
+    """The folders that Python searches before pytest's own, each with final ``/``; empty: root."""
     above = {str(folder) for test in task.test_files for folder in PurePosixPath(test).parents}
     return {"" if folder == "." else f"{folder}/" for folder in above}

@@ -1,4 +1,4 @@
-"""Does a patch solve a built-in task? Judged by hidden tests in a fresh sandbox that no model ever touched.
+"""Whether a patch solves a built-in task, judged by hidden tests in a fresh sandbox.
 
 The patch is applied without its changes to tests and to whatever else steers the test
 run (:mod:`srl_envs.swe.tasks.steering` has the rule), then the hidden tests are written
@@ -32,9 +32,14 @@ _OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S+)", re.MU
 
 # git alone reads the patch, so that no other reading of it can differ. In the index a renamed file
 # is one that goes and one that comes, each with its path.
-_READ = f"git apply --cached --whitespace=nowarn {_PATCH} && git diff --cached --no-renames --name-only -z HEAD > {_CHANGED}"
-_APPLY = f"""if [ -s {_STEERING} ]; then git --literal-pathspecs reset -q --pathspec-from-file={_STEERING} --pathspec-file-nul; fi &&
-git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PATCH} && git read-tree HEAD &&
+_READ = (
+    f"git apply --cached --whitespace=nowarn {_PATCH} && "
+    f"git diff --cached --no-renames --name-only -z HEAD > {_CHANGED}"
+)
+_APPLY = f"""if [ -s {_STEERING} ]; then
+  git --literal-pathspecs reset -q --pathspec-from-file={_STEERING} --pathspec-file-nul; fi &&
+git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PATCH} &&
+git read-tree HEAD &&
 if [ -s {_PATCH} ]; then git apply --whitespace=nowarn {_PATCH}; fi"""
 
 

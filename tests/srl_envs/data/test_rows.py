@@ -46,7 +46,7 @@ def test_json_that_python_cannot_hold_is_one_error_with_its_line(
 def test_broken_json_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text('[{"question": "Q"},\n{"question" 3}]', encoding="utf-8")
-    with pytest.raises(DataError, match=re.escape(f"{path}, line 2: no valid JSON")):
+    with pytest.raises(DataError, match=re.escape(f"{path}, line 2: not valid JSON")):
         load_trajectories("gsm8k", path=path)
 
 

@@ -166,7 +166,7 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "p", "steps": ["a"', "line 2: no valid JSON.*cut off"),
+        ('{"prompt": "p", "steps": ["a"', "line 2: not valid JSON.*cut off"),
         ("[1]\n", "line 2: a line must be a JSON object"),
         ('{"prompt": "p", "steps": []}\n', "line 2: 'steps' must be a non-empty list"),
         ('{"steps": ["a"]}\n', "line 2: 'prompt' is missing"),
