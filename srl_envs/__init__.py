@@ -11,6 +11,7 @@ import gymnasium as _gymnasium
 
 from srl_envs.commands import register_grammar
 from srl_envs.data import load_trajectories, register_source
+from srl_envs.domain import register_domain
 from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
 from srl_envs.response import Response, ResponseFormat, parse_response
 from srl_envs.reward import (
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "load_trajectories",
     "parse_response",
+    "register_domain",
     "register_grammar",
     "register_reward",
     "register_sandbox",

@@ -1,12 +1,14 @@
-"""The one episode loop that all environments share: walk an expert's solution, one model answer a step.
+"""The one episode loop: walk an expert's solution, one model answer a step.
 
-What is trained is what is scored here: prompts come from :mod:`srl_envs.prompts.step`,
-rewards from :mod:`srl_envs.reward`.
+:meth:`ExpertStepEnv.step` reads from top to bottom; what differs between math, software
+engineering and the rest is a :class:`~srl_envs.domain.Domain` that it is given. Prompts
+and rewards are those of training: what is trained is what is scored here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,31 +16,39 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from srl_envs.answers.verifier import final_answer, same_text
 from srl_envs.data import load_trajectories
+from srl_envs.domain import Domain, Follow, Reading
 from srl_envs.errors import ConfigError
-from srl_envs.instances import StepInstance, TrajectorySet
+from srl_envs.instances import TrajectorySet
 from srl_envs.matching import LazyBlocks
-from srl_envs.prompts.step import (
-    MATH_SYSTEM_PROMPT,
-    Message,
-    PromptSettings,
-    as_text,
-    step_messages,
-)
-from srl_envs.response import Response
-from srl_envs.reward import RewardSettings, StepReward, step_reward
+from srl_envs.prompts.step import PromptSettings, as_text
+from srl_envs.response import Response, parse_response
+from srl_envs.reward import RewardSettings, StepReward, response_rewards
 from srl_envs.spaces import UnicodeText
 from srl_envs.trajectory import Targets, Trajectory
-
-Follow = Literal["expert", "agent"]
-"""Whose steps become the state: the expert's, whatever the model answers, or the model's own."""
 
 _NO_STEP = ""  # an expert action to which every non-empty answer has similarity 0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model answer, read once.
+
+    Attributes:
+        text: What the model wrote.
+        response: Its thought and action.
+        reading: What the domain reads in the action.
+        expert: What it is compared with; empty where the expert has no such step.
+    """
+
+    text: str
+    response: Response
+    reading: Reading
+    expert: str
+
+
 class ExpertStepEnv(gym.Env[str, str]):
-    r"""An episode is one expert solution; an action is the model's raw answer, think block included.
+    r"""An episode is one expert solution; an action is the model's raw answer with its thought.
 
     With ``follow="expert"`` the reward is the similarity to the expert's step (-1 if
     malformed), the expert's step becomes the state whatever was answered, and the
@@ -64,13 +74,12 @@ class ExpertStepEnv(gym.Env[str, str]):
     that is no text :class:`gymnasium.error.InvalidAction`.
 
     Args:
+        domain: What differs by domain; it serves this environment alone.
         source: A source of :func:`~srl_envs.data.load_trajectories`; ``path``,
             ``split``, ``limit``, ``held_out``, ``split_seed`` go there too.
         trajectories: Ready trajectories; the source is then not read.
         targets: Which steps are asked for: the paper's ``"all_but_last"`` or ``"all"``.
             Only for ``follow="expert"``.
-        title_hint: Show the title of the step to be written.
-        system_prompt: The system message; empty sends none.
         reward: How answers are scored.
         follow: ``"expert"`` or ``"agent"``.
         max_steps: Most steps of an episode with ``follow="agent"``; at least 1.
@@ -81,6 +90,7 @@ class ExpertStepEnv(gym.Env[str, str]):
 
     def __init__(
         self,
+        domain: Domain,
         *,
         source: str = "builtin",
         path: str | Path | None = None,
@@ -90,8 +100,6 @@ class ExpertStepEnv(gym.Env[str, str]):
         split_seed: int = 0,
         trajectories: Sequence[Trajectory] | None = None,
         targets: Targets = "all_but_last",
-        title_hint: bool = True,
-        system_prompt: str = MATH_SYSTEM_PROMPT,
         reward: RewardSettings = RewardSettings(),
         follow: Follow = "expert",
         max_steps: int = 30,
@@ -100,8 +108,6 @@ class ExpertStepEnv(gym.Env[str, str]):
         _check("targets", targets, get_args(Targets))
         _check("follow", follow, get_args(Follow))
         _check("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        _check_type("title_hint", title_hint, bool)
-        _check_type("system_prompt", system_prompt, str)
         _check_type("reward", reward, RewardSettings)
         _check_type("max_steps", max_steps, int)
         if max_steps < 1:
@@ -121,54 +127,69 @@ class ExpertStepEnv(gym.Env[str, str]):
             max_steps,
             render_mode,
         )
-        self.prompt, self.reward_settings = PromptSettings(title_hint, system_prompt), reward
+        self.domain, self.reward_settings = domain, reward
         self._usable = [
             i for i, trajectory in enumerate(self.trajectories) if self._length(trajectory)
         ]
         if not self._usable:
             raise ConfigError(
-                f"{self.trajectories!r}: no trajectory has a target step; with targets='all' the last step is one too."
+                f"{self.trajectories!r}: no trajectory has a target step; with targets='all' the "
+                "last step is one too."
             )
+        domain.prepare(self.trajectories, follow, reward)
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
         self._trajectory = self.trajectories[self._usable[0]]
+        self._expert_actions: Sequence[str] = ()
+        self._targets = 0
         self._index = 0
-        self._own_steps: list[str] = []
-        self._last: tuple[int, str, str, StepReward] | None = (
-            None  # step, what was written, what the expert wrote, score
-        )
+        self._last: tuple[int, Answer, StepReward] | None = None
         self._in_episode = False
 
     @property
+    def prompt(self) -> PromptSettings:
+        """How prompts are rendered."""
+        return self.domain.prompt
+
+    @property
     def expert_action(self) -> str | None:
-        """What the next answer is compared with; None where the expert has no further step to give."""
-        if self._index >= min(self._length(self._trajectory), len(self._trajectory.steps)):
-            return None
-        return self._instance(self._index).expert_action
+        """What the next answer is compared with; None where the expert has no further step."""
+        return self._expert_actions[self._index] if self._index < self._targets else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Start an episode; see the class for the options."""
+        """Start an episode; see the class for the options.
+
+        Raises:
+            ConfigError: An option fits no trajectory.
+            DataError: A step of the expert that is to be followed cannot be read.
+            SandboxError: The machinery of the domain failed.
+        """
         super().reset(seed=seed)
         chosen, self._index = self._chosen(options or {})
+        self._in_episode = False  # until all that follows has worked
         self._trajectory = self.trajectories[chosen]
-        self._own_steps = [step.text for step in self._trajectory.steps[: self._index]]
-        self._last = None
-        return self._state({})
+        self._targets, self._last = self._length(self._trajectory), None
+        self._expert_actions = self.domain.begin(self._trajectory, self._index, self._targets)
+        return self._state({}, finished=False)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Score one answer and go on to the next step."""
-        self.check_action(action)
-        return self.advance(
-            action,
-            step_reward(
-                action, self.expert_action or _NO_STEP, self.reward_settings, scored=self.scored
-            ),
-        )
+        """Score one answer and go on to the next step.
 
-    def check_action(self, action: str) -> None:
-        """Refuse what :meth:`step` cannot score.
+        Raises:
+            ResetNeeded: No episode is under way.
+            InvalidAction: The action is no text.
+            SandboxError: The machinery of the domain failed; that ends the episode.
+        """
+        answer = self.read(action)
+        (score,) = response_rewards(
+            [answer.response], [answer.reading.scored], [answer.expert], self.reward_settings
+        )
+        return self.advance(answer, score)
+
+    def read(self, action: str) -> Answer:
+        """The first part of :meth:`step`: read the answer, once.
 
         Raises:
             ResetNeeded: No episode is under way.
@@ -182,100 +203,85 @@ class ExpertStepEnv(gym.Env[str, str]):
             raise InvalidAction(
                 f"An action is the model's answer, a text, not {type(action).__name__}."
             )
-
-    def scored(self, action: str) -> str:
-        """What of the model's action is compared with :attr:`expert_action`."""
-        return self._instance(min(self._index, len(self._trajectory.steps) - 1)).scored(action)
+        response = parse_response(action, self.reward_settings.format)
+        reading = self.domain.read(response.action) if response.error is None else Reading("")
+        return Answer(action, response, reading, self.expert_action or _NO_STEP)
 
     def advance(
-        self, action: str, score: StepReward
+        self, answer: Answer, score: StepReward
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """What :meth:`step` does with an answer that is scored already: the batched form scores all its environments' answers at once."""
-        expert, response = self.expert_action or _NO_STEP, score.response
-        limit = self.reward_settings.max_characters
-        blocks = LazyBlocks(
-            self.scored(response.action)[:limit],
-            expert.strip()[:limit],
-            self.reward_settings.autojunk,
-        )
-        self._last = (self._index, action, expert, score)
+        """The last part of :meth:`step`, apart for the batched form, which scores all at once."""
+        self._in_episode = False  # until all that follows has worked
+        self._last = (self._index, answer, score)
+        settings, response = self.reward_settings, answer.response
         info: dict[str, Any] = {
             "similarity": score.similarity,
             "response": response,
-            "matching_blocks": blocks,
+            "matching_blocks": LazyBlocks(
+                answer.reading.scored[: settings.max_characters],
+                answer.expert.strip()[: settings.max_characters],
+                settings.autojunk,
+            ),
         }
         value, truncated = score.value, False
         if self.follow == "expert":
-            info |= self._follow_expert()
+            info |= self.domain.follow_expert(self._index)
             self._index += 1
-            terminated = self._index >= self._length(self._trajectory)
+            terminated = self._index >= self._targets
         else:
-            terminated = self._follow_agent(response)
+            terminated = self.domain.act(self._index, response, answer.reading)
             self._index += 1
             truncated = not terminated and self._index >= self.max_steps
             if terminated or truncated:
-                correct = self._outcome(response)
-                if (
-                    correct is not None
-                ):  # left out otherwise: the array of a vector environment would make a None False
+                correct, more = self.domain.outcome(response)
+                info |= more
+                # Left out if unknown: the array of a vector environment makes a None False.
+                if correct is not None:
                     info["correct"] = correct
                     value = float(correct) if response.error is None else value
         observation, info = self._state(info, finished=terminated or truncated)
         return observation, value, terminated, truncated, info
 
-    def is_correct(self, answer: str, reference: str) -> bool:
-        """Whether a final answer is right: here, the same text; a domain that knows better overrides it."""
-        return same_text(answer, reference)
-
     def render(self) -> str | None:
-        """With ``render_mode="ansi"``: the last answer beside the expert's step, or the prompt if nothing was answered yet."""
+        """With ``render_mode="ansi"``: the last answer beside the expert's step.
+
+        Where nothing was answered yet it is the prompt.
+
+        Raises:
+            ResetNeeded: There was no episode yet.
+        """
         if self.render_mode is None:
             return None
         from srl_envs.rendering import side_by_side
 
         if self._last is None:
-            return as_text(self._messages(finished=False))
-        index, action, expert, score = self._last
+            if not self._in_episode:
+                raise ResetNeeded("There is nothing to show yet: call reset() before render().")
+            return as_text(self.domain.messages(self._index, finished=False))
+        index, answer, score = self._last
+        response = answer.response
         said = (
-            f"malformed: {score.response.error}\n\n{action}"
-            if score.response.error
-            else score.response.action
+            f"malformed: {response.error}\n\n{answer.text}" if response.error else response.action
         )
-        return side_by_side(
-            f"{self._trajectory.id}, step {index + 1}, reward {score.value:.3f}", said, expert
-        )
+        heading = f"{self._trajectory.id}, step {index + 1}, reward {score.value:.3f}"
+        return side_by_side(heading, said, answer.expert)
 
     def close(self) -> None:
         """End the episode; a second call does nothing."""
         self._in_episode = False
+        self.domain.close()
         super().close()
 
-    def _state(self, info: dict[str, Any], finished: bool = False) -> tuple[str, dict[str, Any]]:
-        self._in_episode = not finished
-        messages = self._messages(finished)
+    def _state(self, info: dict[str, Any], finished: bool) -> tuple[str, dict[str, Any]]:
+        messages = self.domain.messages(self._index, finished)
         info |= {
             "messages": messages,
             "expert_action": None if finished else self.expert_action,
             "step": self._index,
             "instance_id": f"{self._trajectory.id}/{self._index + 1}",
         }
+        self._in_episode = not finished
         return as_text(messages), info
-
-    def _messages(self, finished: bool) -> list[Message]:
-        steps = self._trajectory.steps
-        expert = steps if finished else steps[: self._index]
-        previous = self._own_steps if self.follow == "agent" else [step.text for step in expert]
-        title = "" if finished or self._index >= len(steps) else steps[self._index].title
-        return step_messages(self._trajectory.prompt, previous, title=title, settings=self.prompt)
-
-    def _heading(self) -> str:
-        """What the expert wrote in front of the step: with the title hint a model need not write it, yet every step of the prompt has it."""
-        steps = self._trajectory.steps
-        return (
-            steps[self._index].heading
-            if self.prompt.title_hint and self._index < len(steps)
-            else ""
-        )
 
     def _length(self, trajectory: Trajectory) -> int:
         """How many expert steps an episode compares with."""
@@ -284,26 +290,6 @@ class ExpertStepEnv(gym.Env[str, str]):
             if self.follow == "expert"
             else len(trajectory.steps)
         )
-
-    def _instance(self, index: int) -> StepInstance:
-        return StepInstance(self._trajectory, index, self.prompt)
-
-    def _follow_expert(self) -> dict[str, Any]:
-        """Make the expert's step the state; what it adds to ``info``."""
-        return {}
-
-    def _follow_agent(self, response: Response) -> bool:
-        """Make the model's own step the state; whether it ends the episode."""
-        if response.error is None:
-            self._own_steps.append(self._heading() + response.action)
-        return final_answer(response.action) is not None
-
-    def _outcome(self, response: Response) -> bool | None:
-        """Whether the episode that ended with this answer reached its goal; None if nobody can tell."""
-        if not self._trajectory.answer:
-            return None
-        answer = final_answer(response.action)
-        return answer is not None and self.is_correct(answer, self._trajectory.answer)
 
     def _chosen(self, options: dict[str, Any]) -> tuple[int, int]:
         """Which trajectory, and at which step it starts."""
@@ -320,7 +306,8 @@ class ExpertStepEnv(gym.Env[str, str]):
             or not self._length(self.trajectories[index])
         ):
             raise ConfigError(
-                f"trajectory is {index!r}: use 0 to {len(self.trajectories) - 1}, one that has a target step."
+                f"trajectory is {index!r}: use 0 to {len(self.trajectories) - 1}, one that has a "
+                "target step."
             )
         return index, 0
 
@@ -337,7 +324,8 @@ class ExpertStepEnv(gym.Env[str, str]):
             ):
                 return which, int(number) - 1
         raise ConfigError(
-            f"instance_id is {instance_id!r}: {self.trajectories!r} has no such trajectory or target step."
+            f"instance_id is {instance_id!r}: {self.trajectories!r} has no such trajectory or "
+            "target step."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 from typing import NamedTuple, overload
@@ -67,16 +68,23 @@ def matching_blocks(
     return _joined(sorted(found))
 
 
+@dataclass(frozen=True, repr=False)
 class LazyBlocks(Sequence[MatchingBlock]):
-    """The matching blocks of one answer, computed when first looked at: long strings take milliseconds."""
+    """The matching blocks of one answer, computed when first looked at; that takes milliseconds.
 
-    def __init__(self, model: str, expert: str, autojunk: bool) -> None:
-        self._pair = (model, expert, autojunk)
+    Attributes:
+        model: What the model wrote.
+        expert: What the expert wrote.
+        autojunk: See :mod:`srl_envs.reward`.
+    """
+
+    model: str
+    expert: str
+    autojunk: bool
 
     @cached_property
     def _blocks(self) -> list[MatchingBlock]:
-        model, expert, autojunk = self._pair
-        return matching_blocks(model, expert, autojunk=autojunk)
+        return matching_blocks(self.model, self.expert, autojunk=self.autojunk)
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -90,12 +98,6 @@ class LazyBlocks(Sequence[MatchingBlock]):
 
     def __iter__(self) -> Iterator[MatchingBlock]:
         return iter(self._blocks)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LazyBlocks) and self._pair == other._pair
-
-    def __hash__(self) -> int:
-        return hash(self._pair)
 
     def __repr__(self) -> str:
         return repr(self._blocks)

@@ -156,9 +156,33 @@ def step_rewards(
         for text, cut in zip(texts, cut_off, strict=True)
     ]
     scorings = [str] * len(texts) if scored is None else scored
+    parts = [
+        scoring(response.action) if response.error is None else ""
+        for response, scoring in zip(responses, scorings, strict=True)
+    ]
+    return response_rewards(responses, parts, expert_actions, settings)
+
+
+def response_rewards(
+    responses: Sequence[Response],
+    scored: Sequence[str],
+    expert_actions: Sequence[str],
+    settings: RewardSettings = RewardSettings(),
+) -> list[StepReward]:
+    """:func:`step_rewards` of answers that are read already.
+
+    Args:
+        responses: The parsed answers.
+        scored: What of each action is compared; unused where the answer is malformed.
+        expert_actions: The expert's steps.
+        settings: How to score.
+
+    Raises:
+        ValueError: The sequences differ in length.
+    """
     well_formed = [
-        (scoring(response.action), expert.strip())
-        for response, expert, scoring in zip(responses, expert_actions, scorings, strict=True)
+        (part, expert.strip())
+        for response, part, expert in zip(responses, scored, expert_actions, strict=True)
         if response.error is None
     ]
     similarities = iter(

@@ -1,4 +1,4 @@
-"""The batched vector form: steps all its environments together and scores all their answers in one call."""
+"""The batched vector form: steps its environments together, scores their answers in one call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.math import MathEnv
-from srl_envs.reward import step_rewards
+from srl_envs.reward import response_rewards
 from srl_envs.steps import StepsEnv
 
 Result = TypeVar("Result")
@@ -31,9 +31,9 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         settings: Passed on to the environment.
     """
 
-    environment: type[ExpertStepEnv] = ExpertStepEnv
+    environment: Callable[..., ExpertStepEnv]
     threads: int = 1
-    """Environments that are stepped or reset at the same time; more than 1 where they wait for something outside Python."""
+    """How many are stepped or reset at once; more than 1 where they wait for what is no Python."""
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         if num_envs < 1:
@@ -70,7 +70,8 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         )
         if len(seeds) != self.num_envs:
             raise ValueError(
-                f"{len(seeds)} seeds for {self.num_envs} environments: give one each, or a single one."
+                f"{len(seeds)} seeds for {self.num_envs} environments: give one each, or a single "
+                "one."
             )
         states = self._each(lambda i: self.envs[i].reset(seed=seeds[i], options=options))
         observations, infos = [], dict[str, Any]()
@@ -81,7 +82,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         return tuple(observations), infos
 
     def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], Any, Any, Any, dict[str, Any]]:
-        """Score all answers in one batch; an environment that had finished is reset instead and its answer ignored.
+        """Score all answers in one batch; one that had finished is reset, its answer ignored.
 
         Raises:
             ValueError: There are more or fewer actions than environments.
@@ -94,15 +95,16 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
                 f"{given} for {self.num_envs} environments: give a sequence with one action each."
             )
         stepping = [i for i in range(self.num_envs) if not self._finished[i]]
-        for i in stepping:
-            self.envs[i].check_action(actions[i])
-        experts = [self.envs[i].expert_action or "" for i in stepping]
-        texts = [actions[i] for i in stepping]
-        scoring = [self.envs[i].scored for i in stepping]
+        answers = {i: self.envs[i].read(actions[i]) for i in stepping}
         scores = dict(
             zip(
                 stepping,
-                step_rewards(texts, experts, self.envs[0].reward_settings, scored=scoring),
+                response_rewards(
+                    [answer.response for answer in answers.values()],
+                    [answer.reading.scored for answer in answers.values()],
+                    [answer.expert for answer in answers.values()],
+                    self.envs[0].reward_settings,
+                ),
                 strict=True,
             )
         )
@@ -113,7 +115,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         )
         transitions = self._each(
             lambda i: (
-                self.envs[i].advance(actions[i], scores[i])
+                self.envs[i].advance(answers[i], scores[i])
                 if i in scores
                 else _restarted(self.envs[i])
             )
@@ -149,7 +151,7 @@ def _restarted(env: ExpertStepEnv) -> tuple[str, float, bool, bool, dict[str, An
 
 
 class MathVectorEnv(ExpertStepVectorEnv):
-    """``SRL-Math-v0`` in its batched form; one process verifies the answers of all its environments."""
+    """``SRL-Math-v0`` in its batched form; one process verifies the answers of all."""
 
     environment = MathEnv
 

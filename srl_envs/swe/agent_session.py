@@ -49,19 +49,23 @@ class AgentSession:
         notes = []
         if result.timed_out:
             notes.append(
-                f"[The command took longer than {self._timeout:g} s and was ended, with all that it had started. The shell is a new one.]"
+                f"[The command took longer than {self._timeout:g} s and was ended, with all that "
+                "it had started. The shell is a new one.]"
             )
         elif result.disk_full:
             notes.append(
-                "[The command wrote more than the disk may hold and was ended. The shell is a new one.]"
+                "[The command wrote more than the disk may hold and was ended. The shell is a new "
+                "one.]"
             )
         elif result.restarted:
             notes.append(
-                "[The shell ended. A new one stands in the same folder, without the old one's variables.]"
+                "[The shell ended. A new one stands in the same folder, without the old one's "
+                "variables.]"
             )
         output = "\n".join([*([result.output.rstrip()] if result.output.strip() else []), *notes])
         if self._tagged:
-            return f"<returncode>{result.exit_code}</returncode>\n<output>\n{output}{chr(10) * bool(output)}</output>"
+            shown = f"{output}\n" if output else ""
+            return f"<returncode>{result.exit_code}</returncode>\n<output>\n{shown}</output>"
         return output or NO_OUTPUT
 
 
@@ -78,11 +82,16 @@ def expert_commands(trajectory: Trajectory, count: int | None = None) -> list[Co
         try:
             commands.append(grammar.parse(step.action))
         except CommandError as error:
-            raise DataError(
-                f"Trajectory {trajectory.id!r}, step {number}: the action holds no command of the grammar {grammar.name!r} ({error}) Mend it, or "
-                "name its grammar in the metadata."
-            ) from None
+            raise unreadable(trajectory, number, error) from None
     return commands
+
+
+def unreadable(trajectory: Trajectory, number: int, error: CommandError) -> DataError:
+    """What is raised where step ``number`` (from 1) of an expert holds no command."""
+    return DataError(
+        f"Trajectory {trajectory.id!r}, step {number}: the action holds no command of the grammar "
+        f"{trajectory.grammar!r} ({error}) Mend it, or name its grammar in the metadata."
+    )
 
 
 def drift(command: Command, seen: str, recorded: str, max_characters: int) -> float:
@@ -103,5 +112,5 @@ def drift(command: Command, seen: str, recorded: str, max_characters: int) -> fl
 
 
 def _plain_lines(text: str) -> str:
-    """An observation without what a terminal adds: recordings hold carriage returns that a pipe does not."""
+    """An observation without what a terminal adds: recordings hold carriage returns, pipes none."""
     return text.replace("\r\n", "\n").strip()

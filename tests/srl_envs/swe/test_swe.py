@@ -148,7 +148,7 @@ def test_settings_that_cannot_be_used_are_named(setting, value) -> None:
 def test_a_failure_of_the_machinery_ends_the_episode(monkeypatch) -> None:
     env = SWEEnv(observations="recorded")
     env.reset(seed=0)
-    monkeypatch.setattr(env, "observations", "live")
+    monkeypatch.setattr(env.domain, "observations", "live")
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
     with pytest.raises(SandboxError, match="No Docker engine answers"):
         env.reset(seed=0)
@@ -214,7 +214,7 @@ def test_a_sandbox_that_is_lost_in_mid_episode_raises(sandboxes, engine) -> None
     env = SWEEnv(follow="agent", make_sandbox=sandboxes)
     env.reset(options={"trajectory": 0})
     env.step(bash("ls"))
-    engine.api.remove_container(env._session.sandbox.container_id, force=True)
+    engine.api.remove_container(env.domain.session.sandbox.container_id, force=True)
     with pytest.raises(SandboxError):
         env.step(bash("ls"))
     with pytest.raises(ResetNeeded):
@@ -253,7 +253,7 @@ def test_the_sandbox_stands_in_the_trajectorys_folder(base_image) -> None:
     env.reset()
     observation, *_ = env.step(bash("ls"))
     assert "Observation:\n/srv" in observation
-    assert env._session.sandbox.workdir == "/srv"
+    assert env.domain.session.sandbox.workdir == "/srv"
     env.close()
 
 

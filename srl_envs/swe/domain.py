@@ -1,0 +1,169 @@
+"""The domain of software engineering: an action is a command, which runs in a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+from srl_envs.commands import Command, CommandError, Grammar, grammar_named
+from srl_envs.domain import Follow, Reading
+from srl_envs.errors import ConfigError
+from srl_envs.prompts.step import Message, PromptSettings
+from srl_envs.prompts.swe import swe_step_messages
+from srl_envs.response import Response
+from srl_envs.reward import RewardSettings
+from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
+from srl_envs.swe.agent_session import AgentSession, drift, unreadable
+from srl_envs.swe.tasks.images import image_of, images_at_hand, workdir_of
+from srl_envs.swe.tasks.verification import verify_patch
+from srl_envs.trajectory import Trajectory
+
+Observations = Literal["live", "recorded"]
+"""Where observations come from: the expert's commands, run in a sandbox now, or the recording."""
+
+MakeSandbox = Callable[[str], Sandbox]
+"""Gives a clean sandbox of an image."""
+
+Verify = Callable[[Trajectory, str, MakeSandbox], bool | None]
+"""Judges a patch in a fresh sandbox; None if the trajectory has no tests."""
+
+
+class SWEDomain:
+    """A :class:`~srl_envs.domain.Domain`; see :class:`~srl_envs.swe.env.SWEEnv` for arguments."""
+
+    def __init__(
+        self,
+        prompt: PromptSettings = PromptSettings(),
+        observations: Observations | None = None,
+        make_sandbox: MakeSandbox | None = None,
+        verify: Verify | None = None,
+        command_timeout: float = 60.0,
+    ) -> None:
+        if observations not in (None, *get_args(Observations)):
+            raise ConfigError(f"observations is {observations!r}: use 'live', 'recorded' or None.")
+        if not isinstance(prompt, PromptSettings):
+            raise ConfigError(f"prompt is {prompt!r}: give PromptSettings.")
+        if not isinstance(command_timeout, int | float) or not command_timeout > 0:
+            raise ConfigError(f"command_timeout is {command_timeout!r}: give seconds above 0.")
+        self.prompt = prompt
+        self.observations = observations
+        self.session: AgentSession | None = None
+        self._given_make_sandbox = make_sandbox
+        self._verify = verify or verify_patch
+        self._timeout = command_timeout
+        self._expert: list[Reading] = []
+        self._turns: list[tuple[str, str]] = []
+
+    def prepare(
+        self, trajectories: Sequence[Trajectory], follow: Follow, reward: RewardSettings
+    ) -> None:
+        """See :meth:`Domain.prepare`; decides where observations come from, if that is open."""
+        if follow == "agent" and self.observations == "recorded":
+            raise ConfigError(
+                "follow='agent' runs the model's own commands: its observations are 'live'."
+            )
+        others = {trajectory.domain for trajectory in trajectories} - {"swe"}
+        if others:
+            raise ConfigError(
+                f"{trajectories!r} holds trajectories of the domain {others.pop()!r}: SRL-SWE-v0 "
+                "needs 'swe'."
+            )
+        if self.observations is None:
+            live = (
+                follow == "agent"
+                or self._given_make_sandbox is not None
+                or images_at_hand(trajectories)
+            )
+            self.observations = "live" if live else "recorded"
+        self._follow, self._compared = follow, reward.max_characters
+
+    def begin(self, trajectory: Trajectory, start: int, targets: int) -> Sequence[str]:
+        """See :meth:`Domain.begin`; live, the commands before the start are run first.
+
+        Raises:
+            DataError: A command of the expert that is to be run cannot be read.
+            SandboxError: The machinery failed.
+        """
+        self.close()
+        self._trajectory = trajectory
+        self._grammar: Grammar = grammar_named(trajectory.grammar)
+        self._expert = [self.read(step.action) for step in trajectory.steps]
+        self._turns = []
+        if self.observations == "live":
+            to_run = targets if self._follow == "expert" else start
+            for number, reading in enumerate(self._expert[:to_run], start=1):
+                if isinstance(reading.meaning, CommandError):
+                    raise unreadable(trajectory, number, reading.meaning)
+            sandbox = self._make_sandbox(image_of(trajectory))
+            self.session = AgentSession(sandbox, trajectory.grammar, self._timeout)
+        for index in range(start):
+            self._run_expert(index)
+        return [reading.scored for reading in self._expert]
+
+    def messages(self, index: int, finished: bool) -> list[Message]:
+        """See :meth:`Domain.messages`."""
+        return swe_step_messages(
+            self._trajectory.prompt, self._turns, self.prompt, grammar=self._grammar.name
+        )
+
+    def read(self, action: str) -> Reading:
+        """See :meth:`Domain.read`: the command, or why there is none."""
+        try:
+            command = self._grammar.parse(action)
+        except CommandError as error:
+            return Reading(action, error)
+        return Reading(command.scored(self.prompt.scored), command)
+
+    def follow_expert(self, index: int) -> dict[str, Any]:
+        """See :meth:`Domain.follow_expert`; live, ``info`` says how far the recording is away."""
+        seen = self._run_expert(index)
+        if self.session is None:
+            return {}
+        command, recorded = self._expert[index].meaning, self._trajectory.steps[index].observation
+        assert isinstance(command, Command)
+        return {"drift": drift(command, seen, recorded, self._compared)}
+
+    def act(self, index: int, response: Response, reading: Reading) -> bool:
+        """See :meth:`Domain.act`: run the model's command, or say why nothing was run."""
+        if response.error is not None:
+            note = f"Your answer was malformed ({response.error}): nothing was run."
+            self._turns.append(("(no command)", note))
+            return False
+        command = reading.meaning
+        if not isinstance(command, Command):
+            self._turns.append((response.action, f"{command} Nothing was run."))
+            return False
+        assert self.session is not None
+        self._turns.append((command.text, self.session.observe(command)))
+        return command.submits
+
+    def outcome(self, response: Response) -> tuple[bool | None, dict[str, Any]]:
+        """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox."""
+        assert self.session is not None
+        try:
+            patch = self.session.sandbox.diff()
+        except DamagedRepositoryError:
+            patch = ""  # the model destroyed the repository: that solves nothing
+        return self._verify(self._trajectory, patch, self._make_sandbox), {"patch": patch}
+
+    def close(self) -> None:
+        """Give the sandbox back; a second call does nothing."""
+        if self.session is not None:
+            session, self.session = self.session, None
+            session.sandbox.close()
+
+    def _run_expert(self, index: int) -> str:
+        """Add the expert's command to the turns, with its observation, which is returned."""
+        step, command = self._trajectory.steps[index], self._expert[index].meaning
+        if self.session is None:
+            seen = step.observation
+        else:
+            assert isinstance(command, Command)
+            seen = self.session.observe(command)
+        self._turns.append((step.action, seen))
+        return seen
+
+    def _make_sandbox(self, image: str) -> Sandbox:
+        if self._given_make_sandbox is not None:
+            return self._given_make_sandbox(image)
+        return DockerSandbox(image, workdir=workdir_of(self._trajectory))
