@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
-from srl_envs.answers.notation import alike, number, verdict_by_notation
+from srl_envs.answers.notation import comparable_forms, number, verdict_by_notation
 from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer
 from srl_envs.errors import InfrastructureError
 
@@ -101,7 +101,7 @@ class Grader:
 
     def same(self, one: str, other: str) -> bool:
         """Whether two answers mean the same, for a vote: numbers by their value, an answer that could not be graded in time only by its text."""
-        given, wanted = alike(one, other)
+        given, wanted = comparable_forms(one, other)
         if given == wanted:
             return True
         if (number(given) and number(wanted)) or {one, other} & self._hanging:

@@ -1,4 +1,4 @@
-r"""The ways in which one final answer can be written: made alike before math-verify compares them, none of it particular to a data set.
+r"""One way to write a final answer, so that math-verify can compare answers of any data set.
 
 * Marks that carry no meaning are left out: ``$``, ``\(``, bold stars, a final full
   stop.
@@ -32,7 +32,8 @@ _NUMBER = re.compile(
     rf"(?P<mantissa>{_MANTISSA})(?:e(?:\{{(?P<braced>[-+]?\d+)\}}|(?P<power>\d)))?"
 )
 _UNIT = re.compile(
-    r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?|\s+(?P<words>[A-Za-z]{3,}[A-Za-z/ ]*))"
+    r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?"
+    r"|\s+(?P<words>[A-Za-z]{3,}[A-Za-z/ ]*))"
 )
 _NO_UNITS = frozenset(
     (
@@ -50,18 +51,22 @@ _NO_UNITS = frozenset(
 )
 _LESS = r"(?P<{}><|\\lt\b|\\leq?\b|\\leqslant\b|\u2264)"
 _CHAIN = re.compile(
-    rf"(?P<low>[^<\u2264,]+?)\s*{_LESS.format('first')}\s*(?P<name>[A-Za-z])\s*{_LESS.format('second')}\s*(?P<high>[^<\u2264,]+)"
+    rf"(?P<low>[^<\u2264,]+?)\s*{_LESS.format('first')}\s*(?P<name>[A-Za-z])"
+    rf"\s*{_LESS.format('second')}\s*(?P<high>[^<\u2264,]+)"
 )
 
 
-def alike(answer: str, reference: str) -> tuple[str, str]:
+def comparable_forms(answer: str, reference: str) -> tuple[str, str]:
     """Both in plain notation, the answer without a unit where the reference is a number."""
     given, wanted = plain_notation(answer), plain_notation(reference)
     return (given if number(wanted) is None else without_unit(given)), wanted
 
 
 def verdict_by_notation(given: str, wanted: str) -> bool | None:
-    """Whether two answers made :func:`alike` are the same, where their text or their value as numbers decides it; else None."""
+    """Whether two :func:`comparable_forms` are the same; None where the notation cannot tell.
+
+    Their text decides, or their value as numbers.
+    """
     if _bare(given) == _bare(wanted):
         return True
     value, target = number(given), number(wanted)
@@ -71,7 +76,10 @@ def verdict_by_notation(given: str, wanted: str) -> bool | None:
 
 
 def plain_notation(text: str) -> str:
-    """An answer without marks that carry no meaning, its numbers, intervals and imaginary units as math-verify reads them."""
+    """An answer as math-verify reads it: its numbers, intervals and imaginary units.
+
+    Marks without a meaning are removed.
+    """
     text = re.sub(r"(?<!\\)\$|\*\*|\\[()]", "", text).strip()
     text = re.sub(r"(?<=[\w})\]])\s*\.$", "", text)
     text = _EXPONENT.sub(r"\g<mantissa> \\times 10^{\g<power>}", text)
@@ -89,7 +97,10 @@ def plain_notation(text: str) -> str:
 
 
 def number(text: str) -> tuple[float, bool] | None:
-    """The value of a number in plain notation, and whether it is written as a decimal (with a point or a power of ten); None if it is no number."""
+    """The value of a number in plain notation, and whether it is written as a decimal.
+
+    A decimal has a point or a power of ten. None if the text is not a number.
+    """
     compact = _TIMES_TEN.sub("e", re.sub(r"\\[,;:!]", "", text.replace("{,}", ",")).strip())
     match = _NUMBER.fullmatch(compact)
     if match is None:
@@ -100,7 +111,11 @@ def number(text: str) -> tuple[float, bool] | None:
 
 
 def without_unit(text: str) -> str:
-    """A number without the unit behind it: text in LaTeX, or words of three letters and more, unless they are part of the number (million)."""
+    """A number without the unit behind it.
+
+    A unit is text in LaTeX, or words of three letters and more that are not part of the
+    number as "million" is.
+    """
     match = _UNIT.fullmatch(text)
     if match is None or (match["words"] and _NO_UNITS & set(match["words"].lower().split())):
         return text
@@ -108,5 +123,5 @@ def without_unit(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """The text without what only sets it: text commands and loose white space; "and" between parts is a comma."""
+    """The text without text commands and loose white space; "and" between parts is a comma."""
     return _LOOSE_SPACE.sub("", re.sub(r"\s+and\s+", ",", _TEXT.sub(r"\1", text)))

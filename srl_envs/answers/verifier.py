@@ -18,7 +18,7 @@ import subprocess
 import sys
 from typing import IO, NamedTuple
 
-from srl_envs.answers.notation import alike, verdict_by_notation
+from srl_envs.answers.notation import comparable_forms, verdict_by_notation
 from srl_envs.errors import InfrastructureError, MissingDependencyError
 
 MAX_ANSWER_CHARACTERS = 1_000
@@ -104,7 +104,7 @@ class AnswerVerifier:
             return True
         if len(answer) > MAX_ANSWER_CHARACTERS:
             return False
-        given, wanted = alike(answer, reference)
+        given, wanted = comparable_forms(answer, reference)
         if (verdict := verdict_by_notation(given, wanted)) is not None:
             return verdict
         return self._ask(given, wanted)

@@ -6,7 +6,7 @@ In the order in which a run uses them:
   start reading in.
 * ``instances``: rows -> instances; ``builtin``: the project's own tasks as rows;
   ``repositories``, ``image_repository``: files at an instance's commit.
-* ``patch_writer``: asks the model, chunk by chunk, with the help of ``oracle`` or
+* ``patch_writer``: asks the model, chunk by chunk, with the help of
   ``localize`` (which files), ``prompt_budget`` (how much of them), ``prompts`` (the
   words) and ``repair`` (question for edits, and patch of an answer).
 * ``parse_edits``, ``apply_edits``, ``make_patch``, ``read_patch``: answer -> edits ->

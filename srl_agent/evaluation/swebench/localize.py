@@ -1,4 +1,4 @@
-"""End-to-end mode, first half: issue and repository tree -> the files to change."""
+"""Which files a model is shown: those its own answer names, or in oracle mode the patch's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.parse_edits import outside_thoughts
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, is_test_path
 from srl_agent.evaluation.swebench.prompts import localize_messages
+from srl_agent.evaluation.swebench.read_patch import patched_files
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
 from srl_envs.prompts.swe import cut_middle
@@ -167,6 +168,28 @@ def parse_localization(
             elif path.endswith(".py"):
                 left_out.setdefault(path, "no such file")
     return Localization(tuple(paths), tuple(LeftOut(*pair) for pair in left_out.items()), answer)
+
+
+def oracle_paths(instance: SweBenchInstance) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+    """Oracle mode: the files that the gold patch changes, moves or removes, in its order.
+
+    Nothing but their names is used of the patch, and nothing of the tests.
+
+    Returns:
+        The paths, and what the patch names but is not shown: tests, and files that the
+        patch makes. There is nothing to show of those, and their names would give the
+        solution away.
+    """
+    paths: list[str] = []
+    left_out: list[LeftOut] = []
+    for file in patched_files(instance.patch):
+        if file.old_path is None:
+            left_out.append(LeftOut(file.new_path or "", "made by the gold patch"))
+        elif is_test_path(file.old_path):
+            left_out.append(LeftOut(file.old_path, "test file"))
+        elif file.old_path not in paths:
+            paths.append(file.old_path)
+    return tuple(paths), tuple(left_out)
 
 
 def _bare(text: str) -> str:

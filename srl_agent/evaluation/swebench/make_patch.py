@@ -1,4 +1,8 @@
-"""Changes of files -> a patch that ``git apply`` takes, what must hold for it to be handed in, and when two patches are the same."""
+"""Changes of files -> a patch that ``git apply`` takes; checks of it; when two patches are equal.
+
+The diff is written here, since the files are objects of git's database and in no folder
+that ``git diff`` could compare, and ``difflib`` writes neither git's headers nor binary files.
+"""
 
 from __future__ import annotations
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from srl_agent.evaluation.swebench.config import SweBenchConfig
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
-from srl_agent.evaluation.swebench.localize import MAX_FILES, localize_prompt, parse_localization
-from srl_agent.evaluation.swebench.oracle import oracle_paths
+from srl_agent.evaluation.swebench.localize import (
+    MAX_FILES,
+    localize_prompt,
+    oracle_paths,
+    parse_localization,
+)
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
 from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_agent.evaluation.swebench.records import Records

@@ -1,4 +1,8 @@
-"""What a patch says: its files and their changed lines, read from a unified diff with or without git's headers."""
+"""What a patch says: its files and their changed lines, with or without git's headers.
+
+``unidiff`` does not do: a name with " b/" in it or a hunk that is too short is an error
+there, quoted names stay quoted, and binary data is dropped.
+"""
 
 from __future__ import annotations
 

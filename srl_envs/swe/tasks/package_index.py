@@ -1,4 +1,7 @@
-"""Fetches a release's source archive from the index that pip is configured for; runs none of it."""
+"""Fetches a release's source archive from the index that pip is configured for; runs none of it.
+
+``pip download`` will not do: it runs the release's build code to learn its metadata.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srl_envs.answers.notation import (
-    alike,
+    comparable_forms,
     number,
     plain_notation,
     verdict_by_notation,
@@ -87,7 +87,7 @@ def test_units() -> None:
     ],
 )
 def test_what_notation_decides(answer: str, reference: str, verdict: bool | None) -> None:
-    assert verdict_by_notation(*alike(answer, reference)) is verdict
+    assert verdict_by_notation(*comparable_forms(answer, reference)) is verdict
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
@@ -98,7 +98,8 @@ def test_a_float_is_read_as_it_is_printed(value: float) -> None:
 
 @given(st.text(), st.text("0123456789.,-+e\\ times^{}$*()abnpix<", max_size=40))
 def test_any_text_is_taken_and_is_the_same_as_itself(wild: str, near: str) -> None:
-    assert verdict_by_notation(*alike(wild, wild)) is True
+    assert verdict_by_notation(*comparable_forms(wild, wild)) is True
     assert (
-        verdict_by_notation(*alike(near, near)) is True or number(plain_notation(near)) is not None
+        verdict_by_notation(*comparable_forms(near, near)) is True
+        or number(plain_notation(near)) is not None
     )

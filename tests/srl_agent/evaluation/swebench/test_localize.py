@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from swebench_clones import instance_at
 
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, load_instances
-from srl_agent.evaluation.swebench.localize import localize_prompt, parse_localization, tree_text
-from srl_agent.evaluation.swebench.oracle import oracle_paths
+from srl_agent.evaluation.swebench.localize import (
+    localize_prompt,
+    oracle_paths,
+    parse_localization,
+    tree_text,
+)
 from srl_agent.evaluation.swebench.prompt_budget import (
     LeftOut,
     PromptBudget,

@@ -14,8 +14,8 @@ from swebench_clones import instance_at, run_git
 
 from srl_agent.evaluation.swebench.apply_edits import shown_text
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.localize import oracle_paths
 from srl_agent.evaluation.swebench.make_patch import FileChange, make_patch, normalized_patch
-from srl_agent.evaluation.swebench.oracle import oracle_paths
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
 from srl_agent.evaluation.swebench.prompts import repair_messages
 from srl_agent.evaluation.swebench.repair import repair_outcome, repair_prompt, select_by_majority
