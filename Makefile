@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: help train test lint types benchmarks clean setup
+.PHONY: help train test lint types benchmarks docs clean setup
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,9 @@ types: $(READY)  ## static types
 
 benchmarks: $(READY)  ## the first three tables of README's performance section
 	for script in reward env trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+docs: $(READY)  ## build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 setup: $(READY)  ## the virtual environment alone
 
