@@ -1,4 +1,4 @@
-"""Training instances: for each target step of a trajectory, the prompt that asks for it and the expert's action.
+"""Training instances: for each target step, the prompt that asks for it and the expert's action.
 
 An expert solution ``y = (step_1 .. step_N)`` of a problem ``x`` gives one instance for
 each target step ``k``: the prompt is ``x`` with ``step_1 .. step_{k-1}``, the target is
@@ -29,7 +29,7 @@ from srl_envs.trajectory import ExpertStep, Targets, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class StepInstance:
-    """One task: given the problem and the expert's first ``index`` steps, write step ``index`` (counted from 0).
+    """One task: given the problem and the expert's first ``index`` steps, write the next one.
 
     Holds a reference and an index; the prompt is rendered whenever it is asked for, so
     that 134k instances of 5k trajectories cost the memory of the 5k.
@@ -68,7 +68,7 @@ class StepInstance:
         return self.step.action if self.settings.title_hint else self.step.text
 
     def scored(self, action: str) -> str:
-        """What of the model's action is compared with :attr:`expert_action`: all of it, or the command without prose."""
+        """What of the model's action is compared: all of it, or the command without prose."""
         return (
             scored_text(action, self.trajectory.grammar, self.settings.scored)
             if self.trajectory.has_commands

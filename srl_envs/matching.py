@@ -1,4 +1,4 @@
-"""Where two texts match: the blocks that the reward 2M/T counts, for display, found with a bounded number of comparisons."""
+"""Where two texts match, for display: the blocks that the reward counts, found in bounded time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import cydifflib
 import numpy as np
 
 COMPARISONS = 300_000_000
-"""How many pairs of equal characters are looked at, at most: less than a second. It suffices for 16,000 ordinary characters several times over."""
+"""How many pairs of equal characters are looked at, at most: less than a second.
+
+It suffices for 16,000 ordinary characters several times over.
+"""
 
 
 class MatchingBlock(NamedTuple):
@@ -26,7 +29,9 @@ class MatchingBlock(NamedTuple):
 def matching_blocks(
     model: str, expert: str, *, autojunk: bool = False, comparisons: int = COMPARISONS
 ) -> list[MatchingBlock]:
-    """Where the two strings match: the blocks whose sizes add up to M, in order, without difflib's empty last block.
+    """Where the two strings match: the blocks whose sizes add up to M, in order.
+
+    difflib's empty last block is left out.
 
     difflib looks for the longest block, then left and right of it, and so on;
     repetitive texts ("aaaa" beside "abab") take it time cubic in their length: minutes
@@ -104,7 +109,10 @@ class LazyBlocks(Sequence[MatchingBlock]):
 
 
 class _EqualPairs:
-    """Counts the pairs of equal characters that ``find_longest_match`` goes through in a piece: it begins at the start of the expert's text."""
+    """Counts the pairs of equal characters that ``find_longest_match`` goes through in a piece.
+
+    It begins at the start of the expert's text.
+    """
 
     def __init__(self, model: str, expert: str, popular: set[str]) -> None:
         codes = {character: code for code, character in enumerate(sorted(set(model) | set(expert)))}

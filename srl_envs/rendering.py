@@ -12,11 +12,11 @@ _CONTROLS = (
     | {0x7F: 0x2421}
     | {code: 0xFFFD for code in (*range(0x80, 0xA0), *range(0xD800, 0xE000))}
 )
-"""Control characters as their pictures, so that no text can steer the terminal; lone surrogates, which it cannot show."""
+"""Control characters as their pictures: no text steers the terminal. Lone surrogates, too."""
 
 
 def side_by_side(heading: str, model: str, expert: str) -> str:
-    """The model's step left, the expert's right, under one heading; columns that are 58 characters of a terminal wide."""
+    """The model's step left, the expert's right, in columns of 58 characters under one heading."""
     rows = zip_longest(
         ["model", "-" * COLUMN, *_wrapped(model)],
         ["expert", "-" * COLUMN, *_wrapped(expert)],
@@ -31,7 +31,10 @@ def side_by_side(heading: str, model: str, expert: str) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a text takes: wide characters (Unicode annex 11) two, combining ones and format characters none."""
+    """How many columns of a terminal a text takes.
+
+    Wide characters (Unicode annex 11) take two, combining ones and format characters none.
+    """
     return sum(map(_width, text))
 
 

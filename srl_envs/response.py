@@ -101,7 +101,10 @@ def parse_response(
 
 
 def has_text(text: str) -> bool:
-    """Whether a text holds a character that can be seen: not white space, a control (``Cc``) or a format character (``Cf``) of Unicode."""
+    """Whether a text holds a character that can be seen.
+
+    White space, controls (``Cc``) and format characters (``Cf``) of Unicode cannot.
+    """
     return any(
         not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
         for character in text

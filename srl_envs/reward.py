@@ -79,7 +79,9 @@ Scoring = Callable[[str], str]
 
 @register_reward("similarity")
 def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> float:
-    """2M/T of two strings, bit-identical to ``difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()``.
+    """2M/T of two strings, bit-identical to the standard library.
+
+    That is ``difflib.SequenceMatcher(None, model, expert, autojunk=autojunk).ratio()``.
 
     Args:
         model: What the model wrote. Any string, also empty or with lone surrogates.
@@ -95,7 +97,9 @@ def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> f
 def sequence_similarities(
     pairs: Sequence[tuple[str, str]], *, autojunk: bool = False
 ) -> list[float]:
-    """:func:`sequence_similarity` of many (model, expert) pairs at once, on all cores (one after another with ``autojunk``).
+    """:func:`sequence_similarity` of many (model, expert) pairs at once.
+
+    It takes all cores; with ``autojunk`` the pairs are scored one after another.
 
     Two libraries share the work: difflib-fast does what ``autojunk`` has no part in;
     cydifflib does the rest. It is not asked for more, because repetitive strings
@@ -213,13 +217,19 @@ def _bounded_similarities(
 
 
 def _counted_share(model: str, expert: str, limit: int) -> float:
-    """T of the cut strings over T of the whole ones: turns 2M/T(cut) into 2M/T; exactly 1 where nothing was cut."""
+    """T of the cut strings over T of the whole ones, which turns 2M/T(cut) into 2M/T.
+
+    It is exactly 1 where nothing was cut.
+    """
     whole = len(model) + len(expert)
     return (min(len(model), limit) + min(len(expert), limit)) / whole if whole else 1.0
 
 
 def _without_surrogates(model: str, expert: str) -> tuple[str, str]:
-    """The pair with every lone surrogate replaced by a character that is in neither string: what matches what stays the same."""
+    """The pair with every lone surrogate replaced by a character that is in neither string.
+
+    What matches what stays the same.
+    """
     used = set(model) | set(expert)
     surrogates = [character for character in used if "\ud800" <= character <= "\udfff"]
     unused = (code for code in range(0x10FFFF, 0xFFFF, -1) if chr(code) not in used)

@@ -32,7 +32,7 @@ _LONGEST_SAMPLE = 80
 
 
 class UnicodeText(Text):
-    """All Python strings of at least ``min_length`` characters; samples are short and printable ASCII.
+    """All Python strings of at least ``min_length`` characters; samples are short, printable ASCII.
 
     Args:
         max_length: Most characters of a member; None sets no limit.
@@ -55,7 +55,7 @@ class UnicodeText(Text):
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """A random printable text of at most 80 characters (more only if ``min_length`` asks for it)."""
+        """A random printable text of at most 80 characters; more only if ``min_length`` says so."""
         if mask is None and probability is None:
             longest = min(self.max_length, max(self.min_length, _LONGEST_SAMPLE))
             mask = (int(self.np_random.integers(self.min_length, longest + 1)), None)
@@ -79,7 +79,7 @@ class UnicodeText(Text):
 
 
 class _SharedText:
-    """One text that several processes see, in a file without a name. Survives fork, spawn and forkserver."""
+    """One text that several processes see, in a file without a name, however they are started."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the vector environment
@@ -89,7 +89,8 @@ class _SharedText:
         record = len(data).to_bytes(_HEADER_BYTES, "little") + data
         if os.pwrite(self._file.fileno(), record, 0) != len(record):
             raise InfrastructureError(
-                f"Only a part of an observation of {len(record)} bytes could be written: free space in {tempfile.gettempdir()}."
+                f"Only a part of an observation of {len(record)} bytes could be "
+                f"written: free space in {tempfile.gettempdir()}."
             )
 
     def read(self) -> str:
@@ -104,7 +105,10 @@ class _SharedText:
 
 
 class _LiveTexts(Sequence[str]):
-    """The current texts of all environments: read when looked at; copying it (what gymnasium does by default) gives a plain tuple."""
+    """The current texts of all environments, read when looked at.
+
+    A copy, which gymnasium makes by default, is a plain tuple.
+    """
 
     def __init__(self, texts: Sequence[_SharedText]) -> None:
         self._texts = texts

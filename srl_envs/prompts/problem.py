@@ -10,7 +10,8 @@ from __future__ import annotations
 from srl_envs.prompts.step import Message
 
 EVALUATION_SYSTEM_PROMPT = (
-    "You solve math problems. Reason step by step; you may think inside <think> </think> wherever it helps. Finish with the final answer, "
+    "You solve math problems. Reason step by step; you may think inside <think> </think> wherever "
+    "it helps. Finish with the final answer, "
     "without its unit, in \\boxed{}."
 )
 

@@ -1,6 +1,6 @@
-"""Chat messages that ask for the next step of a solution, and the plain text of them that an environment shows.
+"""Chat messages that ask for the next step of a solution, and their plain text.
 
-The paper tells what its system prompt asks for, not its words (arXiv 2510.25992,
+The paper says what its system prompt asks for, not in which words (arXiv 2510.25992,
 appendix): continue a partial solution with the single next step, think first inside
 ``<think>``, then write only that step. The words here are this project's own.
 """
@@ -15,13 +15,15 @@ from srl_envs.commands import Scored
 from srl_envs.errors import ConfigError
 
 MATH_SYSTEM_PROMPT = (
-    "You continue the solution of a math problem by exactly one step. First think inside <think> </think>, freely and as long "
-    "as you like. After </think>, write the next step of the solution and nothing else."
+    "You continue the solution of a math problem by exactly one step. First think inside "
+    "<think> </think>, freely and as long as you like. After </think>, write the next step of the "
+    "solution and nothing else."
 )
 
 STEPS_SYSTEM_PROMPT = (
-    "You continue the solution of a task by exactly one step. First think inside <think> </think>, freely and as long "
-    "as you like. After </think>, write the next step of the solution and nothing else."
+    "You continue the solution of a task by exactly one step. First think inside "
+    "<think> </think>, freely and as long as you like. After </think>, write the next step of the "
+    "solution and nothing else."
 )
 """Of any domain that has no prompt of its own."""
 

@@ -1,4 +1,4 @@
-"""Chat messages that ask for the next command of a software-engineering agent, within a bound of tokens.
+"""Chat messages that ask for the next command of a software-engineering agent.
 
 The paper gives their content: the issue and the last two pairs of command and
 observation (arXiv 2510.25992). The words are this project's own.
@@ -22,7 +22,7 @@ def swe_step_messages(
     *,
     grammar: str = "xml",
 ) -> list[Message]:
-    """The messages that ask for the command after ``turns``: the issue and the last pairs of command and observation.
+    """The messages that ask for the command after ``turns``: the issue and the last turns.
 
     Earlier turns are counted, not shown. With ``settings.max_prompt_tokens`` the
     contents never take more than that. What does not fit gives way in this order, each
@@ -68,7 +68,8 @@ def swe_step_messages(
         if fitting is None:
             needed = taken + count(prompt.without_oldest(prompt.turns).with_cut(0, 0).text)
             raise ConfigError(
-                f"max_prompt_tokens is {bound}, but the system message and a frame without any content take {needed}: allow more."
+                f"max_prompt_tokens is {bound}, but the system message and a frame "
+                f"without any content take {needed}: allow more."
             )
         prompt = fitting
     return [*start, {"role": "user", "content": prompt.text}]
@@ -125,7 +126,10 @@ class _Prompt:
         )
 
     def fitted(self, fits: Callable[[str], bool]) -> _Prompt | None:
-        """The prompt with as little taken away as ``fits`` allows, in the order of :func:`swe_step_messages`; None if nothing fits."""
+        """The prompt with as little taken away as ``fits`` allows; None if nothing fits.
+
+        The order is that of :func:`swe_step_messages`.
+        """
         for dropped in range(self.turns + 1):
             prompt = self.without_oldest(dropped)
             if fits(prompt.text):
@@ -140,7 +144,10 @@ class _Prompt:
         return None
 
     def with_longest(self, index: int, fits: Callable[[str], bool]) -> _Prompt:
-        """With one piece cut to the greatest length that a search by halves finds to fit; length 0 is known to."""
+        """With one piece cut to the greatest length that a search by halves finds to fit.
+
+        The length 0 is known to fit.
+        """
         best, low, high = self.with_cut(index, 0), 0, len(self.pieces[index])
         while high - low > 1:
             middle = (low + high) // 2
@@ -167,7 +174,7 @@ def cut_middle(text: str, limit: int) -> str:
 
 
 def utf8_bytes(text: str) -> int:
-    """An upper bound of the number of tokens of any byte-level BPE: every token stands for at least one byte.
+    """An upper bound of the tokens of any byte-level BPE: a token is at least one byte.
 
     Some tokenizers bring text to the form NFC first, which can lengthen it: the longer
     form counts.

@@ -1,4 +1,4 @@
-"""The system prompts of software-engineering steps, one a grammar: what to do, which tools there are, how an answer looks.
+"""The system prompts of software-engineering steps, one a grammar: task, tools, format.
 
 Neither paper nor data fix the words: these are this project's own.
 """
@@ -8,18 +8,24 @@ from __future__ import annotations
 from srl_envs.commands import grammar_named
 
 _TASK = (
-    "You fix an issue in a source code repository, one command at a time. You see the issue, the latest commands, and what each printed. "
-    "First think inside <think> </think>, freely and as long as you like. After </think>, write exactly one command in the format below and nothing else."
+    "You fix an issue in a source code repository, one command at a time. You see "
+    "the issue, the latest commands, and what each printed. "
+    "First think inside <think> </think>, freely and as long as you like. After </think>, write "
+    "exactly one command in the format below and nothing else."
 )
 
 _TOOLS = """Tools:
-- bash: runs a shell command. Argument: command. The folder and the variables of the shell last from one command to the next.
-- str_replace_editor: shows or edits a file. Arguments: command (view, create, str_replace, insert or undo_edit) and path (absolute); for view \
-optionally view_range (first and last line); for create file_text; for str_replace old_str, which must occur exactly once, and new_str; for insert \
+- bash: runs a shell command. Argument: command. The folder and the variables of the \
+shell last from one command to the next.
+- str_replace_editor: shows or edits a file. Arguments: command (view, create, str_replace, insert \
+or undo_edit) and path (absolute); for view \
+optionally view_range (first and last line); for create file_text; for str_replace \
+old_str, which must occur exactly once, and new_str; for insert \
 insert_line and new_str, which goes after that line.
 - submit: hands in the changes once the issue is solved. No arguments."""
 
-_SHELL_ONLY = """There is one tool, the shell. To hand in the changes once the issue is solved, start a command with \
+_SHELL_ONLY = """There is one tool, the shell. To hand in the changes once the issue is \
+solved, start a command with \
 `echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`."""
 
 

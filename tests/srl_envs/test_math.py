@@ -64,7 +64,7 @@ def test_an_answer_that_would_hang_is_wrong_and_the_next_is_verified(verifier):
 
 
 def test_only_processor_time_counts(verifier):
-    """The child stands still for longer than an answer may take, as on a machine that is busy with something else."""
+    """The child is stopped for longer than an answer may take, as on a busy machine."""
     with_little = AnswerVerifier(timeout=1.0)
     assert with_little.verify(r"\frac{10}{5}", "2")
     child = with_little._child.pid

@@ -1,4 +1,4 @@
-"""Prompts of software-engineering steps: what is shown, how it is cut, and that a budget is never exceeded."""
+"""Prompts of software-engineering steps: what is shown, how it is cut, the budget it keeps."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def words(text: str) -> int:
 
 
 def crooked(text: str) -> int:
-    """A count that is not monotone in the length of the text, as that of real tokenizers is not at the borders of a cut."""
+    """A count that is not monotone in the text's length, as with tokenizers where a text is cut."""
     return len(text) // 3 + len(text) % 7
 
 
@@ -140,7 +140,7 @@ def test_a_budget_is_never_exceeded(
 
 
 def test_what_gives_way_first() -> None:
-    """Pieces of 1,000 letters each; every further 1,000 that the budget lacks takes the next piece in the stated order."""
+    """Pieces of 1,000 letters; every 1,000 that the budget lacks take the next piece, in order."""
     issue, turns = "I" * 1000, [("A" * 1000, "a" * 1000), ("B" * 1000, "b" * 1000)]
 
     def letters(bound: int) -> str:

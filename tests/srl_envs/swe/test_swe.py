@@ -19,7 +19,10 @@ SUBMIT = "<think></think><function=submit>\n</function>"
 
 
 def bash(command: str) -> str:
-    return f"<think>t</think>Let us see.\n<function=bash>\n<parameter=command>{command}</parameter>\n</function>"
+    return (
+        "<think>t</think>Let us see.\n<function=bash>\n"
+        f"<parameter=command>{command}</parameter>\n</function>"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +430,8 @@ def test_nothing_in_the_image_tells_the_fix(task, sandbox) -> None:
         if line.startswith("+") and not line.startswith("+++")
     )
     found = sandbox.run(
-        f"cd /testbed && git log --all --oneline | wc -l; git stash list; git remote; git fsck --lost-found 2>&1; grep -rF -- '{fix_line}' . ; true"
+        "cd /testbed && git log --all --oneline | wc -l; git stash list; git remote; "
+        f"git fsck --lost-found 2>&1; grep -rF -- '{fix_line}' . ; true"
     )
     assert found.output.split() == ["1"]
     hidden = sandbox.run(f"grep -r {task.fail_to_pass[0].split('::')[-1]} /testbed")
