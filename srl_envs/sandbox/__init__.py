@@ -1,4 +1,7 @@
-"""Sandboxes: where a model's commands run. :class:`Sandbox` is what an environment needs, :class:`DockerSandbox` the one that is built in."""
+"""Sandboxes: where a model's commands run.
+
+:class:`Sandbox` is what an environment needs; :class:`DockerSandbox` is built in.
+"""
 
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE, DockerSandbox
 from srl_envs.sandbox.limits import SandboxLimits

@@ -1,4 +1,4 @@
-"""The files of a folder, or of a commit, as a tar archive that becomes a repository in an image; hidden tests are left out."""
+"""The files of a folder or a commit, without hidden tests, as a tar archive for an image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def archive_of_folder(folder: Path, workdir: str, leave_out: Sequence[str]) -> i
 
 
 def archive_of_commit(commit: Any, workdir: str, leave_out: Sequence[str]) -> io.BytesIO:
-    """A commit's files, straight from git's objects: ``git archive`` leaves out and rewrites files where a ``.gitattributes`` tells it to.
+    """A commit's files, straight from git's objects.
+
+    ``git archive`` would leave out or rewrite files as a ``.gitattributes`` says.
 
     Args:
         commit: GitPython's.
@@ -87,7 +89,8 @@ def _kept(names: Sequence[str], leave_out: Sequence[str], where: str) -> list[st
         matched = {name for name in names if _matches(name, pattern.strip("/").removeprefix("./"))}
         if not matched:
             raise ConfigError(
-                f"leave_out: {pattern!r} matches nothing in {where}. Give paths relative to it, or names."
+                f"leave_out: {pattern!r} matches nothing in {where}. Give paths relative to it, or "
+                "names."
             )
         left_out |= matched
     return [name for name in names if name not in left_out]

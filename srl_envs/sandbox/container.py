@@ -1,4 +1,4 @@
-"""One container of the engine: made, started, measured, asked to run a program, and ended, every call with a deadline."""
+"""One container of the engine: made, started, measured and ended, every call with a deadline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _CANNOT_RUN = (
 
 
 class BrokenContainerError(SRLError):
-    """Commands left the container so that a program cannot be run in it, or does not end: their doing, not the machinery's."""
+    """Commands left the container unable to run a program to its end.
+
+    It is the commands' doing, not a failure of the machinery.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Container:
             self.client.api.start(self.id)
 
     def restart(self) -> None:
-        """End every process in it, however many there are and whatever they do; files stay. Then start it again.
+        """End every process in it, whatever they do, and start it again; files stay.
 
         Raises:
             BrokenContainerError: It was started before and cannot be any more: commands
@@ -149,7 +152,9 @@ class Container:
         return exec_id, getattr(stream, "_sock", stream)
 
     def stat(self, path: str) -> dict[str, Any] | None:
-        """Mode, size and link target of what stands at a path, as the engine tells them without opening it; None if it tells nothing.
+        """Mode, size and link target of a path, from the engine; None if it knows nothing of it.
+
+        The file is not opened.
 
         Raises:
             SandboxError: The engine failed.
@@ -179,7 +184,10 @@ class Container:
         return 137 if code is None else int(code)
 
     def execute(self, program: Sequence[str], timeout: float = 60.0) -> Executed:
-        """Run a program to its end, as the container's user. If none can be started, every process in the container is ended, and it is tried once more.
+        """Run a program to its end, as the container's user.
+
+        If none can be started, every process in the container is ended, and it is tried
+        once more.
 
         Raises:
             BrokenContainerError: It cannot be started even then, or did not end in
@@ -193,7 +201,7 @@ class Container:
             return self._execute(program, timeout)
 
     def written_bytes(self) -> int:
-        """Size of what was written to its file system, files that were deleted while open left out."""
+        """Size of what was written to its file system, without deleted files that are open."""
         with engine_call("measure a container"):
             listed = self.client.api.containers(all=True, size=True, filters={"id": self.id})
         if not listed:
@@ -204,7 +212,8 @@ class Container:
         """Remove it. A second call does nothing."""
         if self._finalizer.alive:
             remove_container(self.client, self.id)
-            self._finalizer.detach()  # only now: if the engine is gone, the end of the process tries once more
+            # Only now: if the engine is gone, the end of the process tries once more.
+            self._finalizer.detach()
 
     def _is_plain(self, path: str) -> bool:
         """Whether the engine can read a file to its end, and soon; also true if there is none."""
@@ -269,7 +278,7 @@ class _CannotStartError(BrokenContainerError):
 
 
 def _broken(error: docker.errors.APIError) -> BrokenContainerError | None:
-    """What an error of the engine says about the container, if it says something about the container."""
+    """What an error of the engine says about the container, if anything."""
     reason = str(error.explanation or error)
     return (
         _CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}")

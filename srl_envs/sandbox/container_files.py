@@ -1,4 +1,7 @@
-"""Files of a container by the engine's own calls: they need nothing in the image, and see through symbolic links only inside the container."""
+"""Files of a container by the engine's own calls.
+
+They need nothing in the image, and follow symbolic links only inside the container.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ def read(container: Container, path: str, limit: int) -> bytes:
 
 
 def write(container: Container, path: str, content: bytes, limit: int) -> None:
-    """Create or replace a file; an existing one keeps mode and owner, a symbolic link keeps pointing to what is replaced.
+    """Create or replace a file.
+
+    An existing one keeps mode and owner, a symbolic link keeps pointing to its target.
 
     Raises:
         SandboxFileError: A folder stands in its place, a file stands where a folder is
@@ -76,7 +81,8 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
         path = placed.text
         if path.startswith(_MOUNTED):
             raise SandboxFileError(
-                f"{path} cannot be created: no file of {', '.join(_MOUNTED)} can. A command can write there."
+                f"{path} cannot be created: no file of {', '.join(_MOUNTED)} can. A command can "
+                "write there."
             ) from None
     member.name, member.size, member.mtime = posixpath.basename(path), len(content), time.time()
     archive = io.BytesIO()
@@ -99,7 +105,10 @@ def listing(container: Container, path: str, depth: int) -> list[str]:
     """
     _require_possible(path)
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
-    find = 'find -H "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && find -H "$1" -maxdepth "$2" ! -type d -print0'
+    find = (
+        'find -H "$1" -maxdepth "$2" -type d -print0 && printf "\\0\\0" && '
+        'find -H "$1" -maxdepth "$2" ! -type d -print0'
+    )
     found = _run(container, path, ["sh", "-c", find, "sh", path, str(depth)])
     folders, separator, others = found.text.partition("\0\0")
     if found.exit_code and not separator:
@@ -142,7 +151,7 @@ def _run(container: Container, path: str, program: Sequence[str]) -> Executed:
 
 
 def _path_error(path: str, reason: str) -> SandboxFileError | None:
-    """The error of the path that the engine's words tell of; None if they tell of something else."""
+    """The error of the path that the engine's message names; None if it names none."""
     if "No such container" not in reason and (
         "Could not find the file" in reason or "no such file" in reason.lower()
     ):
@@ -162,7 +171,10 @@ def _too_large(path: str, size: int, limit: int) -> SandboxFileError:
 
 
 def _ask(container: Container, path: str) -> Any:
-    """The engine's answer about a path; its body is not read yet, because that of a large folder would keep the engine busy."""
+    """The engine's answer about a path.
+
+    Its body is not read yet: that of a large folder would keep the engine busy.
+    """
     api = container.client.api
     with engine_call(f"read {path} in a container"):
         return api.get(

@@ -1,4 +1,4 @@
-"""What commands changed in a repository inside a container, as a patch, without touching the index that they see.
+"""What commands changed in a container's repository, as a patch; the index stays as it is.
 
 At the start the working tree is written as a git tree; a diff writes it again and
 compares the two. Both happen with a git folder of our own outside the repository: its
@@ -84,7 +84,8 @@ def record_start(container: Container, workdir: str) -> None:
         ) from None
     if recorded.exit_code not in (0, _NO_GIT):
         raise SandboxError(
-            f"The repository {workdir} in the image {container.image} cannot be read by git: {recorded.text.strip()[:500]}"
+            f"The repository {workdir} in the image {container.image} cannot be read by git: "
+            f"{recorded.text.strip()[:500]}"
         )
 
 
@@ -105,12 +106,14 @@ def diff(container: Container, workdir: str) -> str:
         raise DamagedRepositoryError(f"The changes in {workdir} cannot be told: {error}") from None
     if made.exit_code == _NO_GIT:
         raise DamagedRepositoryError(
-            f"{workdir} in the sandbox is no git repository (any more), or git is missing: there is no diff."
+            f"{workdir} in the sandbox is not a git repository (any more), or git is missing: "
+            "there is no diff."
         )
     if len(made.text) > _MAX_DIFF:
         raise DamagedRepositoryError(f"The changes in {workdir} are larger than {_MAX_DIFF} bytes.")
     if made.exit_code:
         raise DamagedRepositoryError(
-            f"git cannot tell the changes in {workdir}: {made.text.strip()[-500:] or f'exit code {made.exit_code}'}"
+            f"git cannot tell the changes in {workdir}: "
+            f"{made.text.strip()[-500:] or f'exit code {made.exit_code}'}"
         )
     return made.text

@@ -21,7 +21,7 @@ from srl_envs.sandbox.protocol import ExecResult, SandboxError
 from srl_envs.sandbox.shell import Shell, ShellResult
 
 BASE_IMAGE = "srl-base:bookworm"
-"""What ``python -m srl_envs.sandbox build-base`` makes: Debian with bash, git, Python and pytest."""
+"""Made by ``python -m srl_envs.sandbox build-base``: Debian with bash, git, Python and pytest."""
 
 # Process 1 of a container, which reaps orphans as Docker's own --init does. That one would end, and
 # the container with it, as soon as its child is killed; process 1 itself is out of reach of every
@@ -96,7 +96,7 @@ class DockerSandbox:
         return self._container.id
 
     # -- Sandbox
-    # ---------------------------------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------
 
     def run(self, command: str, *, timeout: float = 60.0) -> ExecResult:
         """Run a command in the shell; see :class:`~srl_envs.sandbox.Sandbox`.
@@ -112,7 +112,8 @@ class DockerSandbox:
             raise ConfigError(f"timeout of a command is {timeout}: give seconds above 0.")
         start = time.monotonic()
         if self._disk_is_full_by_now():
-            self._end_processes()  # what earlier commands left in the background writes on; the command itself may make room
+            # Earlier commands' background processes write on; the command itself may make room.
+            self._end_processes()
         try:
             result, is_new = self._run_in_a_shell(command, min(timeout, _MAX_TIMEOUT_S))
         except BrokenContainerError:
@@ -168,7 +169,11 @@ class DockerSandbox:
         self._open()
 
     def close(self) -> None:
-        """Remove the container. A second call does nothing, and so does a call in a forked child: the container is its parent's."""
+        """Remove the container.
+
+        A second call does nothing, and neither does one in a forked child: the container
+        is its parent's.
+        """
         if not self._closed and os.getpid() == self._owner:
             self._closed = True
             self._release()
@@ -186,7 +191,7 @@ class DockerSandbox:
         self.close()
 
     # -- container and shell
-    # -----------------------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._folder = self.workdir
@@ -198,7 +203,8 @@ class DockerSandbox:
             command=[],
             environment=self._environment,
             user=self._user,
-            working_dir="/",  # the image's is often the repository: in a container whose working folder became a file nothing starts
+            # The image's is often the repository: if that became a file, nothing would start.
+            working_dir="/",
             network_disabled=self._network == "none",
             host_config=self._host_config(),
         )
@@ -209,7 +215,8 @@ class DockerSandbox:
             first = self._shell.run(":", 600.0, 4096, lambda: False)
             if first.end != "done":
                 raise SandboxError(
-                    f"The shell of a container of the image {self.image} ends by itself: {first.output.strip()[-300:]!r}."
+                    f"The shell of a container of the image {self.image} ends by itself: "
+                    f"{first.output.strip()[-300:]!r}."
                 )
         except BrokenContainerError as error:
             self._release()
@@ -254,7 +261,7 @@ class DockerSandbox:
             )
 
     def _run_in_a_shell(self, command: str, timeout: float) -> tuple[ShellResult, bool]:
-        """Run a command in the shell, or in a new one if that is gone or of no use before it comes to the command; whether it is a new one."""
+        """Run a command in the shell, or in a new one if that is gone; whether it is a new one."""
         for attempt in range(2):
             shell, self._shell = (
                 self._shell or self._new_shell(),

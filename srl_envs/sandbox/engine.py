@@ -1,4 +1,4 @@
-"""The way to the Docker engine: a client whose every call has a deadline, and its failures told in one line as :class:`SandboxError`."""
+"""The Docker engine: a client whose calls have deadlines and fail as :class:`SandboxError`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
         address = os.environ.get("DOCKER_HOST") or "the default socket"
         raise SandboxError(
-            f"No Docker engine answers at {address}: start one, or set DOCKER_HOST ({_first_line(error)})."
+            f"No Docker engine answers at {address}: start one, or set DOCKER_HOST "
+            f"({_first_line(error)})."
         ) from error
 
 
@@ -60,7 +61,8 @@ def engine_call(purpose: str) -> Iterator[None]:
         ) from error
     except docker.errors.DockerException as error:
         raise SandboxError(
-            f"Could not {purpose}: {_first_line(error)}. Is the engine running, and DOCKER_HOST right?"
+            f"Could not {purpose}: {_first_line(error)}. Is the engine running, and DOCKER_HOST "
+            "right?"
         ) from error
     except (requests.exceptions.RequestException, OSError) as error:
         raise SandboxError(

@@ -1,4 +1,8 @@
-"""The stream of a Docker exec without a terminal: frames of 8 bytes of header (stream, three zeros, big-endian length), then that many bytes."""
+"""The stream of a Docker exec without a terminal.
+
+It consists of frames: 8 bytes of header (stream, three zeros, big-endian length), then
+that many bytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images for sandboxes: a base from Debian packages, a repository at one commit on top, and the way to the future closed in images of others.
+"""Images for sandboxes: a base from Debian packages, and repositories at one commit.
+
+In other people's images, the repository's later commits are removed.
 
 A repository in an image must not hold the answer: no later commits, references, reflogs
 or packed objects, no remote, no hidden tests. So the repository is made anew, with one
@@ -86,7 +88,9 @@ def build_base(
     mirror: str = "http://deb.debian.org/debian",
     force: bool = False,
 ) -> bool:
-    """Make the base image from Debian packages, where no registry can be reached. Needs root and ``debootstrap``; takes about half a minute.
+    """Make the base image from Debian packages, without an image registry.
+
+    Needs root and ``debootstrap``; takes about half a minute.
 
     Args:
         image: Its name.
@@ -106,7 +110,8 @@ def build_base(
         return False
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         raise ConfigError(
-            "The base image is made by debootstrap, as root: apt-get install debootstrap. Or name any image with bash, git and Python instead."
+            "The base image is made by debootstrap, as root: apt-get install debootstrap. Or name "
+            "any image with bash, git and Python instead."
         )
     with tempfile.TemporaryDirectory(prefix="srl-base-") as folder:
         root = Path(folder) / "root"
@@ -185,7 +190,7 @@ def image_of_commit(
     network: str = "none",
     leave_out: Sequence[str] = (),
 ) -> None:
-    """Make an image of a git repository as it was at one commit, as a repository with one commit of its own.
+    """Make an image of a git repository at one commit; its copy has a single commit.
 
     Args:
         repository: Path of a clone, bare or not, or an address that git can clone.
@@ -222,7 +227,9 @@ def image_of_commit(
 
 
 def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
-    """Make an image like another whose repository keeps its files and loses its past and its future: one commit, no remote, no further objects.
+    """Make an image like another, whose repository keeps its files but has one commit.
+
+    It has no remote and no further objects: neither past nor future can be read.
 
     For images of others (SWE-bench's, SWE-smith's), whose repository may hold the fix
     as a later commit. Versions that a build reads from tags are gone too; packages that

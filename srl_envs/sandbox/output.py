@@ -44,7 +44,7 @@ class CappedOutput:
             self.dropped += gone
 
     def text(self) -> str:
-        """What was kept, with a line in the middle that says how much is missing; bytes that are no UTF-8 are replaced."""
+        """What was kept, with a line that says how much is missing; invalid UTF-8 is replaced."""
         head, tail = bytes(self._head), b"".join(self._tail)
         if not self.dropped:
             return (head + tail).decode("utf-8", "replace")

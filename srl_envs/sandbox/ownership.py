@@ -1,4 +1,4 @@
-"""Who owns a container: labels that name the process, so that what a dead one left can be told from what a living one uses."""
+"""Who owns a container: labels name the process, so orphans can be told from live ones."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def remove_run(run: str) -> None:
 
 
 def remove_container(client: Any, container: str) -> bool:
-    """Remove a container, running or not; False if it was gone already, or is being removed by another."""
+    """Remove a container, running or not; False if it is gone or being removed by another."""
     with engine_call("remove a container"):
         try:
             client.api.remove_container(container, force=True, v=True)
@@ -126,7 +126,10 @@ def _place() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in a form to compare; None if there is no such process. A reused process id has another start."""
+    """When a process started, to compare; None if there is none.
+
+    A reused process id has another start.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -146,7 +149,10 @@ def _start_of(pid: int) -> str | None:
 
 @lru_cache(maxsize=1)
 def _run_of(pid: int) -> str:
-    """The name of this process's run, once what the dead left is gone and its watcher runs; a forked child (another pid) gets its own."""
+    """The name of this process's run, once orphans are gone and its watcher runs.
+
+    A forked child (another pid) gets its own.
+    """
     prune()
     run = secrets.token_hex(8)
     subprocess.Popen(

@@ -15,7 +15,7 @@ from srl_envs.sandbox.protocol import Sandbox, SandboxError
 
 
 class SandboxPool:
-    """Keeps ``size`` sandboxes ready; one that was used is never given out again. Safe to use from several threads.
+    """Keeps ``size`` sandboxes ready; a used one is never given out again. Thread-safe.
 
     Whoever is done with a sandbox gives it back by :meth:`release`, or closes it.
 

@@ -9,11 +9,16 @@ from srl_envs.errors import InfrastructureError, SRLError
 
 
 class SandboxError(InfrastructureError):
-    """The machinery failed: daemon down, image missing, a call past its deadline. Never the doing of the command, never a reward."""
+    """The machinery failed: daemon down, image missing, a call past its deadline.
+
+    It is never the command's doing, and never a reward.
+    """
 
 
 class SandboxFileError(SRLError, OSError):
-    """A file call that the sandbox's contents do not allow: no such file, a folder in its place, larger than the limit.
+    """A file call that the sandbox's contents do not allow.
+
+    There is no such file, a folder is in its place, or it is larger than the limit.
 
     Args:
         message: What was wrong.
@@ -27,7 +32,10 @@ class SandboxFileError(SRLError, OSError):
 
 
 class DamagedRepositoryError(SRLError):
-    """Commands destroyed the repository in the sandbox, so that no diff can be told: the commands' doing, not the machinery's."""
+    """Commands destroyed the repository in the sandbox, so there is no diff.
+
+    It is the commands' doing, not a failure of the machinery.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class Sandbox(Protocol):
         ...
 
     def write_file(self, path: str, content: str | bytes) -> None:
-        """Create or replace a file, and the folders above it. An existing file keeps its mode and owner.
+        """Create or replace a file, and the folders above it. A file keeps its mode and owner.
 
         Raises:
             SandboxFileError: A folder stands in its place, or the content, or what it
@@ -92,7 +100,9 @@ class Sandbox(Protocol):
         ...
 
     def list_files(self, path: str, depth: int = 1) -> list[str]:
-        """Absolute paths of the files and folders below a folder, down to ``depth`` levels, the folder itself first, sorted; folders end in ``/``.
+        """Absolute paths below a folder, down to ``depth`` levels, sorted.
+
+        The folder itself comes first; folders end in ``/``.
 
         Raises:
             SandboxFileError: No such path. A file's own path is a list of one.
@@ -100,7 +110,9 @@ class Sandbox(Protocol):
         ...
 
     def diff(self) -> str:
-        """All changes since the start as a patch that ``git apply`` takes: new, deleted, renamed, mode and binary files too; empty if there are none.
+        """All changes since the start as a patch that ``git apply`` takes; empty if there are none.
+
+        New, deleted, renamed and binary files and changed modes are in it.
 
         Files that the repository ignores are left out. Nothing that commands can see is
         changed, the index neither.

@@ -1,4 +1,4 @@
-"""A small process that waits until its parent has ended, by whatever signal, and then removes the containers that were left.
+"""A process that waits for its parent's end, however it ends, and removes its containers.
 
 ``python .../watcher.py PARENT_PID RUN``; started by :mod:`srl_envs.sandbox.ownership`,
 as a file, so that waiting costs no import of the package. If it is killed too, the next

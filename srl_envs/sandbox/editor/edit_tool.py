@@ -1,4 +1,4 @@
-"""The file tool of SWE-agent, ``str_replace_editor``: its calls, and the observations that models trained on its recordings know.
+"""SWE-agent's file tool, ``str_replace_editor``: its calls and their observations.
 
 Nothing runs inside: the tool needs only the sandbox's file calls, so that an image may
 have an old Python or none.
@@ -17,33 +17,39 @@ from srl_envs.sandbox.editor.outline import outline
 from srl_envs.sandbox.protocol import Sandbox, SandboxFileError
 
 MAX_SHOWN_CHARS = 16_000
-"""Of a file or snippet, before line numbers; also the length from which a Python file is abbreviated."""
+"""Of a file or snippet, without line numbers; longer Python files are abbreviated."""
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-"""A larger file is not opened: split into its lines, one of empty lines takes thirty times its size of this process's memory."""
+"""A larger file is not opened: in memory, empty lines take thirty times their size."""
 
 SNIPPET_LINES = 4
-"""Lines of context that an insertion shows above and below; a replacement shows one more above and one fewer below, as in the recordings."""
+"""Lines of context that an insertion shows above and below.
+
+A replacement shows one more above and one fewer below, as in the recordings."""
 
 COMMANDS = ("view", "create", "str_replace", "insert", "undo_edit")
 
 _CLIPPED = (
-    "<response clipped><NOTE>To save on context only part of this file has been shown to you. You should retry this tool after you have searched "
-    "inside the file with `grep -n` in order to find the line numbers of what you are looking for.</NOTE>"
+    "<response clipped><NOTE>To save on context only part of this file has been shown to you. You "
+    "should retry this tool after you have searched "
+    "inside the file with `grep -n` in order to find the line numbers of what you are looking "
+    "for.</NOTE>"
 )
 _ABBREVIATED_HEAD = (
     "<NOTE>This file is too large to display entirely. Showing abbreviated version. "
-    "Please use `str_replace_editor view` with the `view_range` parameter to show selected lines next.</NOTE>"
+    "Please use `str_replace_editor view` with the `view_range` parameter to show selected lines "
+    "next.</NOTE>"
 )
 _ABBREVIATED_TAIL = (
     "<IMPORTANT><NOTE>The above file has been abbreviated. "
-    "Please use `str_replace editor view` with `view_range` to look at relevant files in detail.</NOTE></IMPORTANT>"
+    "Please use `str_replace editor view` with `view_range` to look at relevant files in "
+    "detail.</NOTE></IMPORTANT>"
 )
 _INTEGER = r"\s*(-?[0-9]{1,18})\s*"
 
 
 class EditTool:
-    """Runs the calls of ``str_replace_editor`` on the files of one sandbox; keeps what ``undo_edit`` needs.
+    """Runs calls of ``str_replace_editor`` on one sandbox's files; keeps what ``undo_edit`` needs.
 
     Observations are the recorded ones, but for the terminal's carriage returns and the
     white space at the end. What differs from the recorded tool:
@@ -75,7 +81,7 @@ class EditTool:
         self._history: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def run(self, arguments: Mapping[str, str]) -> str:
-        """Do one call and return the observation; a wrong call is told in the observation and changes nothing.
+        """Do one call and return the observation; a wrong call changes nothing, and it says so.
 
         Args:
             arguments: ``command`` and ``path``, and what the command needs:
@@ -153,7 +159,8 @@ class EditTool:
         ]
         return "\n".join(
             [
-                f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden items:",
+                f"Here's the files and directories up to 2 levels deep in {path}, excluding hidden "
+                "items:",
                 str(path),
                 *shown,
             ]
@@ -187,7 +194,8 @@ class EditTool:
         if occurrences > 1:
             numbers = _lines_with(old, shown)
             raise _WrongCallError(
-                f"No replacement was performed. Multiple occurrences of old_str `{old}` in lines {numbers}. Please ensure it is unique"
+                f"No replacement was performed. Multiple occurrences of old_str `{old}` in lines "
+                f"{numbers}. Please ensure it is unique"
             )
         if new == old:
             raise _WrongCallError(
@@ -209,7 +217,10 @@ class EditTool:
         snippet = _numbered(
             "\n".join(edited.lines[first - 1 : last]), f"a snippet of {path}", first
         )
-        return f"The file {path} has been edited. {snippet}Review the changes and make sure they are as expected. Edit the file again if necessary."
+        return (
+            f"The file {path} has been edited. {snippet}Review the changes and make sure they are "
+            "as expected. Edit the file again if necessary."
+        )
 
     def _insert(self, path: PurePosixPath, insert_line: str, new: str) -> str:
         text = self._read(path)
@@ -217,7 +228,8 @@ class EditTool:
         row = int(number[1]) if number else -1
         if not 0 <= row <= len(text.lines):
             raise _WrongCallError(
-                f"Invalid `insert_line` parameter: {insert_line}. It should be within the range of lines of the file: {[0, len(text.lines)]}"
+                f"Invalid `insert_line` parameter: {insert_line}. It should be within the range of "
+                f"lines of the file: {[0, len(text.lines)]}"
             )
         new_lines = _line_feeds(new).split("\n")
         edited = text.with_inserted(row, new_lines)
@@ -230,7 +242,8 @@ class EditTool:
             first + 1,
         )
         return (
-            f"The file {path} has been edited. {snippet}Review the changes and make sure they are as expected "
+            f"The file {path} has been edited. {snippet}Review the changes and make sure they are "
+            "as expected "
             "(correct indentation, no duplicate lines, etc). Edit the file again if necessary."
         )
 
@@ -242,14 +255,16 @@ class EditTool:
         before = edits[-1]
         self._write(path, before)
         edits.pop()
-        return f"Last edit to {path} undone successfully. {_numbered(FileText.of(before).shown, str(path))}"
+        shown = _numbered(FileText.of(before).shown, str(path))
+        return f"Last edit to {path} undone successfully. {shown}"
 
     def _absolute(self, path: str) -> PurePosixPath:
         absolute = PurePosixPath(re.sub("^/+", "/", path))
         if not absolute.is_absolute():
             suggestion = PurePosixPath(self._sandbox.workdir) / absolute
             raise _WrongCallError(
-                f"The path {absolute} is not an absolute path, it should start with `/`. Maybe you meant {suggestion}?"
+                f"The path {absolute} is not an absolute path, it should start with `/`. Maybe you "
+                f"meant {suggestion}?"
             )
         if "\0" in path or any(
             "\ud800" <= character <= "\udfff" for character in path
@@ -280,7 +295,8 @@ class EditTool:
             raise _WrongCallError(reason) from error
         if len(content) > MAX_FILE_BYTES:
             raise _WrongCallError(
-                f"Ran into a file of {len(content)} bytes, more than {MAX_FILE_BYTES}, while trying to read {path}"
+                f"Ran into a file of {len(content)} bytes, more than {MAX_FILE_BYTES}, while "
+                f"trying to read {path}"
             )
         return FileText.of(content)
 
@@ -288,7 +304,8 @@ class EditTool:
         text = self._read_unless_folder(path)
         if text is None:
             raise _WrongCallError(
-                f"The path {path} is a directory and only the `view` command can be used on directories"
+                f"The path {path} is a directory and only the `view` command can be used on "
+                "directories"
             )
         return text
 
@@ -329,11 +346,13 @@ def _checked_range(view_range: str, line_count: int) -> tuple[int, int]:
     wrong = f"Invalid `view_range`: {[first, last]}. "
     if not 1 <= first <= line_count:
         raise _WrongCallError(
-            f"{wrong}Its first element `{first}` should be within the range of lines of the file: {[1, line_count]}"
+            f"{wrong}Its first element `{first}` should be within the range of lines of the file: "
+            f"{[1, line_count]}"
         )
     if last > line_count:
         raise _WrongCallError(
-            f"{wrong}Its second element `{last}` should be smaller than the number of lines in the file: `{line_count}`"
+            f"{wrong}Its second element `{last}` should be smaller than the number of lines in the "
+            f"file: `{line_count}`"
         )
     if last == -1:
         return first, line_count

@@ -1,4 +1,4 @@
-"""A file's text that can be edited by lines without a change to any other byte: line ends, tabs and encoding stay as they are."""
+"""A file's text, edited by lines without a change to other bytes (line ends, encoding)."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ class FileText:
 
     @property
     def line_count(self) -> int:
-        """How many lines the file has; what follows the last line end is one only if it is not empty."""
+        """How many lines the file has; text after the last line end counts if it is not empty."""
         return len(self.lines) - (self.lines[-1] == "")
 
     def with_lines(self, first: int, last: int, lines: list[str]) -> FileText:
-        """The text with its lines ``first`` to ``last``, counted from 0, replaced by at least one other; new line ends are those of line ``first``."""
+        """The text with its lines ``first`` to ``last``, from 0, replaced by at least one other.
+
+        New line ends are those of line ``first``.
+        """
         ends = [self._end_like(first)] * (len(lines) - 1) + [self.ends[last]]
         return FileText(
             (*self.lines[:first], *lines, *self.lines[last + 1 :]),
@@ -60,7 +63,7 @@ class FileText:
         )
 
     def with_inserted(self, row: int, lines: list[str]) -> FileText:
-        """The text with more lines after its first ``row``; new line ends are those of the line above."""
+        """The text with lines added after its first ``row``, with line ends of the line above."""
         above = min(row, len(self.lines) - 1)  # after the last line, the new end is that line's
         ends = [self._end_like(max(0, row - 1))] * len(lines)
         return FileText(

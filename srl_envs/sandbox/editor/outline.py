@@ -1,4 +1,4 @@
-"""A Python file without its long function bodies: what SWE-agent's file tool shows of a file that is too large to show whole."""
+"""A Python file without its long function bodies: what SWE-agent shows of a large file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_ELIDED_LINES = 6
 
 
 def outline(source: str) -> str | None:
-    """The lines of a Python file with their numbers; long function bodies are one line that says which lines it stands for.
+    """The numbered lines of a Python file; one line replaces each long function body.
 
     The body of a function inside such a body has its own line, as in the recordings.
     Class bodies, module code and docstrings outside functions are kept.
@@ -91,7 +91,7 @@ def function_bodies(source: str) -> list[tuple[int, int]]:
 
 
 def _last_row_inside(column: int, comments: list[tuple[int, int]], last_row: int) -> int:
-    """The last row of a block: of its code, or of the comments below it up to the first that is indented less than the block."""
+    """The last row of a block, with the comments below it that are indented as much."""
     inside = takewhile(lambda comment: comment[1] >= column, comments)
     return max([last_row, *(row for row, _ in inside)])
 
