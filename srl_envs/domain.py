@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+from srl_envs.data.registry import declare_domain
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.registry import Registry
@@ -119,6 +120,7 @@ def register_domain(name: str) -> Callable[[DomainT], DomainT]:
 
     def decorated(made: DomainT) -> DomainT:
         DOMAINS.register(name, made)
+        declare_domain(name)
         return made
 
     return decorated

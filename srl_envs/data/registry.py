@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,8 +15,7 @@ from srl_envs.trajectory import Trajectory
 
 Split = Literal["train", "validation", "test"]
 
-DOMAINS = ("math", "swe", "steps")
-"""The domains that need no source of their own; see :class:`~srl_envs.Trajectory`."""
+_domains = {"math", "swe", "steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,12 @@ def register_source(
     return decorated
 
 
-def known_domains() -> tuple[str, ...]:
-    """All domains: ours, and those of registered sources."""
-    return tuple(dict.fromkeys((*DOMAINS, *(source.domain for source in SOURCES.values()))))
+def declare_domain(name: str) -> None:
+    """Let trajectories be of this domain: for :func:`~srl_envs.register_domain`."""
+    _domains.add(name)
+
+
+def known_domains() -> list[str]:
+    """All domains: ours, registered ones, and those of registered sources and packages."""
+    offered = {plugin.name for plugin in entry_points(group="srl_envs.domains")}
+    return sorted(_domains | offered | {source.domain for source in SOURCES.values()})

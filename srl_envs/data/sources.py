@@ -8,7 +8,6 @@ from pathlib import Path
 
 from srl_envs.data import builtin, gsm8k, jsonl, mini_swe_agent, numbered, s1k, swe_smith
 from srl_envs.data.registry import (
-    DOMAINS,
     SOURCES,
     Source,
     SourceRequest,
@@ -161,17 +160,18 @@ def _read(name: str, source: Source, request: SourceRequest) -> Iterator[Traject
     """
     if request.split == "test" and not source.has_test_split:
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")
+    known = {source.domain, "math", "swe", "steps"}  # the others need all packages: only if met
     for trajectory in source.read(request):
         if not isinstance(trajectory, Trajectory):
             raise DataError(
                 f"The source {name!r} gave {type(trajectory).__name__}, not Trajectory objects."
             )
         domain = trajectory.domain
-        if domain not in (*DOMAINS, source.domain) and domain not in known_domains():
+        if domain not in known and domain not in (known := {*known_domains()}):
             raise DataError(
                 f"The source {name!r}: trajectory {trajectory.id!r} has the unknown domain "
-                f"{domain!r}. Use one of {', '.join(known_domains())}, or register a source "
-                f"with domain={domain!r}."
+                f"{domain!r}. Use one of {', '.join(known_domains())}, or register it: "
+                f"register_source(..., domain={domain!r}) or register_domain({domain!r})."
             )
         if lone_surrogate(trajectory):
             request.rejected["a lone surrogate"] += 1

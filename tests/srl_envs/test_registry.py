@@ -13,10 +13,13 @@ from srl_envs import ExpertStep, RewardSettings, Trajectory, load_trajectories, 
 from srl_envs.commands import GRAMMARS, grammar_named
 from srl_envs.data import SOURCES, SourceRequest
 from srl_envs.data.jsonl import save_trajectories
+from srl_envs.data.registry import _domains
+from srl_envs.domain import DOMAINS
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.registry import Registry
 from srl_envs.rewards import REWARDS
 from srl_envs.sandboxes import SANDBOXES
+from srl_envs.steps import TextDomain
 
 STEPS = (ExpertStep("e4"), ExpertStep("e5"))
 
@@ -24,9 +27,12 @@ STEPS = (ExpertStep("e4"), ExpertStep("e5"))
 @pytest.fixture(autouse=True)
 def _names_of_this_test_only() -> Iterator[None]:
     before = [
-        (registry, dict(registry._entries)) for registry in (SOURCES, GRAMMARS, REWARDS, SANDBOXES)
+        (registry, dict(registry._entries))
+        for registry in (SOURCES, GRAMMARS, REWARDS, SANDBOXES, DOMAINS)
     ]
+    domains = set(_domains)
     yield
+    _domains.intersection_update(domains)
     for registry, entries in before:
         registry._entries.clear()
         registry._entries.update(entries)
@@ -128,11 +134,15 @@ def test_a_source_gives_trajectories_of_a_known_domain(tmp_path: Path) -> None:
     file = tmp_path / "chess.jsonl"
     save_trajectories([Trajectory("t1", "Play.", STEPS, domain="chess")], file)
     with pytest.raises(
-        DataError, match=r"'t1' has the unknown domain 'chess'\. Use one of math, swe, steps, or"
+        DataError, match=r"'t1' has the unknown domain 'chess'\. Use one of math, steps, swe, or"
     ):
         load_trajectories(str(file))
     srl_envs.register_source("openings", domain="chess")(lambda request: [])
     assert load_trajectories(str(file))[0].domain == "chess"
+    file = tmp_path / "shogi.jsonl"
+    save_trajectories([Trajectory("t1", "Play.", STEPS, domain="shogi")], file)
+    srl_envs.register_domain("shogi")(TextDomain)
+    assert load_trajectories(str(file))[0].domain == "shogi"
     srl_envs.register_source("wrong")(lambda request: ["text"])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="The source 'wrong' gave str, not Trajectory objects"):
         load_trajectories("wrong")
