@@ -1,4 +1,7 @@
-"""Time ``env.step`` beyond prompt rendering and similarity, and the batched vector form beside gymnasium's: ``python benchmarks/env.py``."""
+"""Time ``env.step`` without prompts and similarity, and the vector form beside gymnasium's.
+
+python benchmarks/env.py
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,8 @@ def main() -> None:
     microseconds(episodes)
     whole, bare = min(spent), microseconds(parts)
     print(
-        f"env.step {whole:.0f} us; rendering and similarity {bare:.0f} us; overhead {whole - bare:.0f} us (goal < 100 us)"
+        f"env.step {whole:.0f} us; rendering and similarity {bare:.0f} us; "
+        f"overhead {whole - bare:.0f} us (goal < 100 us)"
     )
     text = "".join(trajectory.solution for trajectory in TRAJECTORIES)
     long = [
@@ -87,7 +91,8 @@ def main() -> None:
             return ROUNDS * ENVIRONMENTS
 
         print(
-            f"{mode:<20} {microseconds(rounds, repeats=3):8.0f} us an answer and expert step of {LENGTH} characters, {ENVIRONMENTS} environments"
+            f"{mode:<20} {microseconds(rounds, repeats=3):8.0f} us an answer and expert "
+            f"step of {LENGTH} characters, {ENVIRONMENTS} environments"
         )
         vector.close()
 

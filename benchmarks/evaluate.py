@@ -1,7 +1,9 @@
-"""Tokens per second of evaluation with the transformers backend: length-sorted batches beside a loop of ``model.generate``, same prompts, one run.
+"""Tokens per second of evaluation with transformers, beside a loop of ``model.generate``.
 
-python benchmarks/evaluate.py        (two minutes on 2 CPU cores; a GPU is used where
-there is one)
+    python benchmarks/evaluate.py        (two minutes on 2 CPU cores)
+
+Length-sorted batches and the loop answer the same prompts in one run. A GPU is used if there
+is one.
 """
 
 from __future__ import annotations
@@ -98,13 +100,18 @@ def main() -> None:
     our_speed = sum(completion.tokens for completion in completions.values()) / our_seconds
     place = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
     print(
-        f"{options.model}, {dtype}, {place}, Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+        f"{options.model}, {dtype}, {place}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}"
     )
-    asked = f"{len(requests)} prompts in batches of {options.batch_rows}, greedy, at most {options.max_new_tokens} new tokens"
+    asked = (
+        f"{len(requests)} prompts in batches of {options.batch_rows}, greedy, "
+        f"at most {options.max_new_tokens} new tokens"
+    )
     print(f"{asked}; {same} of {len(requests)} answers the same")
     print(f"model.generate, one by one      {plain_speed:8.1f} tokens/s   {plain_seconds:6.1f} s")
     print(
-        f"transformers backend, batched   {our_speed:8.1f} tokens/s   {our_seconds:6.1f} s   {our_speed / plain_speed:.1f} times as fast"
+        f"transformers backend, batched   {our_speed:8.1f} tokens/s   "
+        f"{our_seconds:6.1f} s   {our_speed / plain_speed:.1f} times as fast"
     )
 
 

@@ -1,8 +1,9 @@
-"""Run the quick start, or read a finished run, and print its three points and paired differences as the README shows them.
+"""Print the quick start's three points and paired differences, as the README shows them.
 
-python benchmarks/quickstart.py                  runs it (about a quarter of an hour on
-2 cores) python benchmarks/quickstart.py --run runs/mine  reads that run; with --record
-NAME its figures go to benchmarks/results/NAME/
+# Run it: about a quarter of an hour on 2 cores.
+python benchmarks/quickstart.py
+# Read a finished run; --record NAME copies its figures to benchmarks/results/NAME/.
+python benchmarks/quickstart.py --run runs/mine
 """
 
 from __future__ import annotations
@@ -62,21 +63,26 @@ def print_table(run: Path) -> None:
     """The stages and differences of a run as Markdown."""
     summary = json.loads((run / "summary.json").read_text())
     print(
-        "| stage | step | step reward | well-formed | similarity of the well-formed |\n|---|---|---|---|---|"
+        "| stage | step | step reward | well-formed | similarity of the well-formed "
+        "|\n|---|---|---|---|---|"
     )
     for stage in summary["stages"]:
         similarity = "-" if stage["similarity"] is None else f"{stage['similarity']:.3f}"
         print(
-            f"| {stage['stage']} | {stage['step']} | {stage['reward']:+.3f} | {stage['format_rate']:.0%} | {similarity} |"
+            f"| {stage['stage']} | {stage['step']} | {stage['reward']:+.3f} | "
+            f"{stage['format_rate']:.0%} | {similarity} |"
         )
     for change in summary["differences"]:
         interval = f"{change['low']:+.3f} to {change['high']:+.3f}"
         print(
-            f"\n{change['metric']}, {change['from']} -> {change['to']}: {change['difference']:+.3f} (95% interval {interval}, {change['count']} pairs)",
+            f"\n{change['metric']}, {change['from']} -> {change['to']}: "
+            f"{change['difference']:+.3f} (95% interval {interval}, "
+            f"{change['count']} pairs)",
             end="",
         )
     print(
-        f"\n\n{summary['stages'][0]['count']} held-out step instances; the whole run took {summary['seconds']['total'] / 60:.1f} minutes."
+        f"\n\n{summary['stages'][0]['count']} held-out step instances; "
+        f"the whole run took {summary['seconds']['total'] / 60:.1f} minutes."
     )
 
 

@@ -1,4 +1,6 @@
-"""Time the step similarity beside the standard library's difflib and cydifflib, in one run: ``python benchmarks/reward.py``.
+"""Time the step similarity beside the standard library's difflib and cydifflib, in one run.
+
+    python benchmarks/reward.py
 
 The standard library is timed on a part of each set (``--stdlib-pairs``, one pair of
 16,000 characters) and scaled up; the table says so. Every timed value is compared with
@@ -37,7 +39,10 @@ def cython(pairs: Sequence[Pair]) -> list[float]:
 
 
 def text_pairs(count: int, length: int, randomness: random.Random) -> list[Pair]:
-    """Expert solutions, and beside each a model's: the same sentences, a third left out, swapped for others or with other numbers."""
+    """Pairs of an expert's solution and a model's.
+
+    The model's has the same sentences, but a third are missing, swapped or have other numbers.
+    """
     sentences = [step.action for trajectory in generate(400) for step in trajectory.steps]
     pairs = []
     for _ in range(count):
@@ -107,12 +112,14 @@ def main() -> None:
         "--stdlib-pairs",
         type=int,
         default=64,
-        help="of the 512 pairs, how many the standard library scores (default 64; 512 takes a minute)",
+        help="of the 512 pairs, how many the standard library scores (default 64; "
+        "512 takes a minute)",
     )
     arguments = parser.parse_args()
     randomness = random.Random(0)
     print(
-        f"{'seconds for the whole set':<34} {'stdlib':>9}{'':<11} {'cydifflib':>9} {'ours':>9} {'/stdlib':>8} {'/cy':>7} {'ms a pair':>9}  goal"
+        f"{'seconds for the whole set':<34} {'stdlib':>9}{'':<11} {'cydifflib':>9} "
+        f"{'ours':>9} {'/stdlib':>8} {'/cy':>7} {'ms a pair':>9}  goal"
     )
     row(
         "512 pairs of 1,500 characters",

@@ -1,7 +1,9 @@
-"""The sandbox beside Docker's own commands, on one engine in one run: a command's round trip, getting a clean container, many containers at once.
+"""The sandbox beside Docker's own commands, on one engine in one run.
 
-python benchmarks/sandbox.py        (needs a Docker engine at DOCKER_HOST and the base
-image: python -m srl_envs.sandbox build-base)
+    python benchmarks/sandbox.py
+
+Timed are a command's round trip, getting a clean container, and many containers at once. It
+needs a Docker engine at DOCKER_HOST and the base image (python -m srl_envs.sandbox build-base).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def bash_alone_ms(times: int) -> float:
 
 
 def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
-    """Wall seconds of rounds of commands in many containers at the same time, and how many answers were wrong."""
+    """Wall seconds of rounds of commands in many containers at once, and the wrong answers."""
 
     def one(number: int) -> int:
         with DockerSandbox(image, workdir="/tmp", limits=LIMITS) as sandbox:
@@ -127,16 +129,20 @@ def measure(image: str, times: int) -> None:
             pool.release(sandbox)
     seconds, wrong = many_at_once(image, 32, 20)
     print(
-        f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x"
+        f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   "
+        f"docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x"
     )
     print(
-        f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms   (from a pool of 2)"
+        f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms "
+        "  (from a pool of 2)"
     )
     print(
-        f"A clean container, cold     ours {cold_ms:8.1f} ms   (with its end)   docker run {run_ms:6.1f} ms, which runs one command"
+        f"A clean container, cold     ours {cold_ms:8.1f} ms   (with its end)   docker "
+        f"run {run_ms:6.1f} ms, which runs one command"
     )
     print(
-        f"32 containers at once, 20 commands each: {seconds:.1f} s, {wrong} wrong answers of {32 * 20}"
+        f"32 containers at once, 20 commands each: {seconds:.1f} s, "
+        f"{wrong} wrong answers of {32 * 20}"
     )
 
 

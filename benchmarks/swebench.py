@@ -1,6 +1,8 @@
-"""Seconds per instance of an evaluation on SWE-bench beside the harness alone on the same patches, in one run on the built-in instances.
+"""Seconds per instance of a SWE-bench evaluation, beside the harness alone on the same patches.
 
-python benchmarks/swebench.py        (needs a Docker engine; four minutes)
+    python benchmarks/swebench.py        (needs a Docker engine; four minutes)
+
+Both judge the built-in instances in one run.
 
 Judging: the gold patches by both. So that what a program takes to start is not counted,
 one gold patch (the others empty, for which no container runs) is compared with all of
@@ -68,7 +70,7 @@ class Writer(BaseHTTPRequestHandler):
 
 
 def comment_edit(prompt: str) -> str:
-    """An edit that puts a comment in front of the first line that stands once in the first file of a prompt."""
+    """An edit that comments on the first unique line in the first file of a prompt."""
     file = _FILE.search(prompt)
     if not file:
         return "No file is shown."
@@ -160,7 +162,10 @@ class Benchmark:
 
 
 def beside_the_harness(output: Path, jobs: int) -> tuple[float, float]:
-    """Seconds of an instance from its turn to its verdict, and those that the harness's own log does not span; means, without the first ones."""
+    """Mean seconds from an instance's turn to its verdict, and outside the harness's own log.
+
+    The first instances do not count.
+    """
     judgements = [
         json.loads(line) for line in (output / "judgements.jsonl").read_text().splitlines()
     ][jobs:]
@@ -225,13 +230,15 @@ def main() -> None:
         own, added = (alone - alone_one) / (count - 1), (ours - our_one) / (count - 1)
         whole, beside = beside_the_harness(output, options.jobs)
         print(
-            f"{count} built-in instances, {options.jobs} judged side by side, the fastest of {options.rounds} rounds; seconds"
+            f"{count} built-in instances, {options.jobs} judged side by side, "
+            f"the fastest of {options.rounds} rounds; seconds"
         )
         print(f"{'gold patches':44s} {'whole':>9s} {'per further instance':>22s}")
         print(f"{'the harness alone':44s} {alone:9.1f} {own:22.2f}")
         print(f"{'this project':44s} {ours:9.1f} {added:22.2f}  {100 * (added / own - 1):+.1f}%")
         print(
-            f"beside the harness, by its own log: {1000 * beside:.0f} ms of {whole:.2f} s, {100 * beside / (whole - beside):+.1f}% (goal < +5%)",
+            f"beside the harness, by its own log: {1000 * beside:.0f} ms of {whole:.2f} "
+            f"s, {100 * beside / (whole - beside):+.1f}% (goal < +5%)",
             flush=True,
         )
 
@@ -255,7 +262,8 @@ def main() -> None:
             bool(json.loads(line)["model_patch"]) for line in predictions.read_text().splitlines()
         )
         print(
-            f"\n{count} answers of {options.answer_seconds:g} s each, one at a time, {real} of them with a patch; whole commands, seconds"
+            f"\n{count} answers of {options.answer_seconds:g} s each, one at a time, "
+            f"{real} of them with a patch; whole commands, seconds"
         )
         for label, seconds in (
             ("written only", written),
@@ -264,7 +272,8 @@ def main() -> None:
         ):
             print(f"{label:44s} {seconds:9.1f}")
         print(
-            f"both less judged only: {both - judged:+.1f} s, of {count * options.answer_seconds:.1f} s of writing"
+            f"both less judged only: {both - judged:+.1f} s, "
+            f"of {count * options.answer_seconds:.1f} s of writing"
         )
 
 

@@ -1,9 +1,13 @@
-"""Our trainer beside TRL's stock ``GRPOTrainer``: the same model, prompts, rewards and lengths, in turns in one run.
+"""Our trainer beside TRL's stock ``GRPOTrainer``, in turns in one run.
 
-python benchmarks/trainer.py               (five minutes on 2 CPU cores; a GPU is used
-where there is one) python benchmarks/trainer.py --size tiny   (tries the script on
-random weights; the times mean little) python benchmarks/trainer.py --size 7b
-(random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB)
+Both have the same model, prompts, rewards and lengths.
+
+    # Five minutes on 2 CPU cores; a GPU is used if there is one.
+    python benchmarks/trainer.py
+    # Try the script on random weights; the times mean little.
+    python benchmarks/trainer.py --size tiny
+    # Random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB.
+    python benchmarks/trainer.py --size 7b
 
 Two comparisons, each in turns of stock, ours, stock, ours, ...; every turn starts from
 the same weights, and its first step is not counted:
@@ -77,7 +81,9 @@ SHAPES = {
         "num_key_value_heads": 2,
     },
 }
-"""Of Qwen2 models with random weights; all have Qwen2.5's vocabulary of 152,064, of which the quick start's tokenizer reads the first third."""
+"""Of Qwen2 models with random weights; all have Qwen2.5's vocabulary of 152,064, of which the
+quick start's tokenizer reads the first third.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class SimilarityScorer(StepScorer):
 
 
 class Watch(TrainerCallback):
-    """Times optimizer steps, counts the tokens that gradients are computed for, and keeps the logs."""
+    """Times optimizer steps, counts tokens that gradients are computed for, keeps the logs."""
 
     def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
         self.device, self.seconds, self.tokens, self.logs = device, [], [], []
@@ -268,7 +274,8 @@ def compare(title: str, take: Callable[[str], Turn], repeats: int) -> dict[str, 
         for name, taken in turns.items():
             taken.append(take(name))
             print(
-                f"{title}, turn {number + 1} of {repeats}, {name}: {[round(seconds, 2) for seconds in taken[-1].seconds]} s a step",
+                f"{title}, turn {number + 1} of {repeats}, {name}: "
+                f"{[round(seconds, 2) for seconds in taken[-1].seconds]} s a step",
                 flush=True,
             )
     return turns
@@ -284,7 +291,8 @@ def table(
         stock, ours = ([figure(turn) for turn in turns[name]] for name in (STOCK, OURS))
         ratios = [mine / theirs for mine, theirs in zip(ours, stock, strict=True)]
         spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        yield f"| {label} | {statistics.median(stock):,.4g} | {statistics.median(ours):,.4g} | {spread} |"
+        medians = f"{statistics.median(stock):,.4g} | {statistics.median(ours):,.4g}"
+        yield f"| {label} | {medians} | {spread} |"
 
 
 def load(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -363,7 +371,8 @@ def main() -> None:
     rows = options.prompts_per_step * options.num_generations
     if options.prompts_per_step % 2 or rows % options.per_device_train_batch_size:
         parser.error(
-            "--prompts_per_step must be even, and --per_device_train_batch_size must divide prompts_per_step * num_generations"
+            "--prompts_per_step must be even, and --per_device_train_batch_size must divide "
+            "prompts_per_step * num_generations"
         )
     disable_progress_bars()
     transformers.logging.set_verbosity_error()
@@ -397,9 +406,11 @@ def main() -> None:
     }
     lines = [
         "",
-        f"{named}, {str(model.dtype).removeprefix('torch.')}, {place}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{named}, {str(model.dtype).removeprefix('torch.')}, {place}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, trl {trl.__version__}",
-        f"{options.prompts_per_step} prompts x {options.num_generations} completions x {options.max_completion_length} tokens a step; "
+        f"{options.prompts_per_step} prompts x {options.num_generations} completions x "
+        f"{options.max_completion_length} tokens a step; "
         f"{options.repeats} turns each, {options.steps} steps a turn; medians",
         "",
         *table(

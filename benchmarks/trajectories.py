@@ -1,6 +1,8 @@
-"""Load time and memory of 5,000 synthetic trajectories of 27 steps with observations of 2,000 characters (270 MB of text).
+"""Load time and memory of 5,000 synthetic trajectories, 270 MB of text.
 
     python benchmarks/trajectories.py
+
+Each has 27 steps with observations of 2,000 characters.
 
 The file is written by another process, so that this one's memory is what loading costs.
 Memory is the growth of the resident set; "peak" is the highest it stood while loading.

@@ -35,7 +35,9 @@ hypothesis.settings.load_profile("timeless")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the checkout, or ``$SRL_SHARED_DATA``; tests that need it skip where it is absent."""
+    """The folder of real data beside the checkout, or ``$SRL_SHARED_DATA``; tests that need it
+    skip where it is absent.
+    """
     folder = Path(
         os.environ.get("SRL_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data"
     )
@@ -46,7 +48,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="module")
 def one_core() -> Iterator[None]:
-    """Torch on one core: for a tiny model, sharing a product out among cores takes longer than the product."""
+    """Torch on one core: for a tiny model, sharing a product out among cores takes longer than
+    the product.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -55,9 +59,70 @@ def one_core() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+TINY_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real but tiny model for ``from_pretrained``, made in a second.
+
+    Two Llama layers and a byte-level tokenizer with a chat template. Several tokens end an
+    answer, so that random answers end.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from srl_envs.data.procedural import generate
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        (problem.prompt + problem.solution for problem in generate(85)), trainer
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        chat_template=TINY_TEMPLATE,
+    )
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = [0, *range(20, 60)]
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
-    """A client of the Docker engine at ``DOCKER_HOST``; tests that need one skip where none answers."""
+    """A client of the Docker engine at ``DOCKER_HOST``; tests that need one skip where none
+    answers.
+    """
     if not engine_answers():
         pytest.skip("no Docker engine answers: start one, or point DOCKER_HOST at it")
     client = connect(deadline=300)  # removing an image takes its time on a busy disk
@@ -81,7 +146,9 @@ def small_limits() -> SandboxLimits:
 
 @pytest.fixture(scope="session")
 def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean git repository with one commit, on this machine: text of several encodings, a script, a binary file, a link, ignored names."""
+    """A clean git repository with one commit, on this machine: text of several encodings, a
+    script, a binary file, a link, ignored names.
+    """
     folder = tmp_path_factory.mktemp("repository") / "work"
     (folder / "src" / "deep").mkdir(parents=True)
     numbered = "".join(f"line {number}\n" for number in range(1, 21))
@@ -105,7 +172,9 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def repository_image(engine: Any, base_image: str, small_repository: Path) -> Iterator[str]:
-    """An image with the files of :func:`small_repository` in ``/testbed``; removed when the tests end."""
+    """An image with the files of :func:`small_repository` in ``/testbed``; removed when the tests
+    end.
+    """
     tag = f"srl-tests:{uuid.uuid4().hex[:12]}"
     image_of_tree(small_repository, tag, base=base_image)
     yield tag

@@ -1,4 +1,6 @@
-"""A small OpenAI-compatible server on the loopback interface: answers /v1/chat/completions with a model through ``generate`` of transformers."""
+"""A small OpenAI-compatible server on the loopback interface: answers /v1/chat/completions with a
+model through ``generate`` of transformers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The promises of ``srl_agent/inference/generator.py``, kept by every backend on one real, tiny model.
+"""The promises of ``srl_agent/inference/generator.py``, kept by every backend on one real, tiny
+model.
 
 To put another backend through: add a factory to :data:`FACTORIES`. It gives a generator
 for a model folder.
@@ -30,16 +31,23 @@ from srl_envs.errors import ConfigError  # noqa: E402
 pytestmark = pytest.mark.usefixtures("one_core")
 
 CONTEXT = 256
-WITH_ROLE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+WITH_ROLE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if "
+    "add_generation_prompt %}<|assistant|>{% endif %}"
+)
 WITHOUT_ROLE = (
-    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not "
+    "supported') }}{% endif %}"
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if "
+    "add_generation_prompt %}<|assistant|>{% endif %}"
 )
 ENDS = [0, *range(270, 290)]
 
 
 def make_model(folder: Path, template: str) -> Path:
-    """Two random layers with a byte-level tokenizer; several tokens end an answer, so that random answers end."""
+    """Two random layers with a byte-level tokenizer; several tokens end an answer, so that random
+    answers end.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -73,7 +81,8 @@ def make_model(folder: Path, template: str) -> Path:
         num_key_value_heads=2,
         head_dim=32,  # vLLM computes no smaller heads on a CPU
         max_position_embeddings=CONTEXT,
-        initializer_range=0.6,  # clear winners among the tokens, and answers that do not repeat one word
+        # clear winners among the tokens, and answers that do not repeat one word
+        initializer_range=0.6,
         bos_token_id=0,
         eos_token_id=0,
         pad_token_id=0,
@@ -160,7 +169,8 @@ def user(text: str, number: int = 0, system: str | None = None) -> Request:
 QUESTIONS = [
     user("Tom has 3 apples."),
     user(
-        "How many pens are in 12 boxes of 7 pens, if two of the boxes are empty and one is half full?"
+        "How many pens are in 12 boxes of 7 pens, "
+        "if two of the boxes are empty and one is half full?"
     ),
     user("Why?"),
     user("Ein Zug fährt um 8:15 Uhr ab. 一列火车 🚂 — combien d'heures?"),
@@ -260,7 +270,9 @@ def test_a_draw_does_not_depend_on_its_neighbours(generator: Generator) -> None:
 
 
 def test_different_conversations_are_drawn_with_different_numbers(generator: Generator) -> None:
-    """At a temperature where every token is about as probable, the same numbers would write the same text after every prompt."""
+    """At a temperature where every token is about as probable, the same numbers would write the
+    same text after every prompt.
+    """
     hot = GenerationSettings(max_new_tokens=4, temperature=1e6)
     if isinstance(generator, VLLMGenerator):
         with pytest.raises(ConfigError, match="temperature must be in"):
@@ -291,7 +303,9 @@ def test_the_limit_is_kept_and_told(generator: Generator, limit: int) -> None:
 
 
 def test_an_answer_that_ends_by_itself(generator: Generator) -> None:
-    """Ends are drawn now and then at this temperature; their tokens count, their text does not show."""
+    """Ends are drawn now and then at this temperature; their tokens count, their text does not
+    show.
+    """
     settings = GenerationSettings(max_new_tokens=60, temperature=1.5)
     drawn = answers(
         generator, [user("Tom has 3 apples.", number) for number in range(12)], settings
@@ -304,7 +318,9 @@ def test_an_answer_that_ends_by_itself(generator: Generator) -> None:
 
 
 def stop_strings_of(text: str) -> list[str]:
-    """Parts of a text that begin in its middle: one character, and several, which no single token writes."""
+    """Parts of a text that begin in its middle: one character, and several, which no single token
+    writes.
+    """
     place = next(i for i in range(len(text) // 4, len(text)) if text[i] not in text[:i])
     return [text[place], text[place : place + 12]]
 
@@ -385,7 +401,9 @@ def test_a_prompt_that_fills_the_context_gets_nothing_and_the_others_are_answere
 def test_the_context_ends_an_answer_before_the_limit(
     generator: Generator, server: ModelServer
 ) -> None:
-    """A model may be asked for more than its context holds; an answer that reaches the end of it is cut off."""
+    """A model may be asked for more than its context holds; an answer that reaches the end of it
+    is cut off.
+    """
     question = user("z" * 225)
     room = CONTEXT - len(
         server.tokenizer.apply_chat_template(
@@ -421,7 +439,9 @@ def test_an_abandoned_iterator_frees_its_threads(generator: Generator) -> None:
 def test_a_template_without_a_system_role(
     folder_without_system_role: Path, system_role: str
 ) -> None:
-    """The system text goes before the first user message: alone on this machine, by the setting at a server, which cannot be asked."""
+    """The system text goes before the first user message: alone on this machine, by the setting
+    at a server, which cannot be asked.
+    """
     asked = [user("Say it.", system="Answer with one number.")]
     merged = [user("Answer with one number.\n\nSay it.")]
     local = open_generator(

@@ -1,4 +1,6 @@
-"""What every sandbox promises about its diff: all changes, as a patch that makes of a clean copy what stands in the sandbox."""
+"""What every sandbox promises about its diff: all changes, as a patch that makes of a clean copy
+what stands in the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,14 @@ from srl_envs.sandbox import DamagedRepositoryError, Sandbox
 
 # Contents, names, modes and links of all that git does not ignore, as one hash, with an index
 # apart.
-TREE = "export GIT_INDEX_FILE=$(mktemp -u) && git -c safe.directory='*' -c core.autocrlf=false add -A . 2>/dev/null && git write-tree"
-SEEN = "git status --porcelain=v1; git diff --cached; git diff; git log --oneline --all; git stash list; git count-objects -v; ls -la .git; git config -l"
+TREE = (
+    "export GIT_INDEX_FILE=$(mktemp -u) && git -c safe.directory='*' -c core.autocrlf=false "
+    "add -A . 2>/dev/null && git write-tree"
+)
+SEEN = (
+    "git status --porcelain=v1; git diff --cached; git diff; git log --oneline --all; "
+    "git stash list; git count-objects -v; ls -la .git; git config -l"
+)
 IDENTITY = "git config user.name Agent; git config user.email agent@example.org; "
 
 
@@ -37,7 +45,8 @@ def assert_patch_makes_the_same(sandbox: Sandbox, repository: Path, folder: Path
 def test_without_changes_there_is_no_patch(sandbox: Sandbox) -> None:
     assert sandbox.diff() == ""
     sandbox.run(
-        "touch README.md; cat crlf.txt; git status; python3 src/deep/module.py; touch noise.log; mkdir build empty; touch build/x"
+        "touch README.md; cat crlf.txt; git status; python3 src/deep/module.py; "
+        "touch noise.log; mkdir build empty; touch build/x"
     )
     assert sandbox.diff() == ""
 
@@ -61,23 +70,51 @@ def test_without_changes_there_is_no_patch(sandbox: Sandbox) -> None:
         "rm link && ln -s src link && ln -s /etc/passwd outside",
         "rm link && echo file > link",
         "rm README.md && mkdir README.md && echo inside > README.md/file",
-        "echo x > 'src/name with space.txt' && touch $'tab\\tand \"quote' 'é.txt' $'\\351' && echo y > $'tab\\tand \"quote'",
+        (
+            "echo x > 'src/name with space.txt' && touch $'tab\\tand \"quote' 'é.txt' "
+            "$'\\351' && echo y > $'tab\\tand \"quote'"
+        ),
         "echo staged > new.txt && git add new.txt && echo more >> new.txt",
-        "echo staged > README.md && git add -A && git rm -q --cached crlf.txt && git reset -q README.md",
+        (
+            "echo staged > README.md && git add -A && git rm -q --cached crlf.txt && git "
+            "reset -q README.md"
+        ),
         IDENTITY
-        + "echo committed > README.md && git commit -qam one && echo then > then.txt && git add -A && git commit -qm two && rm then.txt",
+        + (
+            "echo committed > README.md && git commit -qam one && echo then > then.txt && "
+            "git add -A && git commit -qm two && rm then.txt"
+        ),
         IDENTITY
         + "git checkout -qb other && echo there > there.txt && git add -A && git commit -qm there",
         IDENTITY
-        + "git rm -q crlf.txt && git commit -qm gone && git checkout -q --orphan fresh && git commit -qm fresh",
+        + (
+            "git rm -q crlf.txt && git commit -qm gone && git checkout -q --orphan fresh && "
+            "git commit -qm fresh"
+        ),
         IDENTITY + "echo stashed > README.md && git stash -q && echo kept > kept.txt",
         "echo '*.txt' >> .gitignore && echo ignored > ignored.txt && echo changed > crlf.txt",
-        "git config core.autocrlf true; git config diff.noprefix true; git config diff.renames false; git config color.ui always; echo x > new.txt",
-        "git config core.fileMode false; git config core.quotePath false; chmod -x script.sh; touch é",
-        "echo '* -diff' > .gitattributes; echo '*.txt text eol=lf' >> .gitattributes; echo x > new.txt",
-        "git update-index --assume-unchanged README.md; git update-index --skip-worktree crlf.txt; echo hidden > README.md; echo hidden > crlf.txt",
+        (
+            "git config core.autocrlf true; git config diff.noprefix true; "
+            "git config diff.renames false; git config color.ui always; echo x > new.txt"
+        ),
+        (
+            "git config core.fileMode false; git config core.quotePath false; "
+            "chmod -x script.sh; touch é"
+        ),
+        (
+            "echo '* -diff' > .gitattributes; echo '*.txt text eol=lf' >> .gitattributes; "
+            "echo x > new.txt"
+        ),
+        (
+            "git update-index --assume-unchanged README.md; "
+            "git update-index --skip-worktree crlf.txt; echo hidden > README.md; "
+            "echo hidden > crlf.txt"
+        ),
         "touch .git/index.lock; echo x > new.txt",
-        "export GIT_DIR=/nowhere GIT_INDEX_FILE=/nowhere GIT_EXTERNAL_DIFF=false; git config diff.external false; echo x > new.txt",
+        (
+            "export GIT_DIR=/nowhere GIT_INDEX_FILE=/nowhere GIT_EXTERNAL_DIFF=false; "
+            "git config diff.external false; echo x > new.txt"
+        ),
         "cd src/deep; echo x > new.txt; rm ../numbers.txt",
         "echo x > new.txt; exit",
     ],
@@ -115,9 +152,15 @@ def test_an_ignored_file_counts_if_it_was_added_all_the_same(sandbox: Sandbox) -
     "change",
     [
         "true",
-        "echo staged > README.md; git add README.md; echo more >> README.md; echo new > new.txt; git rm -q --cached crlf.txt",
+        (
+            "echo staged > README.md; git add README.md; echo more >> README.md; "
+            "echo new > new.txt; git rm -q --cached crlf.txt"
+        ),
         IDENTITY
-        + "echo committed > new.txt; git add -A; git commit -qm one; git add -N latin1.txt; echo x > untracked.txt",
+        + (
+            "echo committed > new.txt; git add -A; git commit -qm one; "
+            "git add -N latin1.txt; echo x > untracked.txt"
+        ),
     ],
 )
 def test_commands_cannot_tell_that_a_diff_was_made(sandbox: Sandbox, change: str) -> None:
@@ -149,11 +192,16 @@ def test_a_diff_does_not_disturb_the_shell(sandbox: Sandbox) -> None:
         "cd / && mv $OLDPWD /elsewhere && ln -s $OLDPWD $OLDPWD",
         "rm -rf .git && git init -q && git add -A",
         "echo '[broken' > .git/config",
-        "mkdir trap; git init -q trap; cd trap; touch a; git add a; cd ..; rm -rf trap/.git/objects",
+        (
+            "mkdir trap; git init -q trap; cd trap; touch a; git add a; cd ..; "
+            "rm -rf trap/.git/objects"
+        ),
     ],
 )
 def test_a_destroyed_repository_is_the_commands_doing(sandbox: Sandbox, damage: str) -> None:
-    """A diff that is still right is as good as the error; a wrong one, or a failure of the machinery, is not."""
+    """A diff that is still right is as good as the error; a wrong one, or a failure of the
+    machinery, is not.
+    """
     sandbox.run(f"echo changed > README.md; {damage}")
     try:
         patch = sandbox.diff()
@@ -175,10 +223,16 @@ def test_no_repository_at_all_is_told(sandbox: Sandbox) -> None:
     "trick",
     [
         "git config filter.x.clean 'sleep 100000'; echo '* filter=x' > .gitattributes",
-        "git config core.worktree /tmp; git config core.trustctime false; git config core.checkStat minimal",
+        (
+            "git config core.worktree /tmp; git config core.trustctime false; "
+            "git config core.checkStat minimal"
+        ),
         "echo '*.md working-tree-encoding=UTF-16' > .gitattributes; echo '*' > .git/info/exclude",
         "git config core.fsmonitor 'sleep 100000'; git config core.ignoreStat true",
-        "printf '#!/bin/sh\\nsleep 100000' > .git/hooks/post-index-change; chmod +x .git/hooks/post-index-change",
+        (
+            "printf '#!/bin/sh\\nsleep 100000' > .git/hooks/post-index-change; "
+            "chmod +x .git/hooks/post-index-change"
+        ),
         "echo '* text eol=crlf' > .git/info/attributes",
     ],
 )
@@ -191,7 +245,8 @@ def test_settings_left_in_the_repository_do_not_decide(sandbox: Sandbox, trick: 
 @pytest.mark.parametrize("path", ["crlf.txt", "src", "new.txt", "new"])
 def test_what_cannot_be_read_does_not_take_the_rest_with_it(sandbox: Sandbox, path: str) -> None:
     sandbox.run(
-        f"echo new > new.txt; mkdir new; echo new > new/file; chmod 000 {path}; echo changed > README.md; echo also > other.txt"
+        f"echo new > new.txt; mkdir new; echo new > new/file; chmod 000 {path}; "
+        "echo changed > README.md; echo also > other.txt"
     )
     patch = sandbox.diff()
     assert "+changed" in patch and "+also" in patch
@@ -220,7 +275,8 @@ def test_a_git_that_never_ends_is_the_commands_doing(
 
     monkeypatch.setattr(container_git, "_TIMEOUT_S", 3.0)
     sandbox.run(
-        "rm -f /usr/bin/git; printf '#!/bin/sh\\nsleep 100000\\n' > /usr/bin/git; chmod +x /usr/bin/git"
+        "rm -f /usr/bin/git; printf '#!/bin/sh\\nsleep 100000\\n' > /usr/bin/git; "
+        "chmod +x /usr/bin/git"
     )
     with pytest.raises(DamagedRepositoryError, match="did not end"):
         sandbox.diff()

@@ -11,7 +11,6 @@ import pytest
 from srl_envs.sandbox import Sandbox, SandboxError, SandboxFileError
 
 # -- reading
-# ------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_file_is_read_byte_for_byte(used_sandbox: Sandbox, small_repository: Path) -> None:
@@ -39,7 +38,8 @@ def test_paths_start_at_the_repository_wherever_the_shell_stands(sandbox: Sandbo
 
 def test_links_are_followed_inside(sandbox: Sandbox, small_repository: Path) -> None:
     sandbox.run(
-        "ln -s link second; ln -s /etc absolute; ln -s src/deep folder; ln -s circle circle; ln -s nowhere broken"
+        "ln -s link second; ln -s /etc absolute; ln -s src/deep folder; "
+        "ln -s circle circle; ln -s nowhere broken"
     )
     assert sandbox.read_file("second") == sandbox.read_file("link") == b"# A project\n"
     assert sandbox.read_file("absolute/passwd") == sandbox.run("cat /etc/passwd").output.encode()
@@ -81,7 +81,6 @@ def test_what_is_no_file_is_not_waited_for(sandbox: Sandbox, path: str) -> None:
 
 
 # -- writing
-# ------------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +137,9 @@ def test_writing_through_a_link_keeps_the_link(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/shm/file", "to_shm/file", "/proc/file", "circle/file"])
 def test_a_file_is_written_where_commands_see_it_or_not_at_all(sandbox: Sandbox, path: str) -> None:
-    """Other file systems may lie over the image's: writing below them must not be lost without a word."""
+    """Other file systems may lie over the image's: writing below them must not be lost without a
+    word.
+    """
     sandbox.run("ln -s /dev/shm to_shm; ln -s circle circle")
     try:
         sandbox.write_file(path, "content\n")
@@ -155,7 +156,6 @@ def test_where_nothing_can_be_written(used_sandbox: Sandbox, path: str) -> None:
 
 
 # -- listing
-# ------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_listing_goes_as_deep_as_it_is_told(sandbox: Sandbox) -> None:
@@ -185,7 +185,8 @@ def test_listing_shows_hidden_ignored_and_oddly_named_files_and_links_as_files(
     sandbox: Sandbox,
 ) -> None:
     sandbox.run(
-        "mkdir odd && cd odd && touch .hidden a.log $'new\\nline' -- -dash && ln -s ../src to_folder && ln -s nowhere broken && mkdir empty"
+        "mkdir odd && cd odd && touch .hidden a.log $'new\\nline' -- -dash && ln -s "
+        "../src to_folder && ln -s nowhere broken && mkdir empty"
     )
     top = f"{sandbox.workdir}/odd/"
     names = [".hidden", "a.log", "new\nline", "-dash", "to_folder", "broken", "empty/"]
@@ -203,14 +204,14 @@ def test_listing_what_is_not_there(used_sandbox: Sandbox, path: str) -> None:
 
 
 # -- reset and close
-# ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_reset_gives_the_state_of_the_start(sandbox: Sandbox) -> None:
     places = ["/etc", "/root", "/tmp", "/usr/share", "/var", sandbox.workdir]
     before = [sandbox.list_files(place, 2) for place in places]
     sandbox.run(
-        "git commit -q --allow-empty -m more; rm -rf src /usr/share/doc; echo changed > README.md; touch /root/new; lost=yes; cd /; sleep 300 &"
+        "git commit -q --allow-empty -m more; rm -rf src /usr/share/doc; "
+        "echo changed > README.md; touch /root/new; lost=yes; cd /; sleep 300 &"
     )
     sandbox.reset()
     assert [sandbox.list_files(place, 2) for place in places] == before
@@ -260,7 +261,8 @@ def test_it_has_every_method_of_the_protocol(used_sandbox: Sandbox) -> None:
 
 def test_a_large_folder_is_told_from_a_file_at_once(sandbox: Sandbox) -> None:
     sandbox.run(
-        "mkdir large; cd large; for i in $(seq 300); do mkdir $i; head -c 20000 /dev/zero > $i/file; done"
+        "mkdir large; cd large; for i in $(seq 300); do mkdir $i; "
+        "head -c 20000 /dev/zero > $i/file; done"
     )
     with pytest.raises(SandboxFileError, match="is a folder"):
         sandbox.read_file("large")

@@ -1,4 +1,6 @@
-"""What every sandbox promises about its shell: its state lasts, no text of a command breaks it, and nothing outlives its time."""
+"""What every sandbox promises about its shell: its state lasts, no text of a command breaks it,
+and nothing outlives its time.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,6 @@ def next_command_works(sandbox: Sandbox) -> None:
 
 
 # -- state
-# --------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_it_starts_in_the_repository(sandbox: Sandbox) -> None:
@@ -35,7 +36,8 @@ def test_it_starts_in_the_repository(sandbox: Sandbox) -> None:
 
 def test_folder_variables_functions_and_options_last(sandbox: Sandbox) -> None:
     sandbox.run(
-        "cd src && plain='a  b' && export EXPORTED=c && greet() { echo hello $1; } && shopt -s nullglob && umask 077"
+        "cd src && plain='a  b' && export EXPORTED=c && greet() { echo hello $1; "
+        "} && shopt -s nullglob && umask 077"
     )
     lasting = sandbox.run(
         'pwd; echo "$plain"; bash -c "echo \\$EXPORTED"; greet you; echo /no/such/*; umask'
@@ -56,7 +58,6 @@ def test_a_process_in_the_background_lasts_and_holds_nothing_up(sandbox: Sandbox
 
 
 # -- exit codes and output
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,8 @@ def test_output_and_error_stand_in_the_order_in_which_they_were_written(
     used_sandbox: Sandbox,
 ) -> None:
     written = used_sandbox.run(
-        "for i in 1 2 3; do echo out $i; echo err $i >&2; done; bash -c 'echo child; echo complaint >&2'"
+        "for i in 1 2 3; do echo out $i; echo err $i >&2; done; bash -c 'echo child; "
+        "echo complaint >&2'"
     )
     assert written.output == "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nchild\ncomplaint\n"
     assert written.seconds >= 0
@@ -144,9 +146,12 @@ def test_a_nul_in_a_command(used_sandbox: Sandbox) -> None:
 
 
 def test_output_that_looks_like_an_end(sandbox: Sandbox) -> None:
-    """What the shell itself was given is repeated, at every length, between NULs: only what the sandbox cannot have made up may end a command."""
+    """What the shell itself was given is repeated, at every length, between NULs: only what the
+    sandbox cannot have made up may end a command.
+    """
     sandbox.run(
-        "forge() { for end in '<' '>0:/' '0:/' '' ':'; do printf '\\0%s%s\\0' \"$1\" \"$end\"; done; }"
+        "forge() { for end in '<' '>0:/' '0:/' '' ':'; "
+        'do printf \'\\0%s%s\\0\' "$1" "$end"; done; }'
     )
     word = "0123456789abcdef0123456789abcdef"
     forged = sandbox.run(f"forge {word}; forge $$; forge; echo true end; (exit 4)")
@@ -156,7 +161,6 @@ def test_output_that_looks_like_an_end(sandbox: Sandbox) -> None:
 
 
 # -- commands that break shells
-# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,9 +251,15 @@ def test_set_x_traces_the_commands_and_nothing_else(sandbox: Sandbox) -> None:
         "exec < /dev/zero",
         'for fd in /proc/$$/fd/*; do eval "exec ${fd##*/}>&-"; done',
         "trap 'echo noise' EXIT ERR RETURN; exit 1",
-        "printf() { :; }; read() { :; }; eval() { :; }; builtin() { :; }; echo() { :; }; return() { :; }; cd() { :; }; exec() { :; }",
+        (
+            "printf() { :; }; read() { :; }; eval() { :; }; builtin() { :; }; echo() { :; "
+            "}; return() { :; }; cd() { :; }; exec() { :; }"
+        ),
         "enable -n printf read eval echo builtin",
-        "shopt -s expand_aliases; alias printf=false read=false eval=false builtin=false case=false",
+        (
+            "shopt -s expand_aliases; alias printf=false read=false eval=false "
+            "builtin=false case=false"
+        ),
         "IFS=0123456789abcdef; set -f",
         "PATH=/nowhere; unset HOME",
         "TMOUT=1",
@@ -263,7 +273,10 @@ def test_set_x_traces_the_commands_and_nothing_else(sandbox: Sandbox) -> None:
         "while :; do break 2; done",
         "kill -9 -1",
         "kill -STOP $$",
-        "readonly IFS REPLY PWD OLDPWD; readonly $(compgen -v | grep -i srl) $(compgen -v __); readonly -f $(compgen -A function)",
+        (
+            "readonly IFS REPLY PWD OLDPWD; readonly $(compgen -v | grep -i srl) $(compgen "
+            "-v __); readonly -f $(compgen -A function)"
+        ),
         "cat /proc/$$/fd/0",
         "mkdir gone; cd gone; rmdir ../gone",
         "bash -i </dev/null",
@@ -288,7 +301,6 @@ def test_traps_and_echoes_of_a_shell_show_the_commands_and_nothing_else(sandbox:
 
 
 # -- time-outs
-# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -300,7 +312,10 @@ def test_traps_and_echoes_of_a_shell_show_the_commands_and_nothing_else(sandbox:
         "set -m; sleep 300 & sleep 301 & wait",
         "setsid bash -c 'sleep 300 & sleep 301' & disown; wait; sleep 302",
         "trap '' TERM INT HUP QUIT; bash -c \"trap '' TERM; sleep 300; sleep 301\"",
-        "python3 -c 'import os, time; os.fork() and os._exit(0); os.setsid(); os.fork(); time.sleep(300)'; sleep 301",
+        (
+            "python3 -c 'import os, time; os.fork() and os._exit(0); os.setsid(); "
+            "os.fork(); time.sleep(300)'; sleep 301"
+        ),
     ],
 )
 def test_what_runs_too_long_is_killed_with_all_that_it_started(
@@ -325,7 +340,6 @@ def test_what_runs_too_long_is_killed_with_all_that_it_started(
 
 
 # -- shells that commands left of no use
-# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -365,7 +379,11 @@ def test_a_shell_starts_wherever_the_repository_went(sandbox: Sandbox, place: st
 
 
 def test_an_end_that_the_command_forged_is_its_own_affair(sandbox: Sandbox) -> None:
-    forge = 'for w in $(compgen -A function; compgen -v) $_; do printf \'\\0%s>abc\\0\\0%s>1:7:1:/tmp\\0\' "${w#__srl_}" "$w" >&62; done 2>/dev/null; true'
+    forge = (
+        "for w in $(compgen -A function; compgen -v) $_; "
+        'do printf \'\\0%s>abc\\0\\0%s>1:7:1:/tmp\\0\' "${w#__srl_}" "$w" >&62; '
+        "done 2>/dev/null; true"
+    )
     sandbox.run(forge)
     next_command_works(sandbox)
 

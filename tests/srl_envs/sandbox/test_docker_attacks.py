@@ -22,7 +22,6 @@ def next_command_works(sandbox: DockerSandbox) -> None:
 
 
 # -- using things up
-# ----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,6 @@ def test_endless_names_and_lines_are_no_trouble_for_listing(contained: Any) -> N
 
 
 # -- processes
-# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_left_after_a_time_out_as_the_engine_sees_it(contained: Any) -> None:
@@ -191,7 +189,6 @@ def test_the_engine_does_not_wait_for_what_stands_where_it_looks_users_up(
 
 
 # -- the outside
-# --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_there_is_no_network(contained: Any) -> None:
@@ -210,7 +207,8 @@ def test_no_address_can_be_reached(contained: Any, address: str) -> None:
 
 def test_no_name_is_found(contained: Any) -> None:
     tried = contained.sandbox.run(
-        "getent hosts deb.debian.org; echo $?; python3 -c 'import socket; socket.getaddrinfo(\"example.org\", 80)'",
+        "getent hosts deb.debian.org; echo $?; python3 -c 'import socket; "
+        'socket.getaddrinfo("example.org", 80)\'',
         timeout=60,
     )
     assert tried.output.startswith("2\n") and "gaierror" in tried.output

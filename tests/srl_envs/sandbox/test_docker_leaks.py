@@ -1,7 +1,10 @@
-"""No container outlives its process, however that ends; and no process takes another one's container."""
+"""No container outlives its process, however that ends; and no process takes another one's
+container.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -138,7 +141,8 @@ def test_an_exception_leaves_none_behind(
 
 def test_a_forked_child_does_not_take_its_parents_container(start: Start) -> None:
     parent = start(
-        "child = os.fork() or sys.exit(0)\nos.waitpid(child, 0)\nprint(sandbox.run('echo alive').output, flush=True)\ntime.sleep(600)"
+        "child = os.fork() or sys.exit(0)\nos.waitpid(child, "
+        "0)\nprint(sandbox.run('echo alive').output, flush=True)\ntime.sleep(600)"
     )
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
@@ -156,7 +160,8 @@ def test_nor_one_that_leaves_the_sandboxs_block(start: Start) -> None:
 
 def kill_with_its_watcher(process: subprocess.Popen[str]) -> None:
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended since it was listed
+            os.kill(int(child), signal.SIGKILL)
     process.kill()
     process.wait()
 
@@ -198,7 +203,9 @@ def test_what_stands_still_since_before_a_reboot_is_removed(engine: Any, base_im
 def test_prune_removes_those_of_the_dead_and_no_others(
     start: Start, own_containers: Owned, engine: Any, base_image: str, small_limits: SandboxLimits
 ) -> None:
-    """Two runs side by side, one of them killed together with what would have cleaned up after it; then two prunes at once."""
+    """Two runs side by side, one of them killed together with what would have cleaned up after
+    it; then two prunes at once.
+    """
     dead = [start("time.sleep(600)") for _ in range(2)]
     living = start(
         "sys.stdin.readline(); print(sandbox.run('echo alive').output, flush=True); time.sleep(600)"

@@ -30,7 +30,9 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> tuple[Path, str, str, str]:
-    """A repository whose second commit is the start of a task and whose third is the fix; folder, start, fix, blob of the fix."""
+    """A repository whose second commit is the start of a task and whose third is the fix; folder,
+    start, fix, blob of the fix.
+    """
     folder = tmp_path_factory.mktemp("project")
     git(folder, "init", "-q", "-b", "main")
     (folder / "app.py").write_text("value = 0\n")
@@ -67,7 +69,9 @@ def has_no_future(sandbox: DockerSandbox, fix: str, blob: str) -> None:
     for thing in (fix, blob, "v2", "origin/main"):
         assert sandbox.run(f"git cat-file -e {thing}").exit_code != 0
     leftovers = sandbox.run(
-        "git remote; git stash list; git tag; git reflog | grep -c fix; ls .git/packed-refs .git/ORIG_HEAD .git/FETCH_HEAD 2>/dev/null; grep -r 'the fix' . "
+        "git remote; git stash list; git tag; git reflog | grep -c fix; "
+        "ls .git/packed-refs .git/ORIG_HEAD .git/FETCH_HEAD 2>/dev/null; "
+        "grep -r 'the fix' . "
     )
     assert leftovers.output == "0\n"
     assert sandbox.run("git status --porcelain").output == ""
@@ -104,7 +108,8 @@ def test_an_address_is_cloned_and_the_same_commit_gives_the_same_hash(
 def test_a_foreign_image_is_sealed(base_image, project, name, engine, tmp_path) -> None:
     folder, start, fix, blob = project
     (folder.parent / "Dockerfile").write_text(
-        f"FROM {base_image}\nCOPY {folder.name} /testbed\nRUN cd /testbed && git checkout -q {start} && echo built > made.log\n"
+        f"FROM {base_image}\nCOPY {folder.name} /testbed\nRUN cd /testbed && git "
+        f"checkout -q {start} && echo built > made.log\n"
     )
     engine.images.build(path=str(folder.parent), tag=name, network_mode="none", rm=True)
     with DockerSandbox(name) as sandbox:

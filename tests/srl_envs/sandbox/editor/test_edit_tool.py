@@ -1,4 +1,4 @@
-"""The file tool, on real files in a folder, and against the observations recorded with SWE-agent."""
+"""The file tool, on real files in a folder and against observations recorded with SWE-agent."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def test_view_numbers_the_lines_and_expands_tabs(sandbox: FolderSandbox) -> None
     tool = put(sandbox, "one\n\ttwo\n\nfour")
     assert (
         call(tool, "view")
-        == "Here's the result of running `cat -n` on /testbed/a.txt:\n     1\tone\n     2\t        two\n     3\t\n     4\tfour"
+        == "Here's the result of running `cat -n` on /testbed/a.txt:\n     1\tone\n     "
+        "2\t        two\n     3\t\n     4\tfour"
     )
     assert call(tool, "view", "//testbed/./a.txt") == call(tool, "view"), (
         "a path is shown in its normal form"
@@ -128,23 +129,28 @@ def test_view_of_a_range(sandbox: FolderSandbox, view_range: str, shown: list[in
     [
         (
             "[0, 2]",
-            "Invalid `view_range`: [0, 2]. Its first element `0` should be within the range of lines of the file: [1, 4]",
+            "Invalid `view_range`: [0, 2]. Its first element `0` should be within the "
+            "range of lines of the file: [1, 4]",
         ),
         (
             "[5, 5]",
-            "Invalid `view_range`: [5, 5]. Its first element `5` should be within the range of lines of the file: [1, 4]",
+            "Invalid `view_range`: [5, 5]. Its first element `5` should be within the "
+            "range of lines of the file: [1, 4]",
         ),
         (
             "[1, 9]",
-            "Invalid `view_range`: [1, 9]. Its second element `9` should be smaller than the number of lines in the file: `4`",
+            "Invalid `view_range`: [1, 9]. Its second element `9` should be smaller "
+            "than the number of lines in the file: `4`",
         ),
         (
             "[3, 2]",
-            "Invalid `view_range`: [3, 2]. Its second element `2` should be larger or equal than its first `3`",
+            "Invalid `view_range`: [3, 2]. Its second element `2` should be larger or "
+            "equal than its first `3`",
         ),
         (
             "[2, -2]",
-            "Invalid `view_range`: [2, -2]. Its second element `-2` should be larger or equal than its first `2`",
+            "Invalid `view_range`: [2, -2]. Its second element `-2` should be larger or "
+            "equal than its first `2`",
         ),
         *(
             (text, "Invalid `view_range`. It should be a list of two integers.")
@@ -171,8 +177,8 @@ def test_view_of_a_folder_shows_two_levels_without_hidden_names(sandbox: FolderS
     for path in ["/testbed", "/testbed/"]:
         header, *lines = call(tool, "view", path).splitlines()
         assert (
-            header
-            == "Here's the files and directories up to 2 levels deep in /testbed, excluding hidden items:"
+            header == "Here's the files and directories up to 2 levels deep in /testbed, "
+            "excluding hidden items:"
         )
         assert lines == shown
     assert call(tool, "view", "/").splitlines()[1:] == [
@@ -208,8 +214,8 @@ def test_long_files_are_clipped(sandbox: FolderSandbox) -> None:
 def test_a_file_larger_than_the_sandbox_gives_is_an_observation(sandbox: FolderSandbox) -> None:
     seen = call(put(sandbox, b"x" * (sandbox.limit + 1)), "view")
     assert (
-        seen
-        == "Ran into /testbed/a.txt is larger than 2000000 bytes while trying to read /testbed/a.txt"
+        seen == "Ran into /testbed/a.txt is larger than 2000000 bytes while trying to read "
+        "/testbed/a.txt"
     )
 
 
@@ -224,8 +230,8 @@ def test_a_file_of_millions_of_lines_is_not_opened(sandbox: FolderSandbox, comma
         insert_line="0",
     )
     assert (
-        seen
-        == "Ran into a file of 4194305 bytes, more than 4194304, while trying to read /testbed/a.txt"
+        seen == "Ran into a file of 4194305 bytes, more than 4194304, "
+        "while trying to read /testbed/a.txt"
     )
 
 
@@ -254,7 +260,8 @@ def test_whatever_a_real_sandbox_says_of_a_path_is_an_observation(base_image: st
         base_image, workdir="/tmp", limits=SandboxLimits(cpus=0.5, memory_mib=256, read_mib=1)
     ) as sandbox:
         sandbox.run(
-            "head -c 1500000 /dev/zero > large; ln -s circle circle; mkfifo pipe; touch file; ln -s /nowhere/x nowhere"
+            "head -c 1500000 /dev/zero > large; ln -s circle circle; mkfifo pipe; "
+            "touch file; ln -s /nowhere/x nowhere"
         )
         tool = EditTool(sandbox)
         for path in ODD_PATHS:
@@ -309,7 +316,8 @@ def test_str_replace_shows_the_surroundings(sandbox: FolderSandbox) -> None:
     tool = put(sandbox, "".join(f"l{number}\n" for number in range(1, 21)))
     seen = call(tool, "str_replace", old_str="l10\nl11", new_str="new\nlines\nhere")
     assert seen == (
-        "The file /testbed/a.txt has been edited. Here's the result of running `cat -n` on a snippet of /testbed/a.txt:\n"
+        "The file /testbed/a.txt has been edited. "
+        "Here's the result of running `cat -n` on a snippet of /testbed/a.txt:\n"
         "     5\tl5\n     6\tl6\n     7\tl7\n     8\tl8\n     9\tl9\n"
         "    10\tnew\n    11\tlines\n    12\there\n"
         "    13\tl12\n    14\tl13\n    15\tl14\n"
@@ -341,19 +349,23 @@ def test_str_replace_without_new_str_deletes(sandbox: FolderSandbox) -> None:
     [
         (
             {"old_str": "zzz"},
-            "No replacement was performed, old_str `zzz` did not appear verbatim in /testbed/a.txt.",
+            "No replacement was performed, old_str `zzz` did not appear verbatim in "
+            "/testbed/a.txt.",
         ),
         (
             {"old_str": "b"},
-            "No replacement was performed. Multiple occurrences of old_str `b` in lines [2, 4]. Please ensure it is unique",
+            "No replacement was performed. Multiple occurrences of old_str `b` in lines "
+            "[2, 4]. Please ensure it is unique",
         ),
         (
             {"old_str": "b\nc"},
-            "No replacement was performed. Multiple occurrences of old_str `b\nc` in lines [2, 4]. Please ensure it is unique",
+            "No replacement was performed. Multiple occurrences of old_str `b\nc` in "
+            "lines [2, 4]. Please ensure it is unique",
         ),
         (
             {"old_str": ""},
-            "No replacement was performed. Multiple occurrences of old_str `` in lines [1, 2, 3, 4, 5]. Please ensure it is unique",
+            "No replacement was performed. Multiple occurrences of old_str `` in lines "
+            "[1, 2, 3, 4, 5]. Please ensure it is unique",
         ),
         (
             {"old_str": "a", "new_str": "a"},
@@ -412,9 +424,12 @@ def test_insert_shows_four_lines_around(sandbox: FolderSandbox) -> None:
         new_str="new",
     )
     assert seen == (
-        "The file /testbed/a.txt has been edited. Here's the result of running `cat -n` on a snippet of the edited file:\n"
-        "     7\tl7\n     8\tl8\n     9\tl9\n    10\tl10\n    11\tnew\n    12\tl11\n    13\tl12\n    14\tl13\n    15\tl14\n"
-        "Review the changes and make sure they are as expected (correct indentation, no duplicate lines, etc). Edit the file again if necessary."
+        "The file /testbed/a.txt has been edited. "
+        "Here's the result of running `cat -n` on a snippet of the edited file:\n"
+        "     7\tl7\n     8\tl8\n     9\tl9\n    10\tl10\n    11\tnew\n    12\tl11\n    "
+        "13\tl12\n    14\tl13\n    15\tl14\n"
+        "Review the changes and make sure they are as expected (correct indentation, "
+        "no duplicate lines, etc). Edit the file again if necessary."
     )
 
 
@@ -422,8 +437,8 @@ def test_insert_shows_four_lines_around(sandbox: FolderSandbox) -> None:
 def test_insert_outside_the_file(sandbox: FolderSandbox, line: str) -> None:
     seen = call(put(sandbox, "a\nb\n"), "insert", insert_line=line, new_str="x")
     assert (
-        seen
-        == f"Invalid `insert_line` parameter: {line}. It should be within the range of lines of the file: [0, 3]"
+        seen == f"Invalid `insert_line` parameter: {line}. "
+        "It should be within the range of lines of the file: [0, 3]"
     )
     assert sandbox.read_file("/testbed/a.txt") == b"a\nb\n"
 
@@ -435,8 +450,8 @@ def test_undo_goes_back_edit_by_edit(sandbox: FolderSandbox) -> None:
     call(tool, "insert", insert_line="1", new_str="c")
     seen = call(tool, "undo_edit")
     assert (
-        seen
-        == "Last edit to /testbed/a.txt undone successfully. Here's the result of running `cat -n` on /testbed/a.txt:\n     1\tb\n     2"
+        seen == "Last edit to /testbed/a.txt undone successfully. "
+        "Here's the result of running `cat -n` on /testbed/a.txt:\n     1\tb\n     2"
     )
     assert sandbox.read_file("/testbed/a.txt") == b"b\r\n"
     assert call(tool, "undo_edit", "/testbed/b.txt") == "No edit history found for /testbed/b.txt."
@@ -470,11 +485,15 @@ def test_a_refused_edit_leaves_no_history(sandbox: FolderSandbox) -> None:
     [
         (
             {},
-            'Parameter `command` is required. The allowed commands for the str_replace_editor tool are: "view", "create", "str_replace", "insert", "undo_edit"',
+            "Parameter `command` is required. The allowed commands for the "
+            'str_replace_editor tool are: "view", "create", "str_replace", "insert", '
+            '"undo_edit"',
         ),
         (
             {"command": "delete", "path": "/testbed/a.txt"},
-            'Unrecognized command delete. The allowed commands for the str_replace_editor tool are: "view", "create", "str_replace", "insert", "undo_edit"',
+            "Unrecognized command delete. The allowed commands for the "
+            'str_replace_editor tool are: "view", "create", "str_replace", "insert", '
+            '"undo_edit"',
         ),
         ({"command": "view"}, "Parameter `path` is required for command: view"),
         (
@@ -491,7 +510,8 @@ def test_a_refused_edit_leaves_no_history(sandbox: FolderSandbox) -> None:
         ),
         (
             {"command": "view", "path": "pkg/a.py"},
-            "The path pkg/a.py is not an absolute path, it should start with `/`. Maybe you meant /testbed/pkg/a.py?",
+            "The path pkg/a.py is not an absolute path, it should start with `/`. "
+            "Maybe you meant /testbed/pkg/a.py?",
         ),
         (
             {"command": "view", "path": "/testbed/none"},
@@ -511,11 +531,13 @@ def test_a_refused_edit_leaves_no_history(sandbox: FolderSandbox) -> None:
         ),
         (
             {"command": "str_replace", "path": "/testbed", "old_str": "a", "new_str": "b"},
-            "The path /testbed is a directory and only the `view` command can be used on directories",
+            "The path /testbed is a directory and only the `view` command can be used "
+            "on directories",
         ),
         (
             {"command": "undo_edit", "path": "/testbed"},
-            "The path /testbed is a directory and only the `view` command can be used on directories",
+            "The path /testbed is a directory and only the `view` command can be used "
+            "on directories",
         ),
     ],
 )
@@ -557,7 +579,8 @@ def test_a_large_file_is_edited(sandbox: FolderSandbox) -> None:
         seen = call(tool, "str_replace", "/testbed/big.py", old_str=often, new_str="x")
         assert (
             seen.startswith(
-                f"No replacement was performed. Multiple occurrences of old_str `{often}` in lines [1, 2, 3,"
+                "No replacement was performed. Multiple occurrences of old_str "
+                f"`{often}` in lines [1, 2, 3,"
             )
             and MARK in seen
         )
@@ -618,11 +641,12 @@ def test_an_edit_changes_its_lines_only(
 
 
 # --- against the recordings
-# ---------------------------------------------------------------------------------------------------------------
 
 
 def recorded_calls(shared_data: Path) -> Iterator[tuple[str, list[tuple[dict[str, str], str]]]]:
-    """Each trajectory's calls of the file tool, with what was observed (a terminal's carriage returns taken out)."""
+    """Each trajectory's calls of the file tool, with what was observed (a terminal's carriage
+    returns taken out).
+    """
     for line in (
         (shared_data / "swe_trajectories" / "swe_smith_xml_6.jsonl").read_text().splitlines()
     ):
@@ -660,7 +684,9 @@ def filler(count: int) -> list[str]:
 
 
 def file_before(arguments: dict[str, str], seen: str) -> str:
-    """A file that a recorded call on an otherwise unknown file can have met: what was shown, and filler where nothing was."""
+    """A file that a recorded call on an otherwise unknown file can have met: what was shown, and
+    filler where nothing was.
+    """
     if seen.startswith("<NOTE>"):
         return file_abbreviated_as(seen)
     shown = numbered_lines(seen.partition(MARK)[0])
@@ -713,9 +739,8 @@ def test_recorded_observations_come_out_byte_for_byte(shared_data: Path, tmp_pat
         (tmp_path / instance_id).mkdir()
         sandbox = FolderSandbox(tmp_path / instance_id)
         tool = EditTool(sandbox)
-        known: set[str] = (
-            set()
-        )  # files whose whole contents the recording has shown, so that what follows is predicted from the calls alone
+        # Files that the recording has shown in full: what follows is predicted from the calls.
+        known: set[str] = set()
         for arguments, seen in calls:
             path = arguments["path"]
             where = (instance_id, arguments["command"], path)

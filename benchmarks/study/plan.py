@@ -1,4 +1,4 @@
-"""What the study trains: a size's settings (``benchmarks/study/*.yaml``), and each arm as a list of stages of ``srl_agent.train``."""
+"""What the study trains: a size's settings, and each arm as stages of ``srl_agent.train``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from srl_envs.errors import ConfigError
 
-SIZES = Path(__file__).parent / "study"
+SIZES = Path(__file__).parent
 
 ARMS = {
     "base": "Base",
@@ -23,7 +23,7 @@ ARMS = {
     "srl_no_dynamic_sampling": "SRL without dynamic sampling",
     "srl_one_step": "SRL one-step",
 }
-"""The rows of the table, and how they are called. Base is the plain model; the warm-up is where all that follow start."""
+"""The rows of the table and their names. All arms start from the warm-up; base is untrained."""
 
 TRAINED = tuple(name for name in ARMS if name not in ("base", "warmup"))
 
@@ -62,7 +62,8 @@ class Size:
             raise ConfigError(f"seeds is {self.seeds}: it must be at least 1.")
         if self.steps < 2 or self.steps % 2:
             raise ConfigError(
-                f"steps is {self.steps}: it must be even and at least 2, so that SRL -> RLVR can halve it."
+                f"steps is {self.steps}: it must be even and at least 2, "
+                "so that SRL -> RLVR can halve it."
             )
 
     def plain(self) -> Settings:
@@ -88,20 +89,24 @@ def read_size(name_or_path: str, changes: Mapping[str, Any]) -> Size:
     )
     if not path.is_file():
         raise ConfigError(
-            f"--size {name_or_path}: use cpu, gpu, or the path of a YAML file like those in {SIZES}."
+            f"--size {name_or_path}: use cpu, gpu, "
+            f"or the path of a YAML file like those in {SIZES}."
         )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     names = set(Size.__dataclass_fields__)
     if not isinstance(settings, dict) or set(settings) != names:
         wrong = sorted(set(settings) ^ names) if isinstance(settings, dict) else sorted(names)
         raise ConfigError(
-            f"{path}: a size has exactly the settings {', '.join(sorted(names))}; wrong or missing: {', '.join(wrong)}."
+            f"{path}: a size has exactly the settings {', '.join(sorted(names))}; "
+            f"wrong or missing: {', '.join(wrong)}."
         )
     return Size(**settings | {name: value for name, value in changes.items() if value is not None})
 
 
 def stages(size: Size, arm: str) -> list[Settings]:
-    """The trainings of an arm, one after another, as settings of ``srl_agent.train``; SRL -> RLVR has half of the steps for each.
+    """The trainings of an arm, in order, as settings of ``srl_agent.train``.
+
+    SRL -> RLVR has half of the steps for each.
 
     Nothing chooses a checkpoint: the last weights count, so that no arm gains by being
     validated more often.
@@ -134,7 +139,10 @@ def stages(size: Size, arm: str) -> list[Settings]:
 
 
 def write_config(folder: Path, size: Size, arm: str) -> Path:
-    """An arm's settings as a config of ``srl_agent.train``: one file, or one a stage and a curriculum of them."""
+    """An arm's settings as a config of ``srl_agent.train``.
+
+    One file, or for several stages one file each and a curriculum of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plan = stages(size, arm)
     if len(plan) == 1:

@@ -1,8 +1,9 @@
-"""The study: each arm is the training that it is called, the intervals cover what they should, and a killed study goes on."""
+"""The study: arms are the trainings they are named for, intervals are right, a kill is resumed."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,14 +16,14 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(
-    str(ROOT / "benchmarks")
-)  # at the end: benchmarks/swebench.py must not stand for the package of this name
+# Not benchmarks/ itself: benchmarks/swebench.py must not replace the package swebench.
+sys.path.append(str(ROOT))
 
-from study_plan import TRAINED, Size, read_size, stage_folders, write_config  # noqa: E402
-from study_report import findings, table  # noqa: E402
-from study_results import MEASURES, consumed, interval  # noqa: E402
-
+from benchmarks.study.measures import MEASURES  # noqa: E402
+from benchmarks.study.plan import TRAINED, Size, read_size, stage_folders, write_config  # noqa: E402
+from benchmarks.study.report import findings, table  # noqa: E402
+from benchmarks.study.results import consumed, interval  # noqa: E402
+from srl_agent.intervals import Interval  # noqa: E402
 from srl_envs.errors import ConfigError  # noqa: E402
 
 TINY = {
@@ -129,20 +130,20 @@ def test_a_size_names_each_setting(tmp_path: Path) -> None:
 
 def test_intervals_are_of_seeds_and_of_questions() -> None:
     constant = interval(np.full((3, 20), 0.25))
-    assert (constant.value, constant.low, constant.high) == (0.25, 0.25, 0.25)
+    assert constant == Interval(0.25, 0.25, 0.25, 60)
     seeds_differ = interval(np.repeat([[0.0], [1.0]], 50, axis=1))
-    assert (seeds_differ.value, seeds_differ.low, seeds_differ.high) == (0.5, 0.0, 1.0)
+    assert seeds_differ == Interval(0.5, 0.0, 1.0, 100)
     questions_differ = interval(np.tile([0.0, 1.0], (1, 50)))
+    assert questions_differ is not None
     half = 1.96 * 0.5 / 100**0.5  # of the mean of 100 fair coins
-    assert questions_differ.low == pytest.approx(
-        0.5 - half, abs=0.015
-    ) and questions_differ.high == pytest.approx(0.5 + half, abs=0.015)
+    assert questions_differ.low == pytest.approx(0.5 - half, abs=0.015)
+    assert questions_differ.high == pytest.approx(0.5 + half, abs=0.015)
 
 
 def test_answers_without_a_value_are_left_out() -> None:
-    assert interval(np.array([[1.0, np.nan, 3.0]])).value == 2.0
-    nothing = interval(np.full((2, 3), np.nan))
-    assert (nothing.value, nothing.low, nothing.high) == (None, None, None)
+    found = interval(np.array([[1.0, np.nan, 3.0]]))
+    assert found is not None and (found.difference, found.count) == (2.0, 2)
+    assert interval(np.full((2, 3), np.nan)) is None
 
 
 def test_the_recorded_findings_are_what_the_recorded_figures_say() -> None:
@@ -206,15 +207,17 @@ def test_a_killed_study_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [
         sys.executable,
-        str(ROOT / "benchmarks" / "study.py"),
+        "-m",
+        "benchmarks.study",
         "--size",
         str(tmp_path / "tiny.yaml"),
         "--gsm8k",
         str(tmp_path / "gsm8k.jsonl"),
     ]
     command += ["--output_dir", str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    study = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    study = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     while (
         not list((run / "seed-0").glob("srl/checkpoint-*/manifest.json")) and study.poll() is None
     ):
@@ -224,7 +227,10 @@ def test_a_killed_study_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     before = [json.loads(line) for line in (run / "children.jsonl").read_text().splitlines()]
     assert before[-1]["child"] == "seed 0, srl: training" and before[-1]["status"]
 
-    assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    assert (
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL).returncode
+        == 0
+    )
     after = [json.loads(line) for line in (run / "children.jsonl").read_text().splitlines()][
         len(before) :
     ]
@@ -248,5 +254,6 @@ def test_a_killed_study_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
         "\n"
     ) == 10
     assert (
-        subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL).returncode
+        == 0
     )  # nothing is left to do

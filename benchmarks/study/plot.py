@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from study_plan import ARMS, TRAINED
 
-if TYPE_CHECKING:
-    from study_results import Measure
+from .measures import Measure
+from .plan import ARMS, TRAINED
 
 _UNTRAINED, _TRAINED, _SRL = "#8a8f98", "#c77d1a", "#1f6fb4"
 
 
 def draw(path: Path, results: dict[str, Any], measures: Sequence[Measure]) -> None:
-    """Draw the means with their intervals; arms with SRL in them have a colour of their own."""
+    """Draw the means with their intervals; arms with SRL in them have their own color."""
     figure, panels = plt.subplots(
         1, len(measures), figsize=(3.1 * len(measures) + 1.6, 3.9), sharey=True, squeeze=False
     )
@@ -53,7 +52,8 @@ def draw(path: Path, results: dict[str, Any], measures: Sequence[Measure]) -> No
             panel.spines[side].set_visible(False)
     budget = results["budget"]
     figure.suptitle(
-        f"{results['model']}: mean of {budget['seeds']} seeds and 95% interval (seeds and questions resampled); "
+        f"{results['model']}: mean of {budget['seeds']} seeds and 95% interval (seeds "
+        "and questions resampled); "
         f"{budget['steps']} steps of {budget['prompts_per_step']} prompts",
         fontsize=9,
     )

@@ -1,7 +1,9 @@
-"""Scores models for the study, in a process of its own: single steps by their reward, whole problems by their final answer; all greedy.
+r"""Score models for the study: single steps by their reward, whole problems by their final answer.
 
-    python benchmarks/study_scores.py --size cpu --score quickstart base.json --score
-    runs/study-cpu/seed-0/srl/final srl.json
+    python -m benchmarks.study.scores --size cpu \
+        --score quickstart base.json --score runs/study-cpu/seed-0/srl/final srl.json
+
+All answers are greedy.
 
 What a model is asked: of every held-out question of the training's source one step, as
 SRL asks for it; held-out questions of the built-in source, and problems of GSM8K's test
@@ -19,8 +21,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from study_plan import Size, read_size
-
 from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
@@ -37,13 +37,17 @@ from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 from srl_envs.trajectory import Trajectory
 
+from .plan import Size, read_size
+
 Row = dict[str, Any]
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.study.scores",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--size",
@@ -52,7 +56,8 @@ def main() -> int:
     )
     parser.add_argument(
         "--gsm8k",
-        help="GSM8K's test set: hub, or a file gsm8k.jsonl or gsm8k/test.jsonl; without it GSM8K is left out",
+        help="GSM8K's test set: hub, or a file gsm8k.jsonl or gsm8k/test.jsonl; "
+        "without it GSM8K is skipped",
     )
     parser.add_argument(
         "--score",
@@ -97,7 +102,7 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def score_steps(generator: Generator, size: Size) -> list[Row]:
-    """One step of each held-out question: its reward, its similarity (None if malformed) and what was wrong with it."""
+    """One step of each held-out question: reward, similarity (None if malformed) and error."""
     data = DataConfig(
         **{
             field.name: size.training[field.name]
@@ -106,9 +111,8 @@ def score_steps(generator: Generator, size: Size) -> list[Row]:
         }
     )
     held_out = held_out_trajectories(data)[: size.scores["questions"]]
-    targets = [(trajectory, trajectory.target_count(data.targets)) for trajectory in held_out]  # type: ignore[arg-type]  # checked by DataConfig
-    # The first question's first step, the second's second, ...: every place in a solution is asked
-    # for.
+    targets = [(trajectory, trajectory.target_count(data.targets)) for trajectory in held_out]
+    # The first question's first step, the second's second, ...: every place in a solution occurs.
     instances = [
         StepInstance(trajectory, number % count, data.prompt_settings)
         for number, (trajectory, count) in enumerate(targets)

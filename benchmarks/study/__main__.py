@@ -1,14 +1,19 @@
-r"""The paper's methods side by side on one small model: base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step.
+r"""The paper's methods side by side on one small model.
 
-    python benchmarks/study.py                          SmolLM2-135M on 2 CPU cores, 91
-    minutes beside other work; GSM8K from the hub python benchmarks/study.py --gsm8k
-    FOLDER/gsm8k     GSM8K from FOLDER/gsm8k/test.jsonl python benchmarks/study.py
-    --size gpu               Qwen2.5-1.5B-Instruct on one GPU (not run yet) python
-    benchmarks/study.py --record NAME            copies the results to
-    benchmarks/results/study_NAME as well
+Base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step. Run it from
+the project's root:
 
-A study that was killed goes on with the same command: what is finished is not done
-again, and a training goes on from its latest checkpoint.
+    # SmolLM2-135M on 2 CPU cores, 91 minutes beside other work; GSM8K from the hub.
+    python -m benchmarks.study
+    # GSM8K from FOLDER/gsm8k/test.jsonl.
+    python -m benchmarks.study --gsm8k FOLDER/gsm8k
+    # Qwen2.5-1.5B-Instruct on one GPU (not run yet).
+    python -m benchmarks.study --size gpu
+    # Copy the results to benchmarks/results/study_NAME as well.
+    python -m benchmarks.study --record NAME
+
+Rerun the same command to resume a killed study: what is finished is not repeated, and a
+training resumes from its latest checkpoint.
 
 **What is held equal.** All trained arms of a seed start from the same weights: a
 supervised warm-up that teaches both formats (whole solutions with the answer in a box,
@@ -17,15 +22,15 @@ Then each arm takes the same number of optimizer steps and learns from the same 
 of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
 rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL
 one-step). SRL -> RLVR splits this budget in halves, as else it would have twice as much
-as the arms that it is compared with. Methods that drop groups without spread draw
-others in their place, as the paper has it; so they draw more than they learn from, at
-most ``max_sampling_rounds`` times as much, and the table tells how much. The last
+as the arms that it is compared with. Methods that drop groups whose rewards are all
+equal replace them with fresh prompts, as in the paper. So they draw more than they learn
+from, at most ``max_sampling_rounds`` times as much; the table shows how much. The last
 weights count; no validation chooses a checkpoint. Not equal: tokens (a solution is
 longer than a step) and, for SFT, sampling (it needs none).
 
 **An arm that stops is a result.** An arm that finds nothing to learn from (all rewards
-of its groups equal) stops; it is scored as it stood at its latest checkpoint, or at its
-start, and the table says so.
+of its groups equal) stops. Its latest checkpoint is scored, or its start if there is
+none, and the table says so.
 """
 
 from __future__ import annotations
@@ -46,21 +51,24 @@ from types import FrameType
 from typing import Any, TextIO
 
 import yaml
-from study_plan import TRAINED, Size, read_size, stage_folders, write_config
 
 from srl_agent.evaluation.math.benchmarks import load_benchmark
 from srl_agent.runs.files import replace_file
 from srl_envs.command_line import exit_status
 from srl_envs.errors import ConfigError, InfrastructureError
 
-RESULTS = Path(__file__).parent / "results"
+from .plan import TRAINED, Size, read_size, stage_folders, write_config
+
+RESULTS = Path(__file__).parents[1] / "results"
 RECORDED = ("results.json", "table.md", "plot.png", "findings.md")
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--size",
@@ -80,7 +88,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     return exit_status(
         lambda: _study(options),
-        interrupted="interrupted: the same command goes on with what is finished",
+        interrupted="interrupted: rerun the same command to resume",
     )
 
 
@@ -94,9 +102,7 @@ def _study(options: argparse.Namespace) -> int:
         gsm8k = _claimed(folder, size, options.gsm8k)
         study = Study(folder, size, gsm8k, lock)
         study.run()
-        from study_results import (
-            write_all,
-        )  # needs numpy and matplotlib: not before they are needed
+        from .results import write_all  # imports numpy and matplotlib, which only this needs
 
         print("\n" + write_all(folder, size))
     if options.record:
@@ -176,7 +182,8 @@ class Study:
                 )
                 if not stopped:
                     raise InfrastructureError(
-                        f"The training of {arm} with seed {seed} failed; {log} ends with: {_tail(log)}"
+                        f"The training of {arm} with seed {seed} failed; "
+                        f"{log} ends with: {_tail(log)}"
                     )
         model = _model_of(stages, start)
         for stage in stages:  # they served to go on; the weights that count are in final/
@@ -190,7 +197,10 @@ class Study:
         return model
 
     def score(self, seed: int, models: dict[Path, str]) -> None:
-        """Score the models of a seed, each into its file, unless it is there; one process for all, as it takes longer to start than to score."""
+        """Score the models of a seed, each into its file, unless it is there.
+
+        One process for all, since it takes longer to start than to score.
+        """
         missing = [
             part
             for output, model in models.items()
@@ -200,7 +210,8 @@ class Study:
         if not missing:
             return
         command = [
-            str(Path(__file__).with_name("study_scores.py")),
+            "-m",
+            "benchmarks.study.scores",
             "--size",
             str(self.folder / "size.yaml"),
             *missing,
@@ -214,12 +225,15 @@ class Study:
             )
 
     def _child(self, label: str, arguments: list[str], log: Path) -> int:
-        """Run a Python program to its end, its output in a log; an interrupt waits until it has written its checkpoint."""
+        """Run a Python program to its end, its output in a log.
+
+        An interrupt waits until the program has written its checkpoint.
+        """
         print(f"{label} ...", end=" ", flush=True)
         started = time.monotonic()
         with log.open("a") as output:
-            # In a session of its own, so that Ctrl-C comes to it once, as SIGTERM: then it writes a
-            # checkpoint; a second signal would end it at once.
+            # A separate session: Ctrl-C then reaches the child once, as SIGTERM, and it writes a
+            # checkpoint. A second signal would end it at once.
             child = subprocess.Popen(
                 [sys.executable, *arguments],
                 stdout=output,
@@ -245,7 +259,7 @@ class Study:
 
 
 def _model_of(stages: list[Path], start: str) -> str:
-    """The model that an arm ended with: of the last stage that was finished, or of a later stage's latest checkpoint."""
+    """The model an arm ended with: its last finished stage, or a later stage's checkpoint."""
     model = start
     for stage in stages:
         whole = [path for path in stage.glob("checkpoint-*") if (path / "manifest.json").is_file()]
@@ -265,7 +279,7 @@ def _tail(log: Path) -> str:
 
 
 def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
-    """Write the study's settings down, or check that they are those of the study that the folder holds.
+    """Record the study's settings, or check them against those in the folder.
 
     Returns:
         Where GSM8K is; None if it is left out.
@@ -277,7 +291,8 @@ def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
             gsm8k and before["gsm8k"] != str(Path(gsm8k).resolve())
         ):
             raise ConfigError(
-                f"{folder} holds a study with other settings: choose another --output_dir, or the same settings to go on."
+                f"{folder} holds a study with other settings: "
+                "choose another --output_dir, or the same settings to resume."
             )
         found: str | None = before["gsm8k"]
         return found
@@ -295,13 +310,13 @@ def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[TextIO]:
-    """Hold the folder; waits for a training that a killed study left behind, which inherited the lock."""
+    """Lock the folder; wait for a training that outlived a killed study, as it holds the lock."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(
-                f"{folder} is in use by a study, or by a training that outlived one: waiting for its end",
+                f"{folder} is in use by a study, or by a training that outlived one: waiting",
                 flush=True,
             )
             fcntl.flock(lock, fcntl.LOCK_EX)

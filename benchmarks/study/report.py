@@ -1,14 +1,12 @@
-"""The study in writing: its table, and what the figures say in plain words, whichever way they came out."""
+"""The study in writing: its table, and what the figures say in plain words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from study_plan import ARMS, TRAINED
-
-if TYPE_CHECKING:
-    from study_results import Measure
+from .measures import Measure
+from .plan import ARMS, TRAINED
 
 _JUDGED = ("step_reward", "builtin_accuracy", "gsm8k_accuracy")
 _FLOOR = 0.05
@@ -21,7 +19,7 @@ _CLAIMS = (
     ("srl", "srl_no_dynamic_sampling", "dynamic sampling helps SRL"),
     ("srl", "srl_one_step", "single steps beat the whole solution as one step"),
 )
-"""What the paper found (arXiv 2510.25992, section 4), as a difference of two arms that is above 0."""
+"""What the paper found (arXiv 2510.25992, section 4), each as a difference of arms above 0."""
 
 
 def table(results: dict[str, Any], measures: Sequence[Measure]) -> str:
@@ -78,10 +76,16 @@ def _setting(results: dict[str, Any]) -> str:
         else "; GSM8K was not at hand"
     )
     return (
-        f"{results['model']}; {budget['seeds']} seeds; {budget['steps']} optimizer steps of {budget['prompts_per_step']} prompts for each arm. "
-        f"Scored greedily on {questions['step_reward']} held-out steps and {questions['builtin_accuracy']} held-out built-in problems{gsm8k}. "
-        f"It ran on {hardware} ({environment['platform']}; Python {environment['python']}, {packages}) and took {seconds['total'] / 60:.0f} minutes "
-        f"in {seconds['children']} processes, one after another{again}. Intervals are 95%, by a bootstrap over seeds and questions."
+        f"{results['model']}; {budget['seeds']} seeds; "
+        f"{budget['steps']} optimizer steps of {budget['prompts_per_step']} prompts for "
+        "each arm. "
+        f"Scored greedily on {questions['step_reward']} held-out steps and "
+        f"{questions['builtin_accuracy']} held-out built-in problems{gsm8k}. "
+        f"It ran on {hardware} ({environment['platform']}; "
+        f"Python {environment['python']}, {packages}) and took "
+        f"{seconds['total'] / 60:.0f} minutes "
+        f"in {seconds['children']} processes, one after another{again}. "
+        "Intervals are 95%, by a bootstrap over seeds and questions."
     )
 
 
@@ -92,9 +96,9 @@ def _best(results: dict[str, Any], measures: Sequence[Measure]) -> str:
         best = max(means.values())
         names = [ARMS[arm] for arm, mean in means.items() if mean == best]
         who = "all arms alike" if len(names) == len(ARMS) else " and ".join(names)
-        lines.append(
-            f"- {measure.label}: {who}, {_cell(results['scores'][next(arm for arm in means if means[arm] == best)][measure.name], measure)}."
-        )
+        first = next(arm for arm in means if means[arm] == best)
+        score = _cell(results["scores"][first][measure.name], measure)
+        lines.append(f"- {measure.label}: {who}, {score}.")
     return "\n".join(lines)
 
 
@@ -132,7 +136,7 @@ def _claims(results: dict[str, Any], measures: Sequence[Measure]) -> str:
 
 
 def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
-    """Which arms gained step reward by writing more steps in the format, not (as far as can be told) better ones."""
+    """Which arms gained step reward by format alone: no gain in similarity can be shown."""
     reward, share, similarity = (
         next(measure for measure in measures if measure.name == name)
         for name in ("step_reward", "format_rate", "similarity")
@@ -154,7 +158,10 @@ def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str
             for measure in (share, similarity)
         )
         each.append(f"{ARMS[arm]}: {', '.join(both)}")
-    told = "a malformed step counts -1. These arms write more steps in the format than the warm-up; that those are nearer to the expert's cannot be told"
+    told = (
+        "a malformed step counts -1. These arms write more steps in the format than the "
+        "warm-up; that those are nearer to the expert's cannot be told"
+    )
     return [f"- {reward.label}: {told}. {'; '.join(each)}."] if arms else []
 
 
@@ -165,25 +172,31 @@ def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:
         if stopped:
             after = ", ".join(f"seed {run['seed']} after {run['steps']} steps" for run in stopped)
             lines.append(
-                f"- {ARMS[arm]} stopped, because all rewards of each group in a whole batch were equal: {after}. It is scored as it stood."
+                f"- {ARMS[arm]} stopped, because all rewards of each group in a whole "
+                f"batch were equal: {after}. It is scored as it stood."
             )
     for measure in measures:
         best = max(scores[measure.name]["value"] for scores in results["scores"].values())
         if measure.is_share and best < _FLOOR:
             lines.append(
-                f"- {measure.label}: no arm reaches {_FLOOR:.0%}. The problems are too hard for this model to tell the arms apart."
+                f"- {measure.label}: no arm reaches {_FLOOR:.0%}. "
+                "The problems are too hard for this model to tell the arms apart."
             )
     dropped = [run["dropped"] for run in results["consumed"]["srl"]]
     if not any(dropped):
         lines.append(
-            "- SRL dropped no group for want of spread, so that with and without dynamic sampling it was the same training; what differs is rounding."
+            "- SRL dropped no group for want of spread, "
+            "so that with and without dynamic sampling it was the same training; "
+            "what differs is rounding."
         )
     else:
         lines.append(
-            f"- SRL dropped {', '.join(map(str, dropped))} groups (by seed) for want of spread: all that dynamic sampling could change."
+            f"- SRL dropped {', '.join(map(str, dropped))} groups (by seed) for want of "
+            "spread: all that dynamic sampling could change."
         )
     lines.append(
-        "- Few steps on a small model: this shows how the parts work together and which way they pull, not what the paper's setting would give."
+        "- Few steps on a small model: this shows how the parts work together and which "
+        "way they pull, not what the paper's setting would give."
     )
     return lines
 

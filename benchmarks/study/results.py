@@ -1,4 +1,4 @@
-"""The figures of a finished study: means over seeds and questions with intervals, paired differences, and what each arm consumed.
+"""The figures of a finished study: means with intervals, paired differences, what arms consumed.
 
 **Intervals** are 95 % percentile intervals of a hierarchical bootstrap with 10,000
 resamples: seeds are drawn again with replacement, and, crossed with them, questions.
@@ -10,84 +10,30 @@ it is rough: three seeds hardly tell how far a fourth would lie.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study_plan import ARMS, TRAINED, Size, stage_folders, stages
-from study_plot import draw
-from study_report import findings, table
 
+from srl_agent.intervals import Interval
 from srl_agent.models.quickstart import QUICKSTART_FOLDER, QUICKSTART_NAMES
 from srl_agent.runs.files import replace_file
+
+from .measures import COMPARED, MEASURES
+from .plan import ARMS, TRAINED, Size, stage_folders, stages
+from .plot import draw
+from .report import findings, table
 
 RESAMPLES, _AT_ONCE = 10_000, 500
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One column of the table.
+def interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval | None:
+    """The mean of a (seeds, questions) matrix with the interval described above.
 
-    Attributes:
-        name: In ``results.json``.
-        label: In the table and the plot.
-        part: Which part of the scores it reads.
-        value: Of one answer; None where the answer has none.
-        is_share: Whether it is shown in percent.
+    NaN marks an answer without a value and is ignored; None if there are no others.
     """
-
-    name: str
-    label: str
-    part: str
-    value: Callable[[dict[str, Any]], float | None]
-    is_share: bool = False
-
-
-MEASURES = (
-    Measure("step_reward", "held-out step reward", "steps", lambda row: row["reward"]),
-    Measure(
-        "format_rate",
-        "well-formed steps",
-        "steps",
-        lambda row: float(row["error"] is None),
-        is_share=True,
-    ),
-    Measure("similarity", "similarity of the well-formed", "steps", lambda row: row["similarity"]),
-    Measure(
-        "builtin_accuracy",
-        "built-in held-out problems",
-        "builtin",
-        lambda row: float(row["correct"]),
-        is_share=True,
-    ),
-    Measure(
-        "gsm8k_accuracy", "GSM8K test", "gsm8k", lambda row: float(row["correct"]), is_share=True
-    ),
-)
-
-COMPARED = (
-    *((arm, "warmup") for arm in TRAINED),
-    *(("srl", other) for other in ("sft", "rlvr", "srl_no_dynamic_sampling", "srl_one_step")),
-    *(("srl_then_rlvr", other) for other in ("srl", "rlvr")),
-)
-"""Which arms are set against which."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval; None where there is nothing to take a mean of."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-def interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval:
-    """The mean of a (seeds, questions) matrix, NaN left out, with the interval described above."""
     if np.isnan(values).all():
-        return Interval(None, None, None)
+        return None
     generator = np.random.default_rng(0)
     seeds, questions = values.shape
     means = []
@@ -99,11 +45,19 @@ def interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval:
         counts = known.sum(axis=(1, 2))
         means.append(np.where(known, chosen, 0).sum(axis=(1, 2)) / np.where(counts, counts, np.nan))
     low, high = np.nanquantile(np.concatenate(means), [0.025, 0.975])
-    return Interval(float(np.nanmean(values)), float(low), float(high))
+    known = int(np.count_nonzero(~np.isnan(values)))
+    return Interval(float(np.nanmean(values)), float(low), float(high), known)
+
+
+def _plain(found: Interval | None) -> dict[str, float | None]:
+    """An interval as ``results.json`` holds it."""
+    if found is None:
+        return {"value": None, "low": None, "high": None}
+    return {"value": found.difference, "low": found.low, "high": found.high}
 
 
 def write_all(folder: Path, size: Size) -> str:
-    """Write ``results.json``, ``table.md``, ``plot.png`` and ``findings.md`` into the study's folder.
+    """Write ``results.json``, ``table.md``, ``plot.png`` and ``findings.md`` into the folder.
 
     Returns:
         The table and the findings.
@@ -111,7 +65,7 @@ def write_all(folder: Path, size: Size) -> str:
     matrices = {arm: _matrices(folder, size, arm) for arm in ARMS}
     measures = [measure for measure in MEASURES if measure.name in matrices["base"]]
     scores = {
-        arm: {measure.name: asdict(interval(matrices[arm][measure.name])) for measure in measures}
+        arm: {measure.name: _plain(interval(matrices[arm][measure.name])) for measure in measures}
         for arm in ARMS
     }
     differences = [
@@ -119,7 +73,7 @@ def write_all(folder: Path, size: Size) -> str:
             "arm": arm,
             "against": other,
             "measure": measure.name,
-            **asdict(interval(matrices[arm][measure.name] - matrices[other][measure.name])),
+            **_plain(interval(matrices[arm][measure.name] - matrices[other][measure.name])),
         }
         for arm, other in COMPARED
         for measure in measures
@@ -177,7 +131,10 @@ def write_all(folder: Path, size: Size) -> str:
 
 
 def consumed(folder: Path, size: Size, arm: str, seed: int) -> dict[str, Any]:
-    """What a training took: optimizer steps, prompts learned from, prompts drawn, groups dropped, and whether it stopped for want of anything to learn."""
+    """What a training took: steps, prompts, groups dropped, and whether it stopped early.
+
+    It stops when there is nothing left to learn: all groups have equal rewards.
+    """
     place = folder / f"seed-{seed}"
     stopped = bool(json.loads((place / f"{arm}.json").read_text())["stopped"])
     steps = kept = drawn = dropped = 0
@@ -215,7 +172,10 @@ def consumed(folder: Path, size: Size, arm: str, seed: int) -> dict[str, Any]:
 
 
 def _matrices(folder: Path, size: Size, arm: str) -> dict[str, np.ndarray]:
-    """Each measure of an arm: a row a seed (the base model's answers, which no seed decides, stand once), a column a question."""
+    """Each measure of an arm: one row per seed, one column per question.
+
+    The base model's answers depend on no seed, so they have a single row.
+    """
     names = (
         ["base.scores.json"]
         if arm == "base"
