@@ -53,7 +53,7 @@ def _plain(found: Interval | None) -> dict[str, float | None]:
     """An interval as ``results.json`` holds it."""
     if found is None:
         return {"value": None, "low": None, "high": None}
-    return {"value": found.difference, "low": found.low, "high": found.high}
+    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def write_all(folder: Path, size: Size) -> str:

@@ -142,7 +142,7 @@ def test_intervals_are_of_seeds_and_of_questions() -> None:
 
 def test_answers_without_a_value_are_left_out() -> None:
     found = interval(np.array([[1.0, np.nan, 3.0]]))
-    assert found is not None and (found.difference, found.count) == (2.0, 2)
+    assert found is not None and (found.value, found.count) == (2.0, 2)
     assert interval(np.full((2, 3), np.nan)) is None
 
 
