@@ -19,13 +19,15 @@ class GeneratorConfig:
     model: str = field(
         default="quickstart",
         metadata={
-            "help": "Hub name, folder, or quickstart for the built-in SmolLM2-135M-Instruct; with base_url, the name that the server knows it by."
+            "help": "Hub name, folder, or quickstart for the built-in "
+            "SmolLM2-135M-Instruct; with base_url, the name that the server knows it by."
         },
     )
     backend: str = field(
         default="auto",
         metadata={
-            "help": "transformers (CPU or GPU), vllm (GPU, inside this process), or openai (any OpenAI-compatible server at base_url). auto: openai with a "
+            "help": "transformers (CPU or GPU), vllm (GPU, inside this process), "
+            "or openai (any OpenAI-compatible server at base_url). auto: openai with a "
             "base_url, else vllm where it is installed and a GPU is there, else transformers.",
             "choices": list(BACKENDS),
         },
@@ -33,26 +35,30 @@ class GeneratorConfig:
     base_url: str | None = field(
         default=None,
         metadata={
-            "help": "Address of the server, up to and with /v1, such as http://localhost:8000/v1. openai only."
+            "help": "Address of the server, up to and with /v1, "
+            "such as http://localhost:8000/v1. openai only."
         },
     )
     api_key_variable: str = field(
         default="OPENAI_API_KEY",
         metadata={
-            "help": "Environment variable that holds the server's key; where it is not set, none is sent. openai only."
+            "help": "Environment variable that holds the server's key; "
+            "where it is not set, none is sent. openai only."
         },
     )
     system_role: SystemRole = field(
         default="auto",
         metadata={
-            "help": "Where a system message goes. auto: the system role of the chat template, or the front of the first user message where the template has "
-            "none (servers do not tell: auto then takes the role). user: always the front of the first user message."
+            "help": "Where a system message goes. auto: the system role of the chat template, "
+            "or the front of the first user message where the template has none (with a server, "
+            "auto takes the role). user: always the front of the first user message."
         },
     )
     dtype: str = field(
         default="auto",
         metadata={
-            "help": "Of the weights. auto: bfloat16 on a GPU, float32 on a CPU; vllm takes the checkpoint's. Not for openai.",
+            "help": "Of the weights. auto: bfloat16 on a GPU, float32 on a CPU; "
+            "vllm takes the checkpoint's. Not for openai.",
             "choices": ["auto", "bfloat16", "float32"],
         },
     )
@@ -77,8 +83,10 @@ class GeneratorConfig:
     batch_tokens: int = field(
         default=262_144,
         metadata={
-            "help": "Tokens that they may take together, each counted with the longest prompt and max_new_tokens; lower it if memory does not suffice. "
-            "262144 tokens of a 7B model with grouped queries take some 15 GB in bfloat16. transformers only."
+            "help": "Tokens that they may take together, each counted with the longest prompt "
+            "and max_new_tokens; lower it if memory runs out. "
+            "262144 tokens of a 7B model with grouped queries take some 15 GB in bfloat16. "
+            "transformers only."
         },
     )
     tensor_parallel_size: int = field(
@@ -87,7 +95,8 @@ class GeneratorConfig:
     max_model_len: int | None = field(
         default=None,
         metadata={
-            "help": "Tokens of a prompt with its completion, at most, to bound memory; None takes the model's context. vllm only."
+            "help": "Tokens of a prompt with its completion, at most, to bound memory; "
+            "None takes the model's context. vllm only."
         },
     )
     concurrency: int = field(
@@ -96,14 +105,16 @@ class GeneratorConfig:
     timeout: float = field(
         default=600.0,
         metadata={
-            "help": "Seconds that the server may be silent, while it writes an answer too; then it is asked again. openai only."
+            "help": "Seconds that the server may be silent, also while it writes an answer; "
+            "then it is asked again. openai only."
         },
     )
     retries: int = field(
         default=6,
         metadata={
-            "help": "How often a request is sent again after a time-out, a lost connection, HTTP 429 or 5xx, with pauses that double from 1 s to 60 s (6 of "
-            "them: about a minute in all) or last as the server asks. openai only."
+            "help": "How often a request is sent again after a time-out, a lost connection, "
+            "HTTP 429 or 5xx, with pauses that double from 1 s to 60 s "
+            "(6 of them: about a minute in all) or last as the server asks. openai only."
         },
     )
 
@@ -175,7 +186,9 @@ def open_generator(config: GeneratorConfig) -> Generator:
 
 
 def resolved(config: GeneratorConfig) -> GeneratorConfig:
-    """The same settings with ``auto`` replaced by what it means on this machine; vLLM takes the checkpoint's dtype, which stays ``auto``.
+    """The same settings with ``auto`` replaced by what it means on this machine.
+
+    vLLM takes the checkpoint's dtype: that stays ``auto``.
 
     Raises:
         ConfigError: There is no such device.

@@ -1,4 +1,7 @@
-"""A conversation -> the token ids of a prompt, by the model's own chat template; one rule for templates without a system role."""
+"""A conversation -> the token ids of a prompt, by the model's own chat template.
+
+One rule holds for all templates without a system role.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
 
 SystemRole = Literal["auto", "user"]
-"""Where a system message goes: into the template's own system role where it has one, or always to the front of the first user message."""
+"""Where a system message goes.
+
+``auto``: the template's system role if it has one. ``user``: always the front of the first
+user message.
+"""
 
 SYSTEM_ROLES = get_args(SystemRole)
 
@@ -17,7 +24,10 @@ _PROBE = "a system message"
 
 
 def without_system_role(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation with its system message put before the text of the first user message, after which comes an empty line."""
+    """The same conversation with its system message in front of the first user message.
+
+    An empty line separates the two texts.
+    """
     if not messages or messages[0]["role"] != "system":
         return list(messages)
     system, rest = messages[0]["content"], list(messages[1:])
@@ -67,13 +77,14 @@ class ChatEncoder:
             ) from error
         if not ids:
             raise ConfigError(
-                "The model's chat template makes an empty prompt of a conversation: there is nothing to continue."
+                "The model's chat template makes an empty prompt of a conversation: "
+                "there is nothing to continue."
             )
         return ids
 
 
 def _has_system_role(tokenizer: Any) -> bool:
-    """Whether the template writes a system message; some raise an error at one, others leave it out."""
+    """Whether the template writes a system message; some refuse one, others leave it out."""
     from jinja2 import TemplateError
 
     probe = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a question"}]

@@ -1,4 +1,4 @@
-"""What evaluation asks of a language model, stated once: prompts in, completions out, whoever runs the model."""
+"""What evaluation asks of a language model, whoever runs it: prompts in, completions out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
 
 FinishReason = Literal["stop", "length", "context"]
-"""The model ended by itself (or wrote a stop string); it was cut off at the token limit or where its context ends; or the prompt filled the context."""
+"""Why a completion ended.
+
+``stop``: the model ended it or wrote a stop string. ``length``: it reached the token limit
+or the end of the context. ``context``: the prompt already filled the context.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class Completion:
 
 @runtime_checkable
 class Generator(Protocol):
-    """Runs a language model. ``tests/conformance`` puts any implementation through these promises."""
+    """Runs a language model. ``tests/conformance`` checks these promises on any implementation."""
 
     name: str
     """Of the model, for reports."""
@@ -95,7 +99,9 @@ class Generator(Protocol):
     def generate(
         self, requests: Sequence[Request], settings: GenerationSettings
     ) -> Iterator[tuple[int, Completion]]:
-        """Completions with the index of their request, each as soon as it is finished: in any order, every index once.
+        """Completions with the index of their request, each as soon as it is finished.
+
+        They come in any order, every index once.
 
         A prompt that leaves no room for an answer in the model's context gets an empty
         completion that says so: the others are answered. Several iterators may be open
@@ -116,7 +122,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class MeasuresPrompts(Protocol):
-    """A generator that knows the tokenizer and the context of its model: one that runs it on this machine, not one that asks a server."""
+    """A generator that knows the tokenizer and the context of its model.
+
+    It runs the model on this machine; one that asks a server does not know them.
+    """
 
     context: int | None
     """Tokens of prompt and answer together, at most; None if the model does not say."""
@@ -131,7 +140,9 @@ class MeasuresPrompts(Protocol):
 
 
 def request_seed(request: Request, seed: int) -> int:
-    """A number in [0, 2**31) for one request, which every server takes: from the run's seed, the conversation, and the sample's number.
+    """A number in [0, 2**31), which every server takes, for one request.
+
+    It depends on the run's seed, the conversation, and the sample's number.
 
     Without the conversation in it, sample 0 of every problem would be drawn with the
     same random numbers.

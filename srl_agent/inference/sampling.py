@@ -1,4 +1,4 @@
-"""Samples several completions of each prompt with a transformers model, computing every prompt only once.
+"""Samples completions with a transformers model, computing every prompt only once.
 
 GRPO asks for G completions of one prompt. ``generate`` would run the prompt G times and
 keep finished rows in the batch to its end; here the prompt's keys and values are
@@ -22,10 +22,13 @@ from transformers.generation.logits_process import (
 )
 
 _PREFILL_TOKENS = 8192
-"""Prompts are read in parts of about this many tokens: more at once is no faster, and takes memory in proportion."""
+"""Tokens of prompts read at once; more are not faster and take memory in proportion."""
 
 _COMPACT_BELOW = 0.75
-"""Finished rows leave the batch once fewer than this share of its rows is still being written: dropping them copies the cache."""
+"""Finished rows leave the batch once fewer than this share of its rows is unfinished.
+
+Dropping them copies the cache, so it is not done after every row.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,20 @@ class SamplingSettings:
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that grows by whole blocks: appending a token writes it in place instead of copying everything before it."""
+    """A cache layer that grows by whole blocks.
+
+    Appending a token writes it in place instead of copying everything before it.
+    """
 
     _BLOCK = 64
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append along the sequence and return all keys and values so far, each ``[rows, heads, length, head size]``."""
+        """Append along the sequence and return all keys and values so far.
+
+        Each is ``[rows, heads, length, head size]``.
+        """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self._stores = (key_states[:, :, :0], value_states[:, :, :0])
@@ -84,7 +93,10 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self.keys, self.values = (store[:, :, :length] for store in self._stores)
 
     def append_rows(self, other: RoomyLayer) -> None:
-        """Put another cache's rows below these; both have the same length. Room is made by the next :meth:`select_rows`."""
+        """Put another cache's rows below these; both have the same length.
+
+        The next :meth:`select_rows` makes room.
+        """
         self.keys, self.values = (
             torch.cat([self.keys, other.keys]),
             torch.cat([self.values, other.values]),
@@ -245,7 +257,10 @@ def write_rows(
 
 
 class _SharedBatch:
-    """The cache, the mask and the latest token of rows that are written side by side, started from prompts that are computed once each."""
+    """The cache, the mask and the latest token of rows that are written side by side.
+
+    Each prompt is computed once.
+    """
 
     @torch.no_grad()
     def __init__(

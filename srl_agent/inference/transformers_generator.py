@@ -1,4 +1,4 @@
-"""Runs a model with transformers: prompts of like length side by side, the prompt of several samples computed once.
+"""Runs a model with transformers: prompts of similar length side by side, each computed once.
 
 For a model and a machine that vLLM does not serve: it needs no compiled kernels and
 runs on a CPU. Batches are made of conversations sorted by the length of their prompts,
@@ -29,7 +29,7 @@ from srl_envs.errors import ConfigError, InfrastructureError
 from srl_envs.prompts.step import Message
 
 _STOP_MARGIN = 8
-"""Tokens that are decoded in front of the longest possible stop string, because some tokenizers drop a space at the beginning."""
+"""Tokens decoded in front of the longest stop string: some tokenizers drop a leading space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ class TransformersGenerator:
     def generate(
         self, requests: Sequence[Request], settings: GenerationSettings
     ) -> Iterator[tuple[int, Completion]]:
-        """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`.
+        """Completions with the index of their request.
+
+        See :class:`~srl_agent.inference.generator.Generator`.
 
         All prompts are encoded before the first completion is written.
         """
@@ -146,7 +148,10 @@ class TransformersGenerator:
     def _batches(
         self, prompts: Sequence[_Prompt], settings: GenerationSettings
     ) -> Iterator[list[_Prompt]]:
-        """Prompts that are written side by side; the samples of one are parted where they are more than a batch takes."""
+        """Prompts that are written side by side.
+
+        The samples of a prompt are split if they are more than a batch takes.
+        """
         batch: list[_Prompt] = []
         rows = allowed = 0
         for prompt in prompts:
@@ -212,13 +217,17 @@ class TransformersGenerator:
                 )
         except torch.OutOfMemoryError as error:
             raise InfrastructureError(
-                f"The GPU's memory does not suffice for {len(indices)} completions side by side: lower batch_tokens (now {self._batch_tokens}) or "
+                f"The GPU's memory does not suffice for {len(indices)} completions side by side: "
+                f"lower batch_tokens (now {self._batch_tokens}) or "
                 f"batch_rows (now {self._batch_rows})."
             ) from error
 
 
 class _StopTest:
-    """Whether a row has written a stop string by now. Called after every token, so that it decodes only the last few."""
+    """Whether a row has written a stop string by now.
+
+    It is called after every token, so it decodes only the last few.
+    """
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
         self._tokenizer, self._stop = tokenizer, stop
@@ -233,7 +242,7 @@ class _StopTest:
             for token, added in tokenizer.added_tokens_decoder.items()
             if added.special and added.content in stop
         ]
-        """Stop strings that are special tokens: decoding leaves those out, so they are found by their ids."""
+        """Stop strings that are special tokens: decoding omits those, so their ids are searched."""
 
     def __call__(self, row: int, tokens: Sequence[int]) -> bool:
         if before_stop(self.decoded(tokens[-self._window :]), self._stop) is None:
@@ -266,7 +275,8 @@ def device_named(name: str) -> torch.device:
         torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
     ):
         raise ConfigError(
-            f"device is {name!r}, but this machine shows {torch.cuda.device_count()} CUDA devices: use auto or cpu."
+            f"device is {name!r}, but this machine shows {torch.cuda.device_count()} "
+            "CUDA devices: use auto or cpu."
         )
     return device
 
@@ -277,7 +287,7 @@ def dtype_named(name: str, device: torch.device) -> str:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Every token that ends an answer: the model's own, of which there can be several, and the tokenizer's."""
+    """Every token that ends an answer: those of the model, and the tokenizer's."""
     own = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = {own} if isinstance(own, int) else set(own or ())
     return ends | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())

@@ -27,7 +27,9 @@ from srl_envs.prompts.step import Message
 
 
 class VLLMGenerator:
-    """A :class:`~srl_agent.inference.generator.Generator` on this machine's GPUs, or on its CPU with vLLM's CPU build.
+    """A :class:`~srl_agent.inference.generator.Generator` on this machine.
+
+    It runs on the GPUs, or on the CPU with vLLM's CPU build.
 
     Every request has a seed of its own, but vLLM promises the same completions again
     only with ``VLLM_BATCH_INVARIANT=1`` in the environment.
@@ -96,7 +98,8 @@ class VLLMGenerator:
         self.context: int | None = self._llm.llm_engine.model_config.max_model_len
         if not tokenizer.chat_template:
             raise DataError(
-                f"The tokenizer of {model!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned model."
+                f"The tokenizer of {model!r} has no chat template, "
+                "so that no chat prompt can be written. Use an instruction-tuned model."
             )
         self._encode = ChatEncoder(tokenizer, system_role)
         self._calls = itertools.count()
@@ -107,7 +110,10 @@ class VLLMGenerator:
     def generate(
         self, requests: Sequence[Request], settings: GenerationSettings
     ) -> Iterator[tuple[int, Completion]]:
-        """Completions with the index of their request; see :class:`~srl_agent.inference.generator.Generator`."""
+        """Completions with the index of their request.
+
+        See :class:`~srl_agent.inference.generator.Generator`.
+        """
         if self._llm is None:
             raise ConfigError("This generator is closed: open another one.")
         engine, call = self._llm.llm_engine, next(self._calls)
@@ -124,7 +130,7 @@ class VLLMGenerator:
             while waiting:
                 if (
                     not waiting.keys() & self._finished.keys()
-                ):  # else another iterator has finished them, and an idle engine's step does not return
+                ):  # else another iterator finished them; an idle engine's step does not return
                     self._finished |= {
                         output.request_id: output for output in engine.step() if output.finished
                     }
@@ -182,7 +188,8 @@ class VLLMGenerator:
             )
         except self._refused as error:
             raise ConfigError(
-                f"{self.name!r} does not take a prompt of {len(prompt)} tokens with these settings: {error}"
+                f"{self.name!r} does not take a prompt of {len(prompt)} tokens "
+                f"with these settings: {error}"
             ) from error
 
 

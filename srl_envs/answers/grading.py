@@ -1,4 +1,4 @@
-r"""From a model's text to a verdict: which final answer it gives, and whether that is the reference.
+r"""From a model's text to a verdict: its final answer, and whether that is the reference.
 
 **Extraction** (:func:`extract_answer`): the last ``\boxed{...}`` with balanced braces,
 wherever it stands, inside a think block too. Boxes that follow each other with nothing
@@ -36,7 +36,7 @@ _EASY = (r"\frac{2}{2}", "1")
 
 
 def extract_answer(text: str) -> str | None:
-    """The final answer that a text gives; None if it gives none. The rules stand at the top of the module."""
+    """The final answer that a text gives, by the rules at the top of the module, or None."""
     if (boxed := _joined_boxes(text)) is not None:
         return boxed
     if (answer := final_answer(text)) is not None:
@@ -62,7 +62,9 @@ def _joined_boxes(text: str) -> str | None:
 
 
 class Grader:
-    """Compares answers with references, several at a time, each in a child process that is ended when it takes too long.
+    """Compares answers with references, several at a time.
+
+    Each comparison runs in a child process, which is ended if it takes too long.
 
     Use it as a context manager, or call :meth:`close`. Answers are compared once: the
     same pair gets the same verdict from memory.
@@ -100,7 +102,11 @@ class Grader:
         ]
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two answers mean the same, for a vote: numbers by their value, an answer that could not be graded in time only by its text."""
+        """Whether two answers mean the same, for a vote.
+
+        Numbers count by their value, an answer that could not be graded in time only by
+        its text.
+        """
         given, wanted = comparable_forms(one, other)
         if given == wanted:
             return True
@@ -136,7 +142,11 @@ class Grader:
 
 
 def _verify(verifier: AnswerVerifier, answer: str, reference: str) -> bool:
-    """The verifier's verdict; an answer on which its process ends twice is wrong, if a new process then verifies another one."""
+    """The verifier's verdict.
+
+    An answer on which its process ends twice is wrong if a new process then verifies
+    another one.
+    """
     for _ in range(2):
         try:
             return verifier.verify(answer, reference)

@@ -32,7 +32,8 @@ _NUMBER = re.compile(
     rf"(?P<mantissa>{_MANTISSA})(?:e(?:\{{(?P<braced>[-+]?\d+)\}}|(?P<power>\d)))?"
 )
 _UNIT = re.compile(
-    r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?"
+    r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*"
+    r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?"
     r"|\s+(?P<words>[A-Za-z]{3,}[A-Za-z/ ]*))"
 )
 _NO_UNITS = frozenset(

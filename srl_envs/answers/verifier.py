@@ -1,4 +1,4 @@
-"""Final answers: finding one in a text, and verifying it against the reference without ever hanging.
+"""Final answers: finds one in a text, and verifies it against the reference in bounded time.
 
 math-verify's own time limits work by signals, hence in a main thread only, and an
 expression like ``9**9**9`` cannot be interrupted by one. So it runs in a process of its
@@ -29,13 +29,13 @@ _BRACES = re.compile(
 )  # an escaped brace is neither
 _HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
 _SILENT_SECONDS = 600.0
-"""Time on the wall after which a child that neither answers nor ends is given up: no answer's fault."""
+"""Wall time after which a child that neither answers nor ends is given up."""
 _MEMORY_BYTES = 4 * 2**30
-"""Address space of the child: an expression like ``2^{10^{11}}`` fails there instead of taking the machine's memory."""
+"""Address space of the child: ``2^{10^{11}}`` fails there and spares the machine's memory."""
 
 
 def final_answer(text: str) -> str | None:
-    r"""The last ``\boxed{...}`` of a text, else its last ``#### N`` line; None if it holds neither."""
+    r"""The last ``\boxed{...}`` of a text, else its last ``#### N`` line; None without either."""
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed
@@ -52,7 +52,10 @@ class Box(NamedTuple):
 
 
 def boxes(text: str) -> list[Box]:
-    r"""Every ``\boxed{...}`` with balanced braces (``\{`` and ``\}`` do not count), in the order in which they start."""
+    r"""Every ``\boxed{...}`` with balanced braces, in the order in which they start.
+
+    ``\{`` and ``\}`` do not count as braces.
+    """
     found: list[Box] = []
     open_braces: list[re.Match[str]] = []
     for match in _BRACES.finditer(text):
@@ -79,7 +82,9 @@ def same_text(answer: str, reference: str) -> bool:
 
 
 class AnswerVerifier:
-    """Verifies math answers with math-verify in a child process, which starts with the first answer that needs it.
+    """Verifies math answers with math-verify in a child process.
+
+    The process starts with the first answer that needs it.
 
     Args:
         timeout: Seconds of processor time that one answer may take, above 0; one that
@@ -93,7 +98,9 @@ class AnswerVerifier:
         self._child: subprocess.Popen[str] | None = None
 
     def verify(self, answer: str, reference: str) -> bool:
-        """Whether the answer equals the reference, however the two are written (:mod:`srl_envs.answers.notation`).
+        """Whether the answer equals the reference, however the two are written.
+
+        See :mod:`srl_envs.answers.notation`.
 
         Raises:
             InfrastructureError: The child process could not be started or ended by
@@ -142,7 +149,8 @@ class AnswerVerifier:
             command = [
                 sys.executable,
                 "-c",
-                f"import sys; sys.path[:] = {sys.path!r}; from srl_envs.answers.verifier import _serve; _serve()",
+                f"import sys; sys.path[:] = {sys.path!r}; "
+                "from srl_envs.answers.verifier import _serve; _serve()",
             ]
             self._child = subprocess.Popen(
                 command,
@@ -154,7 +162,8 @@ class AnswerVerifier:
             if self._line() == "missing":
                 self.close()
                 raise MissingDependencyError(
-                    'Verifying math answers needs math-verify: pip install "math-verify>=0.9,<0.10".'
+                    "Verifying math answers needs math-verify: "
+                    'pip install "math-verify>=0.9,<0.10".'
                 )
         return self._child
 
@@ -167,7 +176,8 @@ class AnswerVerifier:
             if not selector.select(_SILENT_SECONDS):
                 self.close()
                 raise InfrastructureError(
-                    f"The process that verifies answers said nothing for {_SILENT_SECONDS:g} s. Is the machine overloaded?"
+                    f"The process that verifies answers said nothing for "
+                    f"{_SILENT_SECONDS:g} s. Is the machine overloaded?"
                 )
         line = stdout.readline()
         if not line:
@@ -185,7 +195,10 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _serve() -> None:
-    """The child's loop: one JSON list (seconds, answer, reference) a line in, ``true`` or ``false`` out, until the input ends."""
+    """The child's loop, until the input ends.
+
+    A line in is a JSON list (seconds, answer, reference), a line out ``true`` or ``false``.
+    """
     try:
         from math_verify import parse, verify
     except ImportError:

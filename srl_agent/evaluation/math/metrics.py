@@ -12,8 +12,8 @@ from srl_envs.errors import ConfigError
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """The unbiased estimate of the chance that at least one of ``k`` answers is right.
 
-    Of ``n`` answers ``correct`` are right: ``1 - C(n - c, k) / C(n, k)``: Chen et al. 2021, "Evaluating Large Language Models
-    Trained on Code" (arXiv 2107.03374), equation 1.
+    Of ``n`` answers ``correct`` are right. ``1 - C(n - c, k) / C(n, k)``: Chen et al. 2021,
+    "Evaluating Large Language Models Trained on Code" (arXiv 2107.03374), equation 1.
 
     Raises:
         ConfigError: ``k`` is not in 1..n, or ``correct`` not in 0..n.
@@ -31,9 +31,10 @@ def majority_at_k(
 ) -> float:
     """Whether the most frequent answer is right.
 
-    This is self-consistency (Wang et al. 2022, arXiv 2203.11171). Answers that are the same by ``same`` vote together; a sample without an answer does
-    not vote. A tie counts as the share of right ones among the answers that lead, which
-    is what drawing one of them would give on average.
+    This is self-consistency (Wang et al. 2022, arXiv 2203.11171). Answers that are the
+    same by ``same`` vote together; a sample without an answer does not vote. A tie
+    counts as the share of right ones among the answers that lead, which is what drawing
+    one of them would give on average.
 
     Args:
         answers: The final answers of one problem's samples; None where there is none.
