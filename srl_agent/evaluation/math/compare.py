@@ -1,4 +1,4 @@
-"""How two evaluations differ: accuracy and length on the problems that both answered, paired, and the two length histograms."""
+"""How two evaluations differ in accuracy and length on the problems that both answered."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Difference:
 
 
 def compare_runs(before: Path, after: Path, output: Path | None = None) -> list[Difference]:
-    """Print, draw and write down how the second run differs from the first: ``compare.json``, ``compare.html`` and ``plots/*.png``.
+    """Print, draw and write down how the second run differs from the first.
+
+    The files are ``compare.json``, ``compare.html`` and ``plots/*.png``.
 
     Args:
         before: A run's folder.

@@ -26,7 +26,9 @@ _BINS = 30
 
 
 def length_histogram(name: str, title: str, groups: Mapping[str, Sequence[int]]) -> Plot | None:
-    """Draw how the lengths of each group are distributed, in shares of the group, over the same bins, with its mean as a dashed line.
+    """Draw how the lengths of each group are distributed, in shares of the group.
+
+    All groups have the same bins; a dashed line is a group's mean.
 
     Args:
         name: Of the PNG file.

@@ -90,12 +90,15 @@ def write_page(
 
 
 def shown_samples(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """The answers for the page: greedy ones first, then sample after sample of every problem, until there are ``most``."""
+    """The answers for the page, at most ``most``: greedy ones first, then by sample number."""
     return sorted(samples, key=lambda sample: (sample.mode != "greedy", sample.number))[:most]
 
 
 def length_plots(samples: Sequence[Sample]) -> list[Plot]:
-    """A length histogram of each benchmark, right and wrong answers apart from each other; and of all answers, if there are several benchmarks."""
+    """A length histogram of each benchmark, and of all answers if there are several benchmarks.
+
+    Right and wrong answers are drawn separately.
+    """
     names = list(dict.fromkeys(sample.benchmark for sample in samples))
     parts = {name: [sample for sample in samples if sample.benchmark == name] for name in names}
     plots = [

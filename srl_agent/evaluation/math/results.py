@@ -156,7 +156,10 @@ def summarize(
 
 
 def table_1_columns(results: Sequence[BenchmarkResult]) -> list[float | None]:
-    """The seven columns of the paper's Table 1, in [0, 1]: avg@k and greedy of AMC23, AIME24 and AIME25, greedy of Minerva Math."""
+    """The seven columns of the paper's Table 1, in [0, 1].
+
+    avg@k and greedy of AMC23, AIME24 and AIME25, then greedy of Minerva Math.
+    """
     found = {result.benchmark: result for result in results}
     columns: list[float | None] = []
     for name in TABLE_1:

@@ -1,4 +1,4 @@
-"""The terminal's tables: the row of the paper's Table 1 beside the paper's rows, and the figures of each benchmark."""
+"""The terminal's tables: this run beside the rows of the paper's Table 1; each benchmark."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ PAPER_ROWS: dict[str, tuple[float, ...]] = {
     "SRL": (51.5, 50.0, 13.2, 16.7, 7.1, 13.3, 36.4),
     "SRL -> RLVR": (52.1, 57.5, 13.3, 20.0, 8.6, 10.0, 36.4),
 }
-"""Table 1 of arXiv 2510.25992, in percent: AMC23 avg@32, greedy, AIME24 avg@32, greedy, AIME25 avg@32, greedy, Minerva Math greedy."""
+"""Table 1 of arXiv 2510.25992, in percent.
+
+AMC23, AIME24 and AIME25: avg@32 and greedy each; Minerva Math: greedy.
+"""
 
 
 def table_1_cells(results: Results) -> list[list[str]]:
-    """Heading, the paper's rows, and this run's row; an average is the mean of the seven columns in every row, in the paper's too.
+    """Heading, the paper's rows, and this run's row.
+
+    An average is the mean of the seven columns in every row, in the paper's too.
 
     This run's says so if it is of fewer problems than the benchmarks have. Empty if the
     run evaluated none of the table's benchmarks.
@@ -54,7 +59,7 @@ def table_1_cells(results: Results) -> list[list[str]]:
 
 
 def benchmark_cells(results: Results) -> list[list[str]]:
-    """Heading, and for each benchmark a row of greedy and one of sampled answers, with 95 % intervals."""
+    """Heading, and for each benchmark a row of greedy and one of sampled answers."""
     rows = [
         [
             "",
@@ -96,7 +101,10 @@ def benchmark_cells(results: Results) -> list[list[str]]:
 
 
 def note_lines(results: Results) -> list[str]:
-    """A line for what a reader of the scores should know of a benchmark: malformed steps, contexts that were too short, samples that are all the same."""
+    """What a reader of the scores should know of a benchmark, a line each.
+
+    Malformed steps, contexts that were too short, samples that are all the same.
+    """
     lines = []
     for result in results.benchmarks:
         for label, answers in (
@@ -119,7 +127,7 @@ def note_lines(results: Results) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text: the first column to the left, the others to the right, a line under the heading."""
+    """Rows of cells as text: first column to the left, others to the right, heading underlined."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
