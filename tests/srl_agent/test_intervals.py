@@ -39,7 +39,9 @@ def test_quantiles_of_the_printed_table(probability: float, degrees: int, table:
 
 
 def test_a_worked_example() -> None:
-    """Student's sleep data (1908): ten patients, mean difference 1.58, 95 % interval 0.70 to 2.46."""
+    """Student's sleep data (1908): ten patients, mean difference 1.58, 95 % interval 0.70 to
+    2.46.
+    """
     first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
     interval = paired_difference(first, second)

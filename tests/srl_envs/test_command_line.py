@@ -52,7 +52,10 @@ def test_a_command_gives_its_own_status() -> None:
     ids=["as-it-ends", "in-its-midst", "at-once"],
 )
 def test_a_reader_that_leaves_is_no_fault(printing: str, status: int) -> None:
-    program = f"import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: {printing} or 0))"
+    program = (
+        "import sys; from srl_envs.command_line import exit_status; "
+        f"sys.exit(exit_status(lambda: {printing} or 0))"
+    )
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -67,7 +70,10 @@ def test_a_reader_that_leaves_is_no_fault(printing: str, status: int) -> None:
 
 
 def test_an_output_that_takes_no_more_is_told() -> None:
-    program = "import sys; from srl_envs.command_line import exit_status; sys.exit(exit_status(lambda: print('a') or 0))"
+    program = (
+        "import sys; from srl_envs.command_line import exit_status; "
+        "sys.exit(exit_status(lambda: print('a') or 0))"
+    )
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -318,7 +318,8 @@ def test_a_useless_retry_after_is_ignored(server: Server, header: str) -> None:
         (
             401,
             {"error": "bad key"},
-            "refuses the API key in $OPENAI_API_KEY, which is not set (HTTP 401 Unauthorized: bad key)",
+            "refuses the API key in $OPENAI_API_KEY, "
+            "which is not set (HTTP 401 Unauthorized: bad key)",
         ),
         (403, b"", "refuses the API key"),
         (404, {"object": "error", "message": "no model served"}, "no model served"),
@@ -337,7 +338,9 @@ def test_a_refused_request_is_not_sent_again(
 CONTEXT_FULL = [
     {
         "error": {
-            "message": "This model's maximum context length is 10 tokens. However, you requested 14 tokens",
+            "message": (
+                "This model's maximum context length is 10 tokens. However, you requested 14 tokens"
+            ),
             "code": "context_length_exceeded",
         }
     },
@@ -360,7 +363,9 @@ CONTEXT_FULL = [
 def test_what_does_not_fit_the_context_is_asked_for_without_a_limit_once(
     server: Server, body: Any
 ) -> None:
-    """Many servers refuse a prompt that fits when the answer's limit does not fit behind it; the context is then the limit."""
+    """Many servers refuse a prompt that fits when the answer's limit does not fit behind it; the
+    context is then the limit.
+    """
     server.behaviours = [says(400, body)]
     assert one(generator(server)).text == "hello"
     server.behaviours = [says(400, body), says(400, body)]
@@ -415,7 +420,9 @@ def test_each_is_given_when_it_is_finished(server: Server) -> None:
 
 
 def test_what_is_under_way_is_given_before_the_error(server: Server) -> None:
-    """One request is refused while another is being written: that one still arrives, later ones are not sent."""
+    """One request is refused while another is being written: that one still arrives, later ones
+    are not sent.
+    """
 
     def refuses(handler: Handler, asked: dict[str, Any]) -> None:
         while len(handler.server.asked) < 2:

@@ -1,4 +1,6 @@
-"""Settings of generation and of the backends, seeds of requests, stop strings, and conversations without a system role."""
+"""Settings of generation and of the backends, seeds of requests, stop strings, and conversations
+without a system role.
+"""
 
 from __future__ import annotations
 
@@ -113,10 +115,15 @@ def test_without_a_system_role_nothing_is_lost(system: str | None, messages: lis
         assert merged[changed[0]]["content"] == f"{system}\n\n{messages[changed[0]]['content']}"
 
 
-PLAIN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+PLAIN = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if "
+    "add_generation_prompt %}[assistant]{% endif %}"
+)
 TEMPLATES = {
     "with": PLAIN,
-    "raises": "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "raises": (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    )
     + PLAIN,
     "drops": PLAIN.replace(
         "%}[{{ m.role }}]{{ m.content }}",
@@ -208,11 +215,15 @@ def test_vllm_that_is_missing_names_the_extra() -> None:
 
 
 def test_a_server_needs_no_torch() -> None:
-    """The OpenAI backend runs where the train extra is not installed; in a process of its own, in which nothing is imported yet."""
+    """The OpenAI backend runs where the train extra is not installed; in a process of its own, in
+    which nothing is imported yet.
+    """
     code = (
-        "import sys\nsys.modules.update(dict.fromkeys(['torch', 'transformers', 'jinja2', 'vllm']))\n"  # None makes an import fail
+        "import sys\nsys.modules.update(dict.fromkeys(['torch', 'transformers', "
+        "'jinja2', 'vllm']))\n"  # None makes an import fail
         "from srl_agent.inference.backends import GeneratorConfig, open_generator\n"
-        "print(open_generator(GeneratorConfig(model='m', base_url='http://localhost:8000/v1')).name)"
+        "print(open_generator(GeneratorConfig(model='m', "
+        "base_url='http://localhost:8000/v1')).name)"
     )
     assert (
         subprocess.run(

@@ -1,4 +1,6 @@
-"""What is particular to the transformers backend; its promises as a generator are in tests/conformance."""
+"""What is particular to the transformers backend; its promises as a generator are in
+tests/conformance.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def tokenizer(tiny_model_dir: Path) -> Any:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]:
-    """The lengths of the prompts of every batch that is written, and the owners of its rows; the batches themselves are written as ever."""
+    """The lengths of the prompts of every batch that is written, and the owners of its rows; the
+    batches themselves are written as ever.
+    """
     seen: list[tuple[list[int], list[int]]] = []
 
     def watched(model: Any, prompts: Any, owners: Any, *arguments: Any, **options: Any) -> Any:
@@ -160,7 +164,9 @@ def test_a_stop_string_that_is_a_special_token(opened: TransformersGenerator) ->
 def test_a_stop_string_is_found_at_the_token_that_completes_it(
     tokenizer: Any, text: str, data: st.DataObject
 ) -> None:
-    """Written byte by byte, the longest way; only the last tokens are decoded, but the whole text would say the same."""
+    """Written byte by byte, the longest way; only the last tokens are decoded, but the whole text
+    would say the same.
+    """
     start = data.draw(st.integers(0, len(text) - 1))
     stop = text[start : data.draw(st.integers(start + 1, len(text)))]
     of_byte = {
@@ -250,7 +256,9 @@ def test_memory_that_does_not_suffice_names_the_cure(opened: TransformersGenerat
 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-24, 1.0])
 def test_no_draw_falls_on_a_token_without_probability(uniform: float) -> None:
-    """A 64-bit number just below 1 becomes 1 in 32 bits, and products round up too: both lie beyond the last token that can be drawn."""
+    """A 64-bit number just below 1 becomes 1 in 32 bits, and products round up too: both lie
+    beyond the last token that can be drawn.
+    """
     logits = torch.tensor([[-torch.inf, 2.0, 1.0, 3.0, -torch.inf, -torch.inf]]).repeat(5, 1)
     logits[:, 1:4] += torch.linspace(0, 1, 5)[:, None] * torch.tensor([1.0, 2.0, 3.0])
     settings = sampling.SamplingSettings(max_new_tokens=1)

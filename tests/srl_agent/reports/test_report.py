@@ -115,8 +115,10 @@ def make_run(folder: Path, steps: int = 24, held_out: int = 64, finished: bool =
             )
     write_lines(folder / "metrics.jsonl", log)
     (folder / "config.yaml").write_text(
-        "method: srl\nmodel:\n  model_name_or_path: quickstart\n  dtype: float32\n  hub_token: hf_verysecret\ndata:\n  source: builtin\n"
-        "training:\n  num_generations: 8\n  learning_rate: 2.0e-05\n  max_completion_length: 96\n  seed: 0\n"
+        "method: srl\nmodel:\n  model_name_or_path: quickstart\n  dtype: "
+        "float32\n  hub_token: hf_verysecret\ndata:\n  source: builtin\n"
+        "training:\n  num_generations: 8\n  learning_rate: "
+        "2.0e-05\n  max_completion_length: 96\n  seed: 0\n"
     )
     environment = {
         "versions": {"python": "3.11.2", "torch": "2.13.0", "trl": "1.16.0"},
@@ -136,9 +138,13 @@ def make_samples(
     rows = []
     for number in range(count):
         apples, price = 3 + number % 9, 2 + number % 5
-        expert = f"Multiply the {apples} apples by ${price} each: {apples} * {price} = ${apples * price}."
+        expert = (
+            f"Multiply the {apples} apples by ${price} each: "
+            f"{apples} * {price} = ${apples * price}."
+        )
         words = np.array(
-            f"To find the cost, multiply {apples} by {price}. {apples} * {price} = {apples * price}".split()
+            f"To find the cost, multiply {apples} by {price}. "
+            f"{apples} * {price} = {apples * price}".split()
         )
         action = (
             expert
@@ -157,7 +163,10 @@ def make_samples(
                 "expert": expert,
             }
             | {
-                "prompt": f"Problem:\nMia buys {apples} apples for ${price} each and pays with a $100 bill. What change does she get?"
+                "prompt": (
+                    f"Problem:\nMia buys {apples} apples for ${price} each and pays with a "
+                    "$100 bill. What change does she get?"
+                )
             }
             | {
                 "completion": f"<think>{thought}</think>{action}"
@@ -334,7 +343,10 @@ def test_headline_states_difference_and_interval(whole_run: Path, page: Page) ->
         for row in rows
         if (row["from"], row["to"], row["metric"]) == ("warmup", "srl", "reward")
     )
-    stated = f"by +{beyond['difference']:.3f} beyond the warm-up (95 % interval +{beyond['low']:.3f} to +{beyond['high']:.3f}, 64 held-out"
+    stated = (
+        f"by +{beyond['difference']:.3f} beyond the warm-up (95 % interval "
+        f"+{beyond['low']:.3f} to +{beyond['high']:.3f}, 64 held-out"
+    )
     assert beyond["low"] > 0
     assert stated in page.text
     assert "has not finished" not in page.text and "includes 0" not in page.text
@@ -391,7 +403,9 @@ def test_any_one_file_is_enough(run: Path, kept: str) -> None:
 
 
 def test_every_prefix_of_a_log_is_a_log(run: Path) -> None:
-    """A kill cuts the log at any byte: the cut line is ignored, and what stands before it is shown."""
+    """A kill cuts the log at any byte: the cut line is ignored, and what stands before it is
+    shown.
+    """
     (run / "summary.json").unlink()
     log = (run / "metrics.jsonl").read_bytes()
     whole = read_run(run).train
@@ -462,7 +476,8 @@ def test_values_of_the_wrong_kind_are_left_out(run: Path) -> None:
 def test_later_line_of_a_step_wins(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as log:
         log.write(
-            '{"kind": "train", "step": 3, "reward": 0.125}\n{"kind": "eval", "stage": "warmup", "step": 0, "eval_reward": 0.75}\n'
+            '{"kind": "train", "step": 3, "reward": 0.125}\n{"kind": "eval", "stage": '
+            '"warmup", "step": 0, "eval_reward": 0.75}\n'
         )
     records = read_run(run)
     assert records.train.steps == tuple(range(1, 25))
@@ -505,7 +520,10 @@ def test_malformed_answers_as_counts_or_shares_give_the_same_plot(
 
 
 def test_hostile_text_is_shown_not_run(run: Path) -> None:
-    attack = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&lt;$\\frac{1}{$ \ud800\x00{{ 7*7 }}"
+    attack = (
+        "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&lt;$\\frac{1}{$ "
+        "\ud800\x00{{ 7*7 }}"
+    )
     rows = read_samples(run / "samples" / "srl-24.jsonl")
     for row in rows:
         row |= {

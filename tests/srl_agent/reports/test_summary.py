@@ -1,4 +1,6 @@
-"""The three points of a run are read back and paired, whatever a model wrote and in whatever order it was answered."""
+"""The three points of a run are read back and paired, whatever a model wrote and in whatever
+order it was answered.
+"""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def test_a_bounded_number_of_rounds_trains_what_there_is_and_says_why() -> None:
     batch = fill_batch(roll_out, 2, min_std=0, max_rounds=3)
     assert not batch.is_full and batch.kept == [good]
     assert (
-        batch.explain()
-        == "1 of 2 groups kept after 3 rounds of 6 groups: 5 without spread; 11 of 12 answers malformed (11 no_think)"
+        batch.explain() == "1 of 2 groups kept after 3 rounds of 6 groups: 5 without spread; "
+        "11 of 12 answers malformed (11 no_think)"
     )
 
 

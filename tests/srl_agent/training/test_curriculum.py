@@ -1,4 +1,6 @@
-"""Stages one after another: from the best checkpoint before, in folders of their own, gone on with where they were left."""
+"""Stages one after another: from the best checkpoint before, in folders of their own, gone on
+with where they were left.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def killed_when(path: Path, command: list[str]) -> None:
 def test_killed_in_both_stages_and_between_them_it_comes_to_the_same_model(
     config: Path, tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights, losses and the held-out answers of both stages are those of a curriculum that nobody disturbed."""
+    """Weights, losses and the held-out answers of both stages are those of a curriculum that
+    nobody disturbed.
+    """
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"max_steps": 3}))
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert main(flags(config, tiny_model_dir, whole)) == 0

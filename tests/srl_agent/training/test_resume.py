@@ -1,4 +1,6 @@
-"""Runs that were killed late, moved, damaged or out of space, gone on with by the same command; in one process, on a tiny model."""
+"""Runs that were killed late, moved, damaged or out of space, gone on with by the same command;
+in one process, on a tiny model.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def finished(flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def killed(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run in another place, as if it had been killed after its last checkpoint."""
+    """A copy of the finished run in another place, as if it had been killed after its last
+    checkpoint.
+    """
     run = tmp_path / "killed"
     shutil.copytree(finished, run)
     for name in ("final", "plots"):

@@ -1,4 +1,6 @@
-"""RLVR: prompts that ask for whole solutions, rewards by the final answer, and a run on a tiny model."""
+"""RLVR: prompts that ask for whole solutions, rewards by the final answer, and a run on a tiny
+model.
+"""
 
 from __future__ import annotations
 

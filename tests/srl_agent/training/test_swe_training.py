@@ -1,4 +1,6 @@
-"""Training on software-engineering steps: prompts that fit, the right system message, what is learned and what is compared."""
+"""Training on software-engineering steps: prompts that fit, the right system message, what is
+learned and what is compared.
+"""
 
 from __future__ import annotations
 
@@ -231,7 +233,9 @@ def test_named_configs_are_valid_and_keep_what_the_paper_gives(config: str, tmp_
 
 
 def arguments(model: Path, output: Path, **over: object) -> list[str]:
-    """The quick start of software engineering with the tiny model, whose tokens are shorter; it knows no think block."""
+    """The quick start of software engineering with the tiny model, whose tokens are shorter; it
+    knows no think block.
+    """
     settings: dict[str, object] = {
         "config": "srl_swe_quickstart",
         "model_name_or_path": model,

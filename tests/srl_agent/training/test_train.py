@@ -1,4 +1,6 @@
-"""The command line, for real: a tiny model on built-in problems, killed, damaged, resumed, and on two processes."""
+"""The command line, for real: a tiny model on built-in problems, killed, damaged, resumed, and on
+two processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Answers in plain notation: what is rewritten, what decides without math-verify, and that no text breaks it."""
+"""Answers in plain notation: what is rewritten, what decides without math-verify, and that no
+text breaks it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Answers found in texts, and their verdicts: against labels, against notation of every kind, against what hangs."""
+"""Answers found in texts, and their verdicts: against labels, against notation of every kind,
+against what hangs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from srl_agent.evaluation.math.benchmarks import load_benchmark
 from srl_envs.answers.grading import Grader, extract_answer
 
 WRONG_LABELS = {
-    "qwen-72-7": "10000 and 10{,}000 are one number, with and without a mark between its thousands; the label says they are not"
+    "qwen-72-7": (
+        "10000 and 10{,}000 are one number, with and without a mark between its thousands; "
+        "the label says they are not"
+    )
 }
 """Rows of the labelled answers on which the grader disagrees with the label, and why."""
 
@@ -55,7 +60,9 @@ def test_verdicts_agree_with_labels(shared_data: Path, grader: Grader) -> None:
 def test_every_reference_is_met_in_its_own_solutions_box(
     shared_data: Path, grader: Grader, name: str
 ) -> None:
-    """The sets' own solutions end with their reference; written again with other white space and dollars, it must still be right."""
+    """The sets' own solutions end with their reference; written again with other white space and
+    dollars, it must still be right.
+    """
     problems = load_benchmark(name, [shared_data / "math_bench"])
     assert all(grader.grade([(f"$ {problem.answer} $.", problem.answer) for problem in problems]))
 
@@ -186,7 +193,9 @@ def test_votes_compare_numbers_by_value_and_the_rest_by_meaning(grader: Grader) 
 
 
 def test_an_answer_on_which_the_process_ends_is_wrong_and_grading_goes_on() -> None:
-    """The process is killed twice while it works on the first answer, as the system does when memory runs out."""
+    """The process is killed twice while it works on the first answer, as the system does when
+    memory runs out.
+    """
     with Grader(timeout=600, processes=1) as grader:
         [verifier] = grader._verifiers
 

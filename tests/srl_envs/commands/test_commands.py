@@ -190,7 +190,8 @@ def test_openai_tool_calls() -> None:
     assert command.arguments == {"command": "view", "path": "/a", "view_range": "[1, 9]"}
     assert (
         command.text
-        == '{"name": "str_replace_editor", "arguments": {"command": "view", "path": "/a", "view_range": [1, 9]}}'
+        == '{"name": "str_replace_editor", "arguments": {"command": "view", "path": "/a", '
+        '"view_range": [1, 9]}}'
     )
     for text in (json.dumps(call), f"<tool_call>\n{json.dumps(call['function'])}\n</tool_call>"):
         assert TOOL_CALLS["tool"].parse(f"Now view it.\n{text}") == command

@@ -1,4 +1,6 @@
-"""What each grammar makes of the spellings that models and published trajectories really use, and of the ambiguous ones."""
+"""What each grammar makes of the spellings that models and published trajectories really use, and
+of the ambiguous ones.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def test_there_are_at_least_80_kinds(problems) -> None:
 
 
 def exact(expression: str) -> Fraction:
-    """The value of a calculation, without rounding: evaluated apart from the generator's own evaluator."""
+    """The value of a calculation, without rounding: evaluated apart from the generator's own
+    evaluator.
+    """
     return eval(
         re.sub(r"\d+(?:\.\d+)?", r'Fraction("\g<0>")', expression),
         {"__builtins__": {}, "Fraction": Fraction},
@@ -34,7 +36,9 @@ def exact(expression: str) -> Fraction:
 
 
 def calculations(action: str) -> list[tuple[str, str]]:
-    """Pairs of sides of ``a = b`` (also of chains) that are numbers only; sides with an unknown are left out."""
+    """Pairs of sides of ``a = b`` (also of chains) that are numbers only; sides with an unknown
+    are left out.
+    """
     sides = action.replace("$", "").split("=")
     pairs = []
     for left, right in pairwise(sides):
@@ -71,7 +75,8 @@ def test_a_question_asks_for_one_thing(problems) -> None:
 
 def test_no_step_counts_one_of_a_plural(problems) -> None:
     plurals = re.compile(
-        r"(?<![\d./*+-])(?<![+*/-] )\b1 (?:hours|days|weeks|tablets|degrees|crates|packs|cans|boxes)\b"
+        r"(?<![\d./*+-])(?<![+*/-] )\b1 "
+        r"(?:hours|days|weeks|tablets|degrees|crates|packs|cans|boxes)\b"
     )
     for problem in problems:
         for text in (problem.prompt, *(step.action for step in problem.steps)):

@@ -1,4 +1,4 @@
-"""Files of a data set: which are read for a split, and what is told of those that cannot be read."""
+"""Files of a data set: which are read for a split, and what is said of unreadable ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_broken_json_names_its_line(tmp_path: Path) -> None:
 def test_a_lone_surrogate_is_counted_in_rows_and_an_error_in_our_schema(tmp_path: Path) -> None:
     rows, own = tmp_path / "rows.jsonl", tmp_path / "own.jsonl"
     rows.write_text(
-        f'{GOOD % 1}\n{{"question": "Q \\ud800", "answer": "1 + 1 = 2\\n#### 2"}}\n{{"question": "Q \\ud83d\\ude00", "answer": "a\\n#### 2"}}\n'
+        f'{GOOD % 1}\n{{"question": "Q \\ud800", "answer": '
+        f'"1 + 1 = 2\\n#### 2"}}\n{{"question": "Q \\ud83d\\ude00", "answer": '
+        f'"a\\n#### 2"}}\n'
     )
     loaded = load_trajectories("gsm8k", path=rows)
     assert [one.prompt for one in loaded] == ["Q1?", "Q \U0001f600"]

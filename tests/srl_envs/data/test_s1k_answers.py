@@ -1,4 +1,6 @@
-"""s1K's reference answers: from the data set's solution, never from an attempt that was judged wrong, and never a page of text."""
+"""s1K's reference answers: from the data set's solution, never from an attempt that was judged
+wrong, and never a page of text.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from srl_envs.data import s1k
 
 ATTEMPT = "1. **A**: x\n\n2. **B**: y\n\n**Final Answer**\n\\boxed{7}"
 PROOF = (
-    "We proceed by induction on the number of vertices.\n\nFor the base case there is nothing to show. "
-    * 3
+    "We proceed by induction on the number of vertices.\n\nFor the base case there is "
+    "nothing to show. " * 3
 )
 
 

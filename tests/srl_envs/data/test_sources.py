@@ -68,7 +68,10 @@ def test_titled_steps_in_many_styles(first: str, second: str) -> None:
 
 
 def test_lists_latex_and_enumerations_stay_inside_their_step() -> None:
-    body = "We see:\n   1. indented one\n   2. indented two\n- a bullet\n\\[\n x = 1.\n\\]\n1. a list that starts again\n\nmore text"
+    body = (
+        "We see:\n   1. indented one\n   2. indented two\n- a bullet\n\\[\n x = 1.\n\\]\n1. "
+        "a list that starts again\n\nmore text"
+    )
     trajectory = parse(attempt(f"1. **First**: {body}", "2. **Second**: Done."))
     assert [step.title for step in trajectory.steps] == ["First", "Second"]
     assert trajectory.steps[0].action == body

@@ -1,4 +1,6 @@
-"""Splitting written solutions at their steps: what is decided one way or the other, and that no text is ever lost."""
+"""Splitting written solutions at their steps: what is decided one way or the other, and that no
+text is ever lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Software-engineering trajectories: SWE-smith's three spellings, mini-swe-agent's two versions, and the real files."""
+"""Software-engineering trajectories: SWE-smith's three spellings, mini-swe-agent's two versions,
+and the real files.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 
 TASK = (
-    "<uploaded_files>\n/testbed\n</uploaded_files>\nConsider the following PR description:\n\n<pr_description>\n# It fails\n\nAlways.\n</pr_description>\n\n"
+    "<uploaded_files>\n/testbed\n</uploaded_files>\nConsider the following PR "
+    "description:\n\n<pr_description>\n# It fails\n\nAlways.\n</pr_description>\n\n"
     "Meet the requirements of the <pr_description>."
 )
 COMMANDS: list[tuple[str, str, dict[str, str]]] = [
@@ -168,7 +171,10 @@ def test_a_message_without_tags_is_the_issue_itself(tmp_path: Path) -> None:
 
 
 def mini(version: int, **changes: Any) -> dict[str, Any]:
-    task = "<pr_description>\nConsider the following PR description:\nIt fails.\n</pr_description>\n\n<instructions>\n...\n</instructions>"
+    task = (
+        "<pr_description>\nConsider the following PR description:\nIt "
+        "fails.\n</pr_description>\n\n<instructions>\n...\n</instructions>"
+    )
     end = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT && git diff"
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You use a shell."},
@@ -409,7 +415,9 @@ def test_all_shared_trajectories_load(shared_data: Path) -> None:
 
 
 def test_instances_cost_no_memory_beyond_their_trajectories(tmp_path: Path) -> None:
-    """134k instances of 5k trajectories in the paper; here a hundredth of them, made and rendered one after the other."""
+    """134k instances of 5k trajectories in the paper; here a hundredth of them, made and rendered
+    one after the other.
+    """
     step = ExpertStep(GRAMMARS["xml"].command("bash", command="ls").text, observation="x" * 4000)
     trajectories = TrajectorySet(
         [Trajectory(f"t{i}", f"Issue {i}", (step,) * 28, domain="swe") for i in range(50)]

@@ -140,7 +140,8 @@ def test_without_the_hub_the_message_names_what_serves(monkeypatch: pytest.Monke
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
         InfrastructureError,
-        match=r"math-ai/amc23 cannot be fetched from the hub .*--data FOLDER that holds amc23\.jsonl",
+        match=r"math-ai/amc23 cannot be fetched from the hub .*--data FOLDER that holds "
+        r"amc23\.jsonl",
     ) as caught:
         load_benchmark("amc23")
     assert "--dataset_path" not in str(caught.value) and "\n" not in str(caught.value)

@@ -1,4 +1,6 @@
-"""``python -m srl_agent.evaluate math`` from end to end, on a real tiny model: runs, kills, resumes, comparisons, mistakes."""
+"""``python -m srl_agent.evaluate math`` from end to end, on a real tiny model: runs, kills,
+resumes, comparisons, mistakes.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,9 @@ def test_more_samples_are_added_and_fewer_still_count(
 def stopped_in_the_middle(
     arguments: list[str], path: Path, signal_number: int
 ) -> tuple[int, list[bytes]]:
-    """Run the command, send it a signal once three answers are written; its exit status, and the lines that it left."""
+    """Run the command, send it a signal once three answers are written; its exit status, and the
+    lines that it left.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "srl_agent.evaluate", *arguments],
         cwd=ROOT,
@@ -167,7 +171,9 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(
     signal_number: int,
     status: int,
 ) -> None:
-    """Stopped in the middle, a last line cut off on top, then the same command: the same answers as of a run that was never stopped."""
+    """Stopped in the middle, a last line cut off on top, then the same command: the same answers
+    as of a run that was never stopped.
+    """
     path = tmp_path / "run" / "samples.jsonl"
     arguments = command(tiny_model_dir, data, path.parent, "--num_samples", "30")
     stopped, kept = stopped_in_the_middle([*arguments, "--batch_rows", "1"], path, signal_number)
@@ -262,7 +268,9 @@ def test_mistakes_are_one_line(
 def test_a_start_that_failed_binds_nobody(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody listens at port 9; the same folder then takes a run with another model, and runs without a common problem are not compared."""
+    """Nobody listens at port 9; the same folder then takes a run with another model, and runs
+    without a common problem are not compared.
+    """
     folder = tmp_path / "run"
     server = ["--base_url", "http://127.0.0.1:9/v1", "--retries", "0", "--device", "auto"]
     assert main(command(tiny_model_dir, data, folder, "--model", "served", *server)) == 1
@@ -399,7 +407,9 @@ def test_two_runs_are_compared(
 
 
 def test_histograms_of_two_runs_weigh_problems_alike(finished: Path, tmp_path: Path) -> None:
-    """A run with twice as many samples of one benchmark does not seem to write longer answers because that benchmark's are long."""
+    """A run with twice as many samples of one benchmark does not seem to write longer answers
+    because that benchmark's are long.
+    """
     runs = {"more": 4, "fewer": 2}
     for name, k in runs.items():
         shutil.copytree(finished, tmp_path / name)

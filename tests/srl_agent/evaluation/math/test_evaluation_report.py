@@ -33,7 +33,9 @@ PROBLEMS = {
 
 
 def answers(right: int, k: int = 0, **settings: object) -> list[Sample]:
-    """Four problems in each benchmark; greedily the first ``right`` are right, sampled the first half of the k answers of these."""
+    """Four problems in each benchmark; greedily the first ``right`` are right, sampled the first
+    half of the k answers of these.
+    """
     found = []
     for name in NAMES:
         for i in range(4):

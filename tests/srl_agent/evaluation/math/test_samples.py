@@ -1,4 +1,6 @@
-"""Samples survive kills: what was written stays, a line cut off is taken away, nothing is there twice."""
+"""Samples survive kills: what was written stays, a line cut off is taken away, nothing is there
+twice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Step-wise solutions: what each step is asked with, when a solution ends, what is counted. The model is a script, so that each case is met."""
+"""Step-wise solutions: what each step is asked with, when a solution ends, what is counted. The
+model is a script, so that each case is met.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from swebench_clones import run_git
 
 @pytest.fixture
 def clones(tmp_path: Path) -> Path:
-    """A folder with one clone, ``acme/tool``: two commits, the first with files of many kinds, the second on no branch."""
+    """A folder with one clone, ``acme/tool``: two commits, the first with files of many kinds,
+    the second on no branch.
+    """
     folder = tmp_path / "clones" / "acme" / "tool"
     (folder / "src" / "deep").mkdir(parents=True)
     run_git(folder, "init", "-q", "-b", "main")

@@ -1,4 +1,6 @@
-"""Helpers of the tests of SWE-bench: git as a user runs it, and instances of the repository that the fixture ``clones`` makes."""
+"""Helpers of the tests of SWE-bench: git as a user runs it, and instances of the repository that
+the fixture ``clones`` makes.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def instance_at(clone: Path, revision: str, **changes: str) -> SweBenchInstance:
         "repo": "acme/tool",
         "base_commit": run_git(clone, "rev-parse", revision),
         "problem_statement": "VALUE should be 3.",
-        "patch": "diff --git a/src/tool.py b/src/tool.py\n--- a/src/tool.py\n+++ b/src/tool.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 3\n",
+        "patch": (
+            "diff --git a/src/tool.py b/src/tool.py\n--- a/src/tool.py\n+++ "
+            "b/src/tool.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 3\n"
+        ),
         "test_patch": "",
         **changes,
     }

@@ -1,4 +1,6 @@
-"""A registry of images on the loopback interface, from which an engine fetches without further settings: each image is one layer."""
+"""A registry of images on the loopback interface, from which an engine fetches without further
+settings: each image is one layer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Registry(ThreadingHTTPServer):
-    """Serves what an engine asks for when it fetches an image (the pull part of the distribution API, version 2).
+    """Serves what an engine asks for when it fetches an image (the pull part of the distribution
+    API, version 2).
 
     Attributes:
         fetched: How often the layer of each image was asked for.

@@ -1,4 +1,6 @@
-"""Edits on files: each one is applied exactly or refused with its reason, and no other byte changes."""
+"""Edits on files: each one is applied exactly or refused with its reason, and no other byte
+changes.
+"""
 
 from __future__ import annotations
 

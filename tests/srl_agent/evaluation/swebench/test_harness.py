@@ -28,7 +28,10 @@ from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings, read
 
 pytestmark = pytest.mark.docker
 
-NO_OP = "diff --git a/unused.txt b/unused.txt\nnew file mode 100644\n--- /dev/null\n+++ b/unused.txt\n@@ -0,0 +1 @@\n+nothing\n"
+NO_OP = (
+    "diff --git a/unused.txt b/unused.txt\nnew file mode 100644\n--- /dev/null\n+++ "
+    "b/unused.txt\n@@ -0,0 +1 @@\n+nothing\n"
+)
 FOREIGN = "diff --git a/nope.py b/nope.py\n--- a/nope.py\n+++ b/nope.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 
@@ -126,7 +129,10 @@ def test_a_failure_of_the_machinery_is_not_repeated_from_the_logs(row, tmp_path)
 
 
 def test_containers_are_closed_and_limited(row, harness) -> None:
-    look = "cat /sys/class/net/*/address | sort -u; grep -h CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; "
+    look = (
+        "cat /sys/class/net/*/address | sort -u; grep -h CapEff /proc/self/status; "
+        "grep NoNewPrivs /proc/self/status; "
+    )
     groups = (
         "memory.max",
         "memory/memory.limit_in_bytes",
@@ -199,7 +205,8 @@ def test_tests_that_are_cut_are_no_verdict_if_the_container_ended(diff, outcome,
         json.dumps({"a": {"resolved": False, "infra_failure": False}})
     )
     (tmp_path / "run_instance.log").write_text(
-        f"2026-01-01 00:00:00,000 - INFO - Git diff after:\n{diff}2026-01-01 00:00:00,000 - INFO - Grading answer\n"
+        f"2026-01-01 00:00:00,000 - INFO - Git diff after:\n{diff}2026-01-01 "
+        "00:00:00,000 - INFO - Grading answer\n"
     )
     (tmp_path / "test_output.txt").write_text(
         "+ : '>>>>> Start Test Output'\nPASSED tests/test_a.py::test_b\n"
@@ -213,8 +220,10 @@ def test_tests_that_are_cut_are_no_verdict_if_the_container_ended(diff, outcome,
 
 def test_no_container_outlives_a_killed_run(row, engine, tmp_path) -> None:
     script = (
-        "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
-        "row = json.loads(Path(sys.argv[1]).read_text()); Harness(Path(sys.argv[2])).judge(row, row['patch'], 'gold')"
+        "import json, sys; from pathlib import Path; "
+        "from srl_agent.evaluation.swebench.harness import *\n"
+        "row = json.loads(Path(sys.argv[1]).read_text()); "
+        "Harness(Path(sys.argv[2])).judge(row, row['patch'], 'gold')"
     )
     slow = {
         **row,
@@ -265,19 +274,23 @@ def test_a_patch_that_no_file_can_hold_does_not_apply(row, harness) -> None:
     [
         ("2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:", "patch_does_not_apply"),
         (
-            "swebench.harness.utils.EvaluationError: Error in evaluation for a: Test timed out after 2 seconds.",
+            "swebench.harness.utils.EvaluationError: Error in evaluation for a: "
+            "Test timed out after 2 seconds.",
             "unresolved",
         ),
         (
-            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in a stopped state: unknown",
+            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncannot exec in "
+            "a stopped state: unknown",
             "infrastructure_failure",
         ),
         (
-            f"2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ntask {'0' * 64} not found: not found",
+            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ntask "
+            f"{'0' * 64} not found: not found",
             "infrastructure_failure",
         ),
         (
-            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncan't find file to patch at input line 3",
+            "2026-01-01 00:00:00,000 - INFO - >>>>> Patch Apply Failed:\ncan't find "
+            "file to patch at input line 3",
             "patch_does_not_apply",
         ),
         ("+>>>>> Patch Apply Failed", "infrastructure_failure"),
@@ -295,8 +308,11 @@ def test_the_harness_is_found_from_any_folder(row, tmp_path) -> None:
     """As in a clone that is not installed: the package is found in the current folder only."""
     (tmp_path / "row.json").write_text(json.dumps(row))
     script = (
-        "import json, sys; from pathlib import Path; from srl_agent.evaluation.swebench.harness import *\n"
-        "row = json.loads(Path(sys.argv[1]).read_text()); harness = Harness(Path(sys.argv[2]), settings=HarnessSettings(memory_mib=512, cpus=1.0))\n"
+        "import json, sys; from pathlib import Path; "
+        "from srl_agent.evaluation.swebench.harness import *\n"
+        "row = json.loads(Path(sys.argv[1]).read_text()); "
+        "harness = Harness(Path(sys.argv[2]), settings=HarnessSettings(memory_mib=512, "
+        "cpus=1.0))\n"
         "print(harness.judge(row, 'not a patch', 'model').outcome); harness.close()"
     )
     root = Path(__file__).parents[4]

@@ -1,4 +1,6 @@
-"""Which files a prompt may show, how the repository's tree is shortened, and which paths of an answer count."""
+"""Which files a prompt may show, how the repository's tree is shortened, and which paths of an
+answer count.
+"""
 
 from __future__ import annotations
 
@@ -92,10 +94,14 @@ def test_gold_patches_and_test_patches_of_real_rows_are_told_apart(shared_data: 
 def test_the_oracle_gives_what_exists_and_is_no_test(instance: SweBenchInstance) -> None:
     patch = (
         "diff --git a/src/b.py b/src/b.py\n--- a/src/b.py\n+++ b/src/b.py\n@@ -1 +1 @@\n-x\n+y\n"
-        "diff --git a/new.py b/new.py\nnew file mode 100644\n--- /dev/null\n+++ b/new.py\n@@ -0,0 +1 @@\n+x\n"
-        "diff --git a/gone.py b/gone.py\ndeleted file mode 100644\n--- a/gone.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
-        "diff --git a/old.py b/moved.py\nsimilarity index 100%\nrename from old.py\nrename to moved.py\n"
-        "diff --git a/tests/test_b.py b/tests/test_b.py\n--- a/tests/test_b.py\n+++ b/tests/test_b.py\n@@ -1 +1 @@\n-x\n+y\n"
+        "diff --git a/new.py b/new.py\nnew file mode 100644\n--- /dev/null\n+++ "
+        "b/new.py\n@@ -0,0 +1 @@\n+x\n"
+        "diff --git a/gone.py b/gone.py\ndeleted file mode 100644\n--- a/gone.py\n+++ "
+        "/dev/null\n@@ -1 +0,0 @@\n-x\n"
+        "diff --git a/old.py b/moved.py\nsimilarity index 100%\nrename from "
+        "old.py\nrename to moved.py\n"
+        "diff --git a/tests/test_b.py b/tests/test_b.py\n--- a/tests/test_b.py\n+++ "
+        "b/tests/test_b.py\n@@ -1 +1 @@\n-x\n+y\n"
     )
     paths, left_out = oracle_paths(replace(instance, patch=patch))
     assert paths == ("src/b.py", "gone.py", "old.py")
@@ -151,7 +157,8 @@ def test_the_tree_is_shortened_step_by_step(instance: SweBenchInstance) -> None:
     assert "src/: (files in folders below: 65)" in seen["folders down to level 1"]
     with pytest.raises(
         ConfigError,
-        match=f"max_prompt_tokens is {least - 1}, but a prompt without any content takes {least}: allow more",
+        match=f"max_prompt_tokens is {least - 1}, but a prompt without any content takes "
+        f"{least}: allow more",
     ):
         localize_prompt(instance, wide, PromptBudget(least - 1))
     with pytest.raises(ConfigError, match="max_files is 0"):
@@ -213,7 +220,10 @@ def test_a_path_of_an_answer(line: str) -> None:
 
 
 def test_only_paths_that_exist_count_and_only_the_first() -> None:
-    answer = "- src/tool/main.py\n- src/tool/absent.py\n- setup.py\n- src/tool\n- tests/test_main.py\n- src/tool/data/a b.json\n- setup.py\n- README.md\n"
+    answer = (
+        "- src/tool/main.py\n- src/tool/absent.py\n- setup.py\n- src/tool\n- "
+        "tests/test_main.py\n- src/tool/data/a b.json\n- setup.py\n- README.md\n"
+    )
     found = parse_localization(answer, TREE, max_files=3)
     assert found.paths == ("src/tool/main.py", "setup.py", "src/tool/data/a b.json")
     assert found.left_out == (

@@ -268,14 +268,20 @@ def test_real_gold_patches_are_read(shared_data: Path) -> None:
 
 
 def test_patches_without_headers_of_git() -> None:
-    patch = "--- a.py\t2024-01-01\n+++ a.py\n@@ -1 +1 @@\n-x\n+y\n--- /dev/null\n+++ b/b c.py\n@@ -0,0 +1,2 @@\n+x\n+y\n"
+    patch = (
+        "--- a.py\t2024-01-01\n+++ a.py\n@@ -1 +1 @@\n-x\n+y\n--- /dev/null\n+++ b/b "
+        "c.py\n@@ -0,0 +1,2 @@\n+x\n+y\n"
+    )
     assert [
         (file.old_path, file.new_path, file.removed, file.added) for file in patched_files(patch)
     ] == [
         ("a.py", "a.py", ("x",), ("y",)),
         (None, "b c.py", (), ("x", "y")),
     ]
-    rename = "diff --git a/old name.py b/new.py\nsimilarity index 100%\nrename from old name.py\nrename to new.py\n"
+    rename = (
+        "diff --git a/old name.py b/new.py\nsimilarity index 100%\nrename from old "
+        "name.py\nrename to new.py\n"
+    )
     assert [(file.old_path, file.new_path) for file in patched_files(rename)] == [
         ("old name.py", "new.py")
     ]

@@ -1,4 +1,6 @@
-"""The grammar of search/replace blocks: what is an edit, which file it names, and that a thought never is one."""
+"""The grammar of search/replace blocks: what is an edit, which file it names, and that a thought
+never is one.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def test_a_line_that_names_no_path(line: str) -> None:
 
 
 def test_several_blocks_share_a_path_until_another_is_named() -> None:
-    answer = f"a.py\n```\n{BLOCK}\n{BLOCK}```\nThen the other one.\n\n### b.py\n{BLOCK}And again:\n{BLOCK}"
+    answer = (
+        f"a.py\n```\n{BLOCK}\n{BLOCK}```\nThen the other one.\n\n### b.py\n{BLOCK}And "
+        f"again:\n{BLOCK}"
+    )
     assert [edit.path for edit in parse_edits(answer)] == ["a.py", "a.py", "b.py", "b.py"]
 
 
@@ -150,7 +155,8 @@ EDIT = f"a.py\n{BLOCK}"
         (f"<think>x</think>{EDIT}<think>{EDIT}</think>{EDIT}", 2),
         (f"{EDIT}</think>{EDIT}</think>", 0),
         (
-            "a.py\n<<<<<<< SEARCH\nold\n<think>\n=======\nx</think>\n=======\nnew\n>>>>>>> REPLACE\n",
+            "a.py\n<<<<<<< "
+            "SEARCH\nold\n<think>\n=======\nx</think>\n=======\nnew\n>>>>>>> REPLACE\n",
             0,
         ),
     ],
@@ -240,7 +246,9 @@ def test_any_text_is_read(text: str) -> None:
 
 
 def test_an_answer_that_goes_round_in_a_circle() -> None:
-    """Small models write such; neither takes time or memory that grows with the square of its length."""
+    """Small models write such; neither takes time or memory that grows with the square of its
+    length.
+    """
     assert parse_edits("file:" + " " * 300_000 + "!\n" + BLOCK) == [Edit("", "search", READINGS)]
     (edit,) = parse_edits("a.py\n<<<<<<< SEARCH\n" + "=======\n" * 30_000 + ">>>>>>> REPLACE\n")
     assert edit.readings[0] == ((), ("=======",) * 29_999) and len(edit.readings) == 200

@@ -1,4 +1,6 @@
-"""From files and issue to a patch: with a real repository, and with real packages whose gold patches are written as edits."""
+"""From files and issue to a patch: with a real repository, and with real packages whose gold
+patches are written as edits.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def test_files_stand_whole_in_the_prompt(instance: SweBenchInstance, files: Comm
         LeftOut("absent.py", "no such file"),
     )
     assert prompt.messages[1]["content"] == (
-        "Issue:\nVALUE should be 3.\n\n`src/tool.py`\n```\nVALUE = 1\n```\n\n`src/deep/latin.py`\n```\n# -*- coding: latin-1 -*-\nNAME = 'café'\n```"
+        "Issue:\nVALUE should be 3.\n\n`src/tool.py`\n```\nVALUE = "
+        "1\n```\n\n`src/deep/latin.py`\n```\n# -*- coding: "
+        "latin-1 -*-\nNAME = 'café'\n```"
     )
     assert "hidden" not in str(
         repair_prompt(
@@ -167,7 +171,9 @@ def test_the_majority_of_patches() -> None:
 
 
 def as_edits(path: str, old: Sequence[str], new: Sequence[str]) -> str:
-    """The way from one text to the other as blocks, each with as many lines around it as make its place the only one."""
+    """The way from one text to the other as blocks, each with as many lines around it as make its
+    place the only one.
+    """
     blocks = []
     end = 0
     for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3):

@@ -1,4 +1,6 @@
-"""``python -m srl_agent.evaluate swebench`` to the end on built-in instances: real models, the real harness, real containers, a kill."""
+"""``python -m srl_agent.evaluate swebench`` to the end on built-in instances: real models, the
+real harness, real containers, a kill.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from srl_envs.swe.tasks import load_task
 
 pytestmark = pytest.mark.docker
 
-NO_OP = "diff --git a/unused.txt b/unused.txt\nnew file mode 100644\n--- /dev/null\n+++ b/unused.txt\n@@ -0,0 +1 @@\n+nothing\n"
+NO_OP = (
+    "diff --git a/unused.txt b/unused.txt\nnew file mode 100644\n--- /dev/null\n+++ "
+    "b/unused.txt\n@@ -0,0 +1 @@\n+nothing\n"
+)
 FOREIGN = "diff --git a/nope.py b/nope.py\n--- a/nope.py\n+++ b/nope.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 

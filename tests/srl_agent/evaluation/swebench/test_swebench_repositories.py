@@ -139,7 +139,8 @@ def test_what_is_missing_is_said(clones: Path, tmp_path: Path) -> None:
         repositories.tree(replace(instance, repo="acme/other"))
     with pytest.raises(
         RepositoryError,
-        match=r"acme__tool-1: acme/other cannot be fetched from file:.*does not (exist|appear to be a git repository)",
+        match=r"acme__tool-1: acme/other cannot be fetched from file:.*does not (exist|appear "
+        r"to be a git repository)",
     ):
         Repositories(tmp_path / "cache", github=clones.as_uri()).tree(
             replace(instance, repo="acme/other")
@@ -227,7 +228,9 @@ def test_processes_and_threads_share_a_cache(clones: Path, tmp_path: Path) -> No
 
 @pytest.fixture
 def archive(clones: Path) -> bytes:
-    """What is in an image with a repository and nothing else: no shell, nothing that could be started."""
+    """What is in an image with a repository and nothing else: no shell, nothing that could be
+    started.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(clones / "acme" / "tool" / ".git", "testbed/.git")
@@ -269,7 +272,8 @@ def test_the_repository_of_an_image(clones: Path, image: str, engine: Any, tmp_p
         other.tree(replace(instance, image=""))
     with pytest.raises(
         RepositoryError,
-        match=r"acme__tool-1: Could not create a container of srl-tests:absent.* Pull or build the image first",
+        match=r"acme__tool-1: Could not create a container of srl-tests:absent.* Pull or "
+        r"build the image first",
     ):
         other.tree(replace(instance, image="srl-tests:absent"))
     with pytest.raises(RepositoryError, match=r"commit f{40} of acme/tool cannot be fetched"):

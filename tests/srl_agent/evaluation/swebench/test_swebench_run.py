@@ -1,4 +1,6 @@
-"""``python -m srl_agent.evaluate swebench`` without Docker: patches of a real tiny model on a local git repository, kills, resumes, mistakes."""
+"""``python -m srl_agent.evaluate swebench`` without Docker: patches of a real tiny model on a
+local git repository, kills, resumes, mistakes.
+"""
 
 from __future__ import annotations
 
@@ -247,8 +249,8 @@ def test_prompts_leave_room_for_the_answer_in_the_models_context(
         for part in answer.keys() & {"localize", "repair"}:
             assert answer[part]["prompt_tokens"] <= answer[part]["max_prompt_tokens"] < 2048 - 24
     assert (
-        f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, not 60000: the model's context (2048)"
-        in capsys.readouterr().out
+        f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, "
+        "not 60000: the model's context (2048)" in capsys.readouterr().out
     )
 
 

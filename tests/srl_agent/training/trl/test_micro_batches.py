@@ -1,4 +1,6 @@
-"""The gradient of a batch that could not be filled is that of the smaller batch that it is, whatever TRL's loss divides by."""
+"""The gradient of a batch that could not be filled is that of the smaller batch that it is,
+whatever TRL's loss divides by.
+"""
 
 from __future__ import annotations
 

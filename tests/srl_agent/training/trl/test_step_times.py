@@ -1,4 +1,6 @@
-"""The phases of a step add up to it, whatever it does: accumulation, generations that serve several steps, older policies, validation in between."""
+"""The phases of a step add up to it, whatever it does: accumulation, generations that serve
+several steps, older policies, validation in between.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The non-public parts of TRL and transformers that the trainer builds on: an upgrade that changes one fails here first."""
+"""The non-public parts of TRL and transformers that the trainer builds on: an upgrade that
+changes one fails here first.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ from srl_envs.errors import InfrastructureError
 from srl_envs.swe.tasks.package_index import download_sdist, pip_settings
 
 PAGES = {
-    "/simple/demo/": '<a href="../../files/demo-1.0-py3-none-any.whl#sha256=00">w</a> <a href="/files/demo-1.0.tar.gz#sha256=00" data-x="1">s</a>',
+    "/simple/demo/": (
+        '<a href="../../files/demo-1.0-py3-none-any.whl#sha256=00">w</a> <a '
+        'href="/files/demo-1.0.tar.gz#sha256=00" data-x="1">s</a>'
+    ),
     "/files/demo-1.0.tar.gz": "archive",
     "/login/demo/": '<a href="demo-1.0.tar.gz">s</a>',
     "/login/demo/demo-1.0.tar.gz": "secret archive",
@@ -97,7 +100,8 @@ def test_the_environment_comes_before_the_file(
 ) -> None:
     file = tmp_path_factory.mktemp("pip") / "pip.conf"
     file.write_text(
-        "[global]\nindex-url = http://global.invalid/simple\ncert = global.pem\n[download]\ncert = download.pem\n[install]\ncert = no.pem\n"
+        "[global]\nindex-url = http://global.invalid/simple\ncert = "
+        "global.pem\n[download]\ncert = download.pem\n[install]\ncert = no.pem\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     monkeypatch.delenv("PIP_CERT", raising=False)

@@ -93,7 +93,10 @@ def test_recording_again_gives_the_same_and_solves_the_task(
     assert again.metadata == recorded.metadata
     with DockerSandbox(image) as fresh:
         assert judge(task, patch, fresh).failing == ()
-    other = "diff --git a/other.txt b/other.txt\nnew file mode 100644\n--- /dev/null\n+++ b/other.txt\n@@ -0,0 +1 @@\n+nothing\n"
+    other = (
+        "diff --git a/other.txt b/other.txt\nnew file mode 100644\n--- /dev/null\n+++ "
+        "b/other.txt\n@@ -0,0 +1 @@\n+nothing\n"
+    )
     with DockerSandbox(image) as fresh:
         assert judge(task, other, fresh).failing == task.fail_to_pass
 

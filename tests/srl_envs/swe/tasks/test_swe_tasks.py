@@ -1,4 +1,6 @@
-"""The built-in tasks, with the packages' real releases: the hidden tests fail before the fix and pass after it."""
+"""The built-in tasks, with the packages' real releases: the hidden tests fail before the fix and
+pass after it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ PERMISSIVE = {"MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that tasks share for their archives; skips where the package index cannot be reached."""
+    """A folder that tasks share for their archives; skips where the package index cannot be
+    reached.
+    """
     folder = tmp_path_factory.mktemp("releases")
     try:
         download_sdist(TASKS[0].package, TASKS[0].base_version)
@@ -182,7 +186,10 @@ def test_a_path_out_of_the_repository_is_refused(releases: Path) -> None:
 
 
 def test_processes_can_share_a_folder(releases: Path, tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from srl_envs.swe.tasks import *; print(fetch_sdists(load_tasks()[0], Path(sys.argv[1])).base)"
+    code = (
+        "import sys; from pathlib import Path; from srl_envs.swe.tasks import *; "
+        "print(fetch_sdists(load_tasks()[0], Path(sys.argv[1])).base)"
+    )
     running = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
