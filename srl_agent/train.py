@@ -1,10 +1,12 @@
 """Train a language model by Supervised Reinforcement Learning (SRL), or by the methods that it is compared with (RLVR, SFT), or by several in turn.
 
-    python -m srl_agent.train                                  the quick start: a small
-    model, built-in problems, 2 CPU cores python -m srl_agent.train --config srl_math_7b
-    the paper's math settings python -m srl_agent.train --config srl_then_rlvr_math_7b
-    a curriculum: stages one after another, each from the best checkpoint before python
-    -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
+    # The quick start: a small model, built-in problems, 2 CPU cores.
+    python -m srl_agent.train
+    # The paper's math settings.
+    python -m srl_agent.train --config srl_math_7b
+    # A curriculum: stages one after another, each from the best checkpoint before.
+    python -m srl_agent.train --config srl_then_rlvr_math_7b
+    python -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
 
 A run: answer what is held out with the base model, teach the format if asked to, answer
 it again, train with the method, write the report. A run whose ``--output_dir`` holds
