@@ -1,4 +1,7 @@
-"""Named YAML configs and command-line flags -> dataclasses: both set the same fields, flags win, unknown names are errors."""
+"""Named YAML configs and command-line flags -> dataclasses.
+
+Both set the same fields, flags win, and unknown names are errors.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ def read_config(name_or_path: str) -> dict[str, Any]:
             ) from None
     else:
         raise ConfigError(
-            f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the path of a YAML file."
+            f"There is no config {name_or_path!r}: use one of {', '.join(named_configs())}, or the"
+            " path of a YAML file."
         )
     try:
         settings = yaml.safe_load(text)
@@ -58,7 +62,7 @@ def read_config(name_or_path: str) -> dict[str, Any]:
 
 
 class ConfigParser(HfArgumentParser):  # type: ignore[misc]
-    """Parses flags over a YAML config; whatever is wrong becomes a ConfigError instead of an exit."""
+    """Parses flags over a YAML config; errors become a ConfigError instead of an exit."""
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for a flag that it cannot use."""
@@ -90,8 +94,11 @@ def parse(
         list(dataclass_types),
         prog=prog,
         allow_abbrev=False,
-        epilog=f"Defaults shown here are those of a setting that the config does not name. Without --config the config is {default_config}, which names "
-        "some: see srl_agent/configs/, and the config.yaml in a run's folder, which has all.",
+        epilog=(
+            "Defaults shown here are those of a setting that the config does not name. Without"
+            f" --config the config is {default_config}, which names some: see srl_agent/configs/,"
+            " and the config.yaml in a run's folder, which has all."
+        ),
     )
     parser.add_argument(
         "--config",
@@ -116,7 +123,8 @@ def parse(
             raise ConfigError(f"{chosen}: {name} is {value!r}: it must be one value, not a list.")
         if value is None and fields[name].default not in (None, dataclasses.MISSING):
             raise ConfigError(
-                f"{chosen}: {name} has no value. Give one, or leave the line out for the default: {fields[name].default!r}."
+                f"{chosen}: {name} has no value. Give one, or leave the line out for the default:"
+                f" {fields[name].default!r}."
             )
     # YAML values go through the same parser as flags, so that both are converted and checked alike.
     flags = [part for name, value in settings.items() for part in _as_flag(name, value)]
@@ -144,7 +152,9 @@ def parse_stages(
     argv: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> tuple[str, list[tuple[str, tuple[Any, ...]]]]:
-    """:func:`parse`, also for a curriculum: a config whose ``stages`` lists other configs. Its other settings, and the flags, hold for every stage.
+    """:func:`parse`, also for a curriculum: a config whose ``stages`` lists configs.
+
+    Its other settings, and the flags, apply to every stage.
 
     Returns:
         The config's name or path; and of each stage its own name or path, with one
@@ -163,7 +173,8 @@ def parse_stages(
         isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)
     ):
         raise ConfigError(
-            f"{chosen}: stages is {stages!r}: it must be a list of configs, each a name or the path of a YAML file."
+            f"{chosen}: stages is {stages!r}: it must be a list of configs, each a name or the path"
+            " of a YAML file."
         )
     common = [part for name, value in settings.items() for part in _as_flag(str(name), value)]
     flags = _without_config(arguments)

@@ -82,7 +82,8 @@ def _swebench(arguments: list[str]) -> int:
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
         raise MissingDependencyError(
-            f"{error.name} is missing. This needs the extras train and swebench: {install_command('train', 'swebench')}"
+            f"{error.name} is missing. This needs the extras train and swebench:"
+            f" {install_command('train', 'swebench')}"
         ) from None
     _, (config, model) = parse(
         [SweBenchConfig, GeneratorConfig],

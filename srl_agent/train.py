@@ -1,4 +1,6 @@
-"""Train a language model by Supervised Reinforcement Learning (SRL), or by the methods that it is compared with (RLVR, SFT), or by several in turn.
+"""Train a language model by Supervised Reinforcement Learning (SRL).
+
+Or by the methods that it is compared with (RLVR, SFT), or by several in turn.
 
     # The quick start: a small model, built-in problems, 2 CPU cores.
     python -m srl_agent.train
@@ -48,7 +50,8 @@ def _train(argv: list[str] | None) -> int:
             from srl_agent.training.run import Run
         except ImportError as error:
             raise MissingDependencyError(
-                f"{error.name} is missing. Training needs the extra train: {install_command('train')}"
+                f"{error.name} is missing. Training needs the extra train:"
+                f" {install_command('train')}"
             ) from None
     config, stages = parse_stages(
         [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog=program("srl_agent.train")
@@ -64,7 +67,10 @@ def _train(argv: list[str] | None) -> int:
 
 @contextmanager
 def _interrupted_imports() -> Iterator[None]:
-    """Ctrl-C ends the process at once while libraries are imported: raised in the midst of them, it comes out as anything but an interrupt."""
+    """Ctrl-C ends the process at once while libraries are imported.
+
+    Raised inside an import, it can turn into any other exception.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         os.write(2, b"interrupted\n")

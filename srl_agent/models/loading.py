@@ -1,4 +1,7 @@
-"""Where models come from: a folder (of an adapter too), the hub, or the built-in quick-start model."""
+"""Where models come from.
+
+A folder (also of an adapter), the hub, or the built-in quick-start model.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,9 @@ def load_model_and_tokenizer(
     _set_pad_token(model, tokenizer, name_or_path)
     if not tokenizer.chat_template:
         raise DataError(
-            f"The tokenizer of {name_or_path!r} has no chat template, so that no chat prompt can be written. Use an instruction-tuned "
-            f"model, or put a chat_template.jinja into the model's folder."
+            f"The tokenizer of {name_or_path!r} has no chat template, so that no chat prompt can be"
+            " written. Use an instruction-tuned model, or put a chat_template.jinja into the"
+            " model's folder."
         )
     return model, tokenizer
 
@@ -65,7 +69,10 @@ def load_model_and_tokenizer(
 def _load(
     name_or_path: str, revision: str | None, trust_remote_code: bool, settings: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """Model and tokenizer as they were saved; of an adapter, the model with it merged, and its own tokenizer if it has one."""
+    """Model and tokenizer as they were saved.
+
+    An adapter is merged into its model, and its own tokenizer is used if it has one.
+    """
     try:
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -83,9 +90,9 @@ def _load(
                 base, base_revision = base_of(folder)
                 model, tokenizer = _load(base, base_revision, trust_remote_code, settings)
                 own = (folder / "tokenizer_config.json").is_file()
-                return merged(model, folder), AutoTokenizer.from_pretrained(
-                    source, **hub
-                ) if own else tokenizer
+                return merged(model, folder), (
+                    AutoTokenizer.from_pretrained(source, **hub) if own else tokenizer
+                )
             tokenizer = AutoTokenizer.from_pretrained(
                 source, **hub
             )  # first: where nothing is cached, the model's loader would ask the hub again
@@ -94,13 +101,16 @@ def _load(
             raise
         except ImportError as error:
             raise ConfigError(
-                f"Model {name_or_path!r} needs a package that is not installed: {_first_line(error)}"
+                f"Model {name_or_path!r} needs a package that is not installed:"
+                f" {_first_line(error)}"
             ) from error
         except (OSError, ValueError, SafetensorError) as error:
             if hub.get("local_files_only"):
                 raise DataError(
-                    f"Model {name_or_path!r} is neither an existing folder nor in the local hub cache, and the hub cannot be reached. "
-                    f'Give the path of a folder with the model, or "quickstart" for the built-in one.'
+                    f"Model {name_or_path!r} is neither an existing folder nor in the local hub"
+                    " cache, and the hub cannot be reached. "
+                    f'Give the path of a folder with the model, or "quickstart" for the built-in'
+                    f" one."
                 ) from error
             raise DataError(
                 f"Model {name_or_path!r} cannot be loaded: {_first_line(error)}"
@@ -111,7 +121,8 @@ def _set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise DataError(
-                f"The tokenizer of {name!r} has no pad and no end-of-sequence token: set one in its tokenizer_config.json."
+                f"The tokenizer of {name!r} has no pad and no end-of-sequence token: set one in its"
+                " tokenizer_config.json."
             )
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:
@@ -121,12 +132,16 @@ def _set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
 
 
 def _folder(name_or_path: str) -> Path | None:
-    """The model's folder, or None for a name on the hub; raises if a path can only be meant as a folder and is none."""
+    """The model's folder, or None for a name on the hub.
+
+    Raises if a path can only mean a folder and there is no such folder.
+    """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise DataError(
-                f"The folder {name_or_path!r} holds no model: it has neither config.json nor adapter_config.json."
+                f"The folder {name_or_path!r} holds no model: it has neither config.json nor"
+                " adapter_config.json."
             )
         return path
     if path.is_file():
@@ -135,13 +150,17 @@ def _folder(name_or_path: str) -> Path | None:
         )
     if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
         raise DataError(
-            f'There is no folder {name_or_path!r}: give an existing model folder, a hub name (owner/name), or "quickstart".'
+            f"There is no folder {name_or_path!r}: give an existing model folder, a hub name"
+            ' (owner/name), or "quickstart".'
         )
     return None
 
 
 def _hub_has(name: str, revision: str | None) -> bool:
-    """Whether the hub can be reached and has this model; asked once, because transformers itself retries for half a minute."""
+    """Whether the hub can be reached and has this model.
+
+    Asked once, because transformers itself retries for half a minute.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -162,7 +181,8 @@ def _hub_has(name: str, revision: str | None) -> bool:
         ) from error
     except RepositoryNotFoundError as error:
         raise DataError(
-            f"The hub has no model {name!r} (or it is private: log in with `hf auth login`). Check the name."
+            f"The hub has no model {name!r} (or it is private: log in with `hf auth login`). Check"
+            " the name."
         ) from error
     except RevisionNotFoundError as error:
         raise DataError(f"Model {name!r} has no revision {revision!r} on the hub.") from error

@@ -1,4 +1,6 @@
-"""Models that are saved as an adapter (LoRA, for example) on top of another model: merged into it when they are loaded.
+"""Models that are saved as an adapter (for example LoRA) of another model.
+
+They are merged into it when they are loaded.
 
 So an adapter serves wherever a model does, also as what the next training starts from:
 an adapter that is trained on top of it names the first adapter's folder as its base,
@@ -22,7 +24,9 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> tuple[str, str | None]:
-    """The model that an adapter belongs to, by name or path, and its revision on the hub (None: main).
+    """The model that an adapter belongs to, and its revision on the hub.
+
+    The model is a name or path; revision None is main.
 
     Raises:
         DataError: The folder does not say.
@@ -34,13 +38,16 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(name, str) or not name:
         raise DataError(
-            f"{folder / _CONFIG} does not name the model that the adapter belongs to (base_model_name_or_path)."
+            f"{folder / _CONFIG} does not name the model that the adapter belongs to"
+            " (base_model_name_or_path)."
         )
     return name, config.get("revision")
 
 
 def merged(base: Any, folder: Path) -> Any:
-    """The base model with the adapter's weights added to its own; it is known by the adapter's folder from then on.
+    """The base model with the adapter's weights merged into it.
+
+    From then on it is known by the adapter's folder.
 
     Args:
         base: A model of transformers; changed in place.

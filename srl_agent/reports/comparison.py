@@ -1,4 +1,7 @@
-"""Sample answers beside the expert's steps: which instances to show, and which characters the reward counts as matching."""
+"""Sample answers beside the expert's steps.
+
+Decides which instances to show, and which characters the reward counts as matching.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ class Comparison:
 
 
 def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
-    """Both texts cut into matching and other runs, by the blocks that the reward 2M/T counts (``autojunk=False``).
+    """Both texts cut into matching and other runs.
+
+    The blocks are those that the reward 2M/T counts (``autojunk=False``).
 
     Repetitive texts that would take difflib minutes are searched as far as
     :data:`srl_envs.matching.COMPARISONS` goes; the rest shows no match.
@@ -62,7 +67,9 @@ def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
 
 
 def comparisons(records: RunRecords, count: int) -> list[Comparison]:
-    """Instances spread evenly over the last stage's rewards, worst to best, so that the choice flatters nobody.
+    """Instances spread evenly over the last stage's rewards, worst to best.
+
+    So the choice is not flattering.
 
     Args:
         records: A run's records.

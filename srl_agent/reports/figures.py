@@ -1,4 +1,7 @@
-"""How figures look: colours, style, the kinds of marks, and an SVG that follows the page's light or dark theme."""
+"""How figures look.
+
+Colours, style, kinds of marks, and an SVG that follows the page's light or dark theme.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ CSS_NAMES = {
     GOLD: "--gold",
     GREY: "--grey",
 }
-"""The CSS variable that stands for each colour in the page, so that plots follow its light or dark theme."""
+"""The CSS variable for each colour in the page.
+
+With it plots follow the page's light or dark theme.
+"""
 
 LAYERS = (TEAL, ORANGE, PURPLE, RED, GOLD, BLUE, GREY)
 MOST_BARS = 80  # more of them would be too thin to tell apart
@@ -117,7 +123,11 @@ def noisy_line(axes: Axes, series: Series, label: str, colour: str) -> None:
 
 
 def level_line(axes: Axes, level: float | None, label: str) -> None:
-    """A dashed level for reference; one far outside of what is drawn is told in words instead, so that it does not flatten the curves."""
+    """A dashed reference level.
+
+    A level far outside the data is given in words instead, so that it does not flatten
+    the curves.
+    """
     if level is None:
         return
     low, high = axes.get_ylim()
@@ -142,7 +152,10 @@ def stack(axes: Axes, steps: Sequence[int], layers: Sequence[tuple[str, Sequence
 
 
 def binned(steps: Sequence[int], values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Mean steps and mean values of at most ``MOST_BARS`` bins of neighbouring points, all bins but the last of one size."""
+    """Mean steps and mean values of at most ``MOST_BARS`` bins.
+
+    Bins are of neighbouring points, all but the last of equal size.
+    """
     size = -(-len(steps) // MOST_BARS)
     starts = range(0, len(steps), max(size, 1))
     return [fmean(steps[start : start + size]) for start in starts], [
@@ -164,9 +177,11 @@ def legend(axes: Axes) -> None:
     if not handles:
         return
     labels = [
-        label
-        if len(label) <= LONGEST_LABEL
-        else label[: LONGEST_LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        (
+            label
+            if len(label) <= LONGEST_LABEL
+            else label[: LONGEST_LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        )
         for label in labels
     ]
     columns = max(
@@ -178,7 +193,10 @@ def legend(axes: Axes) -> None:
 
 
 def _legend_inches(labels: Sequence[str], columns: int) -> float:
-    """About how wide a legend is that fills its columns one after the other, in inches at a font size of 9 points."""
+    """The approximate width of a legend whose columns are filled one by one.
+
+    In inches at a font size of 9 points.
+    """
     widest = [
         max(map(len, column))
         for column in np.array_split(np.asarray(labels, dtype=object), columns)
@@ -188,7 +206,10 @@ def _legend_inches(labels: Sequence[str], columns: int) -> float:
 
 
 def themed_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element for the page: scalable, in the page's font and colours, with ids of its own."""
+    """The figure as an ``<svg>`` element for the page.
+
+    It scales, uses the page's font and colours, and has unique ids.
+    """
     with io.StringIO() as buffer:
         figure.savefig(
             buffer,
@@ -214,4 +235,7 @@ def themed_svg(figure: Figure, name: str, description: str) -> str:
     head, rest = drawn.split(">", 1)
     view = re.search(r'viewBox="[^"]+"', head)
     assert view is not None  # matplotlib always writes one
-    return f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {view[0]} role="img" aria-label="{escape(description, quote=True)}">{rest}'
+    return (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {view[0]} role="img"'
+        f' aria-label="{escape(description, quote=True)}">{rest}'
+    )

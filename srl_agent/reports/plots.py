@@ -1,4 +1,8 @@
-"""The plots of a run's report: each function draws one figure from a run's records, or returns None if there is nothing to draw."""
+"""The plots of a run's report.
+
+Each function draws one figure from a run's records, or returns None if there is nothing
+to draw.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +126,10 @@ def _mean_length(records: RunRecords) -> Figure | None:
 def _curves(
     records: RunRecords, label: str, training: Mapping[str, tuple[str, str]], validation: str
 ) -> Figure | None:
-    """Curves of training and validation over the training steps, with the untrained model's level."""
+    """Curves of training and validation over the training steps.
+
+    The untrained model's level is drawn too.
+    """
     curves = [(name, records.train.series(key), colour) for name, (key, colour) in training.items()]
     held_out, base = _validation(records, validation), _level(records, "base", validation)
     if not (held_out or any(series for _, series, _ in curves)):
@@ -167,7 +174,10 @@ def _format(records: RunRecords) -> Figure | None:
 def _malformed_shares(
     records: RunRecords, reasons: Sequence[str]
 ) -> tuple[Sequence[int], list[tuple[str, Sequence[float]]]]:
-    """The share of all training answers that each malformation has, by step; logged as counts or as shares."""
+    """Each malformation's share of all training answers, by step.
+
+    It may be logged as counts or as shares.
+    """
     layers: list[tuple[str, list[float]]] = [(reason, []) for reason in reasons]
     for row in records.train.rows.values():
         total = sum(row.get(f"malformed/{reason}", 0.0) for reason in reasons)
@@ -297,7 +307,10 @@ _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] 
     (
         "format",
         "Format",
-        "Share of well-formed answers (where whole problems are asked: those with a final answer); below, the malformed training answers by reason.",
+        (
+            "Share of well-formed answers (where whole problems are asked: those with a final"
+            " answer); below, the malformed training answers by reason."
+        ),
         _format,
     ),
     (
@@ -321,13 +334,19 @@ _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] 
     (
         "seconds",
         "Time of a step",
-        "Wall time of the main process by phase; other is tensors, optimizer, and waiting for other processes.",
+        (
+            "Wall time of the main process by phase; other is tensors, optimizer, and waiting for"
+            " other processes."
+        ),
         _seconds,
     ),
     (
         "optimization",
         "Optimization",
-        "Of the {method} stage. The level of a policy-gradient loss says little; the gradient norm should stay bounded.",
+        (
+            "Of the {method} stage. The level of a policy-gradient loss says little; the gradient"
+            " norm should stay bounded."
+        ),
         _optimization,
     ),
     ("warmup_loss", "Warm-up loss", "Of the supervised format warm-up.", _warmup_loss),
@@ -335,7 +354,10 @@ _PLOTS: tuple[tuple[str, str, str, Callable[[RunRecords], Figure | None]], ...] 
 
 
 def _validation(records: RunRecords, key: str) -> Series:
-    """Validation over the training steps; its point at step 0 is the model after the warm-up, where training begins."""
+    """Validation over the training steps.
+
+    The point at step 0 is the model after the warm-up, where training begins.
+    """
     points = dict(zip(*_pair(records, records.method, key), strict=True))
     start = _level(records, "warmup", key)
     if start is not None:

@@ -1,4 +1,8 @@
-"""The three points of a run (base, after warm-up, after training) on the same held-out instances, and the paired differences between them."""
+"""The three points of a run on the same held-out instances.
+
+They are base, after warm-up and after training, with the paired differences between
+them.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +42,14 @@ class Summary:
         for stage in self.stages:
             similarity = "-" if stage["similarity"] is None else f"{stage['similarity']:.3f}"
             lines.append(
-                f"{stage['stage']:<8} {stage['step']:>5} {stage['reward']:>+8.3f} {similarity:>11} {stage['format_rate']:>12.1%}"
+                f"{stage['stage']:<8} {stage['step']:>5} {stage['reward']:>+8.3f} {similarity:>11}"
+                f" {stage['format_rate']:>12.1%}"
             )
         for change in self.differences:
             lines.append(
-                f"{change['metric']}, {change['from']} -> {change['to']}: {change['difference']:+.3f} "
-                f"(95% interval of the paired difference {change['low']:+.3f} to {change['high']:+.3f}, {change['count']} pairs)"
+                f"{change['metric']}, {change['from']} -> {change['to']}:"
+                f" {change['difference']:+.3f} (95% interval of the paired difference"
+                f" {change['low']:+.3f} to {change['high']:+.3f}, {change['count']} pairs)"
             )
         return "\n".join(lines)
 

@@ -44,7 +44,9 @@ SECRETS = ("hub_token", "api_key", "password", "secret")
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write ``report.html`` and ``plots/*.png`` into a run's folder, from whatever the run has recorded so far.
+    """Write ``report.html`` and ``plots/*.png`` into a run's folder.
+
+    They show whatever the run has recorded so far.
 
     Args:
         run_dir: Holds ``metrics.jsonl``, ``samples/``, ``config.yaml``,
@@ -102,7 +104,10 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _headline(records: RunRecords) -> Difference | None:
-    """What the method did to the reward: beyond the warm-up if there was one, else beyond the base model."""
+    """What the method did to the reward.
+
+    Compared with the warm-up if there was one, otherwise with the base model.
+    """
     found = {
         row.before: row
         for row in records.differences
@@ -119,7 +124,10 @@ def _highlights(settings: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names and texts; secrets are masked, because reports are passed on."""
+    """Nested settings as dotted names and texts.
+
+    Secrets are masked, because reports are passed on.
+    """
     for key, value in content.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:

@@ -50,7 +50,9 @@ class RolloutGroup:
         return pstdev(self.values)
 
     def advantages(self, scale: bool = True) -> list[float]:
-        """``(r - mean) / std`` of each reward in the group (arXiv 2510.25992, Eq. 1); all 0 without spread.
+        """``(r - mean) / std`` of each reward in the group (arXiv 2510.25992, Eq. 1).
+
+        All are 0 if the rewards are equal.
 
         Args:
             scale: Divide by the standard deviation.
@@ -105,9 +107,9 @@ class FilledBatch:
         malformed = self.malformations()
         reasons = ", ".join(f"{count} {name}" for name, count in malformed.most_common())
         return (
-            f"{len(self.kept)} of {self.wanted} groups kept after {self.rounds} rounds of {len(self.groups)} groups: {len(self.dropped)} without "
-            f"spread; {malformed.total()} of {answers} answers malformed"
-            + (f" ({reasons})" if reasons else "")
+            f"{len(self.kept)} of {self.wanted} groups kept after {self.rounds} rounds of"
+            f" {len(self.groups)} groups: {len(self.dropped)} without spread; {malformed.total()}"
+            f" of {answers} answers malformed" + (f" ({reasons})" if reasons else "")
         )
 
 
@@ -167,20 +169,24 @@ def _cure(batch: FilledBatch) -> str:
     if malformed.total() < 0.9 * answers:
         return (
             message
-            + " All rewards of a group are equal: raise --temperature or --num_generations, or lower --min_reward_std."
+            + " All rewards of a group are equal: raise --temperature or --num_generations, or"
+            " lower --min_reward_std."
         )
     if malformed["truncated"] > 0.5 * answers:
         return (
             message
-            + " Most answers hit the token limit: raise --max_completion_length, or teach the format with --format_warmup_steps 20."
+            + " Most answers hit the token limit: raise --max_completion_length, or teach the"
+            " format with --format_warmup_steps 20."
         )
     if malformed["no_answer"] > 0.5 * answers:
         return (
             message
-            + " Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps 20, or use a model that follows the prompt."
+            + " Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps"
+            " 20, or use a model that follows the prompt."
         )
     return (
         message
-        + " The model does not write <think>...</think> and a step on its own: teach it with --format_warmup_steps 20, "
-        "or accept answers without the block with --require_think false."
+        + " The model does not write <think>...</think> and a step on its own: teach it with"
+        " --format_warmup_steps 20, or accept answers without the block with --require_think"
+        " false."
     )

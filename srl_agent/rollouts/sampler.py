@@ -15,7 +15,10 @@ from srl_envs.reward import StepReward
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message], think_prefilled: bool) -> list[int]:
-    """The token ids of a chat prompt that ends where the answer starts, after ``<think>`` if that is prefilled."""
+    """The token ids of a chat prompt that ends where the answer starts.
+
+    This is after ``<think>`` if that is prefilled.
+    """
     ids: list[int] = tokenizer.apply_chat_template(
         list(messages), add_generation_prompt=True, return_dict=True
     )["input_ids"]
@@ -45,7 +48,10 @@ def score(
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: the tokenizer's, and those of the model's generation config."""
+    """The tokens that end an answer.
+
+    The tokenizer's, and those of the model's generation config.
+    """
     eos = model.generation_config.eos_token_id
     return sorted(
         {
@@ -61,7 +67,9 @@ def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) ->
 
 
 class RolloutModel:
-    """The policy in the precision that sampling needs: the policy itself, or a bfloat16 copy of it that follows its weights.
+    """The policy in the precision that sampling needs.
+
+    The policy itself, or a bfloat16 copy that follows its weights.
 
     Under bf16 training the policy keeps fp32 weights that autocast would convert again
     at every token.

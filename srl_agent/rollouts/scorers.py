@@ -1,4 +1,6 @@
-"""What a policy is asked and how its answers are scored: the steps of an expert (SRL), or whole problems by their final answer (RLVR).
+"""What a policy is asked, and how its answers are scored.
+
+The steps of an expert (SRL), or whole problems by their final answer (RLVR).
 
 The trainer, the validation and the warm-up speak to instances and scorers only; nothing
 else in them depends on the method.
@@ -135,7 +137,9 @@ class AnswerInstance:
 
 
 class AnswerScorer:
-    """RLVR: 1 if the final answer is the reference, else 0; found and verified as in an evaluation (:mod:`srl_envs.answers.grading`).
+    """RLVR: 1 if the final answer is the reference, else 0.
+
+    Found and verified as in an evaluation (:mod:`srl_envs.answers.grading`).
 
     An answer without a final answer is named malformed (``truncated`` if it hit the
     token limit, else ``no_answer``), for the logs: its reward is 0 as for a wrong one.
@@ -182,7 +186,10 @@ class AnswerScorer:
 def verifiable(
     trajectories: Iterable[Trajectory], system_prompt: str = EVALUATION_SYSTEM_PROMPT
 ) -> tuple[list[AnswerInstance], int]:
-    """Each question once, if any trajectory has a reference answer to it; and how many questions have none."""
+    """Each question once, if any trajectory has a reference answer to it.
+
+    Also returns how many questions have none.
+    """
     first: dict[str, Trajectory] = {}
     for trajectory in trajectories:
         key = question_key(trajectory.prompt)

@@ -1,4 +1,7 @@
-"""Scores a model on held-out instances: the same instances and the same seeds each time, so that runs and stages can be paired."""
+"""Scores a model on held-out instances.
+
+Instances and seeds are the same each time, so runs and stages can be paired.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def spread_evenly(instances: Sequence[Instance], count: int) -> list[Instance]:
 def halves_by_question(
     trajectories: Sequence[Trajectory],
 ) -> tuple[list[Trajectory], list[Trajectory]]:
-    """Two parts with every other question each, so that no question of one part is in the other; the first has one more if they are odd."""
+    """Two parts with every other question each, without a question in common.
+
+    If the number is odd, the first part has one more.
+    """
     questions = list(dict.fromkeys(question_key(trajectory.prompt) for trajectory in trajectories))
     first = set(questions[0::2])
     in_first = [question_key(trajectory.prompt) in first for trajectory in trajectories]

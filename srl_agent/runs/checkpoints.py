@@ -1,4 +1,7 @@
-"""Checkpoints that say whether they are whole, so that a killed or damaged run resumes from the last good one."""
+"""Checkpoints that say whether they are complete.
+
+A killed or damaged run resumes from the last good one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ MANIFEST = "manifest.json"
 
 
 def seal(folder: Path) -> None:
-    """Write the manifest, last of all files: the size and the CRC-32 of each. A folder without it was not finished."""
+    """Write the manifest, last of all files: the size and the CRC-32 of each.
+
+    A folder without it was not finished.
+    """
     files = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "crc32": _crc32(path)}
         for path in sorted(folder.rglob("*"))
@@ -77,14 +83,17 @@ def latest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
 
 
 def checkpoint_to_start_from(path: Path) -> Path:
-    """The checkpoint that a user names: itself, or the latest whole one of the run folder that is named.
+    """The checkpoint that a user names.
+
+    It is the folder itself, or the latest complete one of the named run folder.
 
     Raises:
         ConfigError: There is none, or it is damaged.
     """
     if not path.is_dir():
         raise ConfigError(
-            f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on from its own latest checkpoint."
+            f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on"
+            " from its own latest checkpoint."
         )
     if checkpoints(path):
         found, complaints = latest_whole(path)
@@ -95,7 +104,8 @@ def checkpoint_to_start_from(path: Path) -> Path:
         return found
     if problem := damage(path):
         raise ConfigError(
-            f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give another one."
+            f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give"
+            " another one."
         )
     return path
 
@@ -141,7 +151,10 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
     """Seals every checkpoint as soon as the trainer has written it."""
 
     def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-        """A run that was moved finds its best checkpoint in its present folder, so that it is not rotated away."""
+        """A moved run finds its best checkpoint in its present folder.
+
+        So the checkpoint is not rotated away.
+        """
         best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
         if state.best_global_step and best.is_dir():
             state.best_model_checkpoint = str(best)

@@ -104,13 +104,15 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if missing := [name for name in now if name not in before]:
         raise ConfigError(
-            f"{folder / 'config.yaml'} is damaged or of another version (it lacks {', '.join(missing[:3])}{', ...' if missing[3:] else ''}): delete it "
-            "to go on with this command's settings, or choose another --output_dir."
+            f"{folder / 'config.yaml'} is damaged or of another version (it lacks"
+            f" {', '.join(missing[:3])}{', ...' if missing[3:] else ''}): delete it to go on with"
+            " this command's settings, or choose another --output_dir."
         )
     different = (name for name in now if now[name] != before[name] and name not in _MAY_CHANGE)
     if changed := sorted(name for name in different if not _moved_along(name, before, now)):
         raise ConfigError(
-            f"{folder} holds a run with other settings ({', '.join(changed)}): choose another --output_dir, or the same settings to go on."
+            f"{folder} holds a run with other settings ({', '.join(changed)}): choose another"
+            " --output_dir, or the same settings to go on."
         )
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def partial_name(path: Path) -> str:
-    """The name, in the same folder, under which :func:`replace_file` writes; a kill may leave it behind."""
+    """The name in the same folder under which :func:`replace_file` writes.
+
+    A kill may leave it behind.
+    """
     return f".{path.name}.partial"
 
 

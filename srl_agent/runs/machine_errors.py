@@ -1,4 +1,7 @@
-"""A full disk or full memory, as one message: libraries report them in many ways, and never say what to do."""
+"""A full disk or full memory, as one message.
+
+Libraries report them in many ways, and never say what to do.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,9 @@ def told(folder: Callable[[], Path]) -> Iterator[None]:
             raise InfrastructureError(_disk_full(error, folder())) from error
         if is_memory_full(error):
             raise InfrastructureError(
-                "Memory is full: lower --per_device_train_batch_size, --rollout_rows or --max_completion_length (or --test_instances and "
-                "--eval_instances), in another --output_dir."
+                "Memory is full: lower --per_device_train_batch_size, --rollout_rows or"
+                " --max_completion_length (or --test_instances and --eval_instances), in another"
+                " --output_dir."
             ) from error
         raise
 
@@ -78,8 +82,9 @@ def _disk_full(error: BaseException, folder: Path) -> str:
     place = paths[0] if paths else folder
     there = next((path for path in (place, *place.absolute().parents) if path.is_dir()), Path())
     return (
-        f"The disk is full: {place} cannot be written ({shutil.disk_usage(there).free / 1e6:.0f} MB are free there). Free some space and give the same "
-        "command again: the run goes on from its latest whole checkpoint."
+        f"The disk is full: {place} cannot be written ({shutil.disk_usage(there).free / 1e6:.0f} MB"
+        " are free there). Free some space and give the same command again: the run goes on from"
+        " its latest whole checkpoint."
     )
 
 

@@ -1,4 +1,7 @@
-"""When freed memory goes back to the system: on CPU runs, giving it back and faulting it in again costs more than the arithmetic."""
+"""When freed memory goes back to the system.
+
+On CPU runs, returning it and faulting it in again costs more than the arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc to serve large blocks from its heap and never to shrink it; does nothing with other C libraries.
+    """Let glibc's malloc serve large blocks from its heap and never shrink it.
+
+    Does nothing with other C libraries.
 
     Training allocates and frees gigabytes of tensors at every step. By default each
     large block is mapped anew and its pages are faulted in one by one: on virtual
@@ -22,7 +27,10 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give what is freed back to the system once, where the kind of work changes: blocks of one kind seldom fit the next, and the process would grow."""
+    """Return freed memory to the system once, where the kind of work changes.
+
+    Blocks of one kind seldom fit the next, and the process would grow.
+    """
     gc.collect()
     if glibc := _glibc():
         glibc.malloc_trim(0)

@@ -1,4 +1,7 @@
-"""``metrics.jsonl``: every figure that a run logs, one JSON object a line, whatever else it reports to."""
+"""``metrics.jsonl``: every figure that a run logs, one JSON object per line.
+
+It is written whatever else the run reports to.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ class MetricsFile:
             )  # a kill or a full disk cut the last line: the next one must not be glued to it
 
     def write(self, kind: str, step: int, values: dict[str, Any], **labels: Any) -> None:
-        """Append one line: kind, labels, step, seconds since this process started, and the finite values."""
+        """Append one line.
+
+        It has kind, labels, step, seconds since this process started, and the finite
+        values.
+        """
         line = {
             "kind": kind,
             **labels,
@@ -44,7 +51,9 @@ class MetricsFile:
 
 
 class LogToFile(TrainerCallback):  # type: ignore[misc]
-    """Writes what a trainer logs into the metrics file: its steps, and its validations as kind ``eval``.
+    """Writes what a trainer logs into the metrics file.
+
+    Its steps, and its validations as kind ``eval``.
 
     Args:
         file: Where to.

@@ -1,4 +1,7 @@
-"""A run's records read back from its folder; the run may have been killed at any point, so every file may be absent or cut short."""
+"""A run's records read back from its folder.
+
+The run may have been killed at any point, so every file may be missing or truncated.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ def read_run(run_dir: Path) -> RunRecords:
     summary = _read_mapping(run_dir / "summary.json", notes)
     if not (any(log.values()) or samples or config or environment or summary or notes):
         raise DataError(
-            f"{run_dir} is not a run's folder: it holds neither metrics.jsonl, samples/ nor config.yaml."
+            f"{run_dir} is not a run's folder: it holds neither metrics.jsonl, samples/ nor"
+            " config.yaml."
         )
     evaluations = {
         stage: _step_log(log[f"eval/{stage}"]) for stage in STAGES if log.get(f"eval/{stage}")
@@ -104,7 +108,11 @@ def _sample(row: Mapping[str, Any]) -> Sample:
 
 
 def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file; unreadable lines are counted in ``notes``, but for the last, which a kill may have cut."""
+    """The objects of a JSONL file.
+
+    Unreadable lines are counted in ``notes``, except the last, which a kill may have
+    truncated.
+    """
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -221,7 +229,10 @@ def _derived_stages(
 def _derived_differences(
     stages: Sequence[StageResult], samples: Mapping[str, Mapping[int, Sequence[Sample]]]
 ) -> list[Difference]:
-    """Paired differences of the reward from the samples, for a run that did not come to write its summary."""
+    """Paired differences of the reward, computed from the samples.
+
+    For a run that was stopped before it wrote its summary.
+    """
     rewards: dict[str, dict[str, float]] = {}
     for stage in STAGES:
         rows = final_samples(

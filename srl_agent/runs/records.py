@@ -1,4 +1,7 @@
-"""The nouns of a run's records: what was logged at each step, validation results, sample answers."""
+"""The nouns of a run's records.
+
+What was logged at each step, validation results, and sample answers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ METHODS = {"srl": "SRL", "rlvr": "RLVR", "sft": "SFT"}
 """What a run trains by, and how it is written."""
 
 STAGES = ("base", "warmup", *METHODS)
-"""The points at which a model is validated, in order: as it came, after the format warm-up, during and after the run's method."""
+"""The points at which a model is validated, in order.
+
+Untrained, after the format warm-up, and during and after the run's method.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class StepLog:
-    """What was logged by step: the last line of each step counts, because a resumed run logs some steps again.
+    """What was logged by step.
+
+    The last line of each step counts, because a resumed run logs some steps again.
 
     Attributes:
         rows: The logged numbers of each step, in the order of the steps.
@@ -156,7 +164,10 @@ class RunRecords:
         return "accuracy" if whole_problems else "step reward"
 
     def final_samples(self, stage: str) -> Sequence[Sample]:
-        """The answers at the step that the headline reports for ``stage``, or else at its last step; empty if there are none."""
+        """The answers at the step that the headline reports for ``stage``.
+
+        Otherwise those at its last step; empty if there are none.
+        """
         return final_samples(
             self.samples.get(stage, {}),
             [result.step for result in self.stages if result.stage == stage],
@@ -166,7 +177,10 @@ class RunRecords:
 def final_samples(
     by_step: Mapping[int, Sequence[Sample]], reported: Sequence[int]
 ) -> Sequence[Sample]:
-    """The answers at the first of the ``reported`` steps that has any, or else at the last step; empty if there are none."""
+    """The answers at the first of the ``reported`` steps that has any.
+
+    Otherwise those at the last step; empty if there are none.
+    """
     for step in (*reported, max(by_step, default=0)):
         if step in by_step:
             return by_step[step]

@@ -1,4 +1,7 @@
-"""What settings may be: ranges, settings of TRL that have no effect here, and packages that a setting needs. Told before anything is read."""
+"""What settings may be, checked before anything is read.
+
+Ranges, settings of TRL that have no effect here, and packages that a setting needs.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,20 @@ _POSITIVE = (
 
 _NO_EFFECT = {
     "log_completions": "answers to held-out steps are in the run folder's samples/ and report.html",
-    "log_completions_hub_repo": "answers to held-out steps are in the run folder's samples/ and report.html",
-    "log_unique_prompts": "answers to held-out steps are in the run folder's samples/ and report.html",
-    "num_completions_to_print": "answers to held-out steps are in the run folder's samples/ and report.html",
+    "log_completions_hub_repo": (
+        "answers to held-out steps are in the run folder's samples/ and report.html"
+    ),
+    "log_unique_prompts": (
+        "answers to held-out steps are in the run folder's samples/ and report.html"
+    ),
+    "num_completions_to_print": (
+        "answers to held-out steps are in the run folder's samples/ and report.html"
+    ),
     "reward_weights": "the step reward is the only one",
     "max_tool_calling_iterations": "answers call no tools",
-    "model_init_kwargs": "use --dtype, --attn_implementation, --model_revision and --trust_remote_code",
+    "model_init_kwargs": (
+        "use --dtype, --attn_implementation, --model_revision and --trust_remote_code"
+    ),
     "chat_template_kwargs": "prompts are rendered by the tokenizer's chat template as it stands",
     "remove_unused_columns": "instances have no columns",
     "pad_to_multiple_of": "batches are padded to their longest row",
@@ -139,7 +150,8 @@ def check_ranges(args: Any) -> None:
         and not Path(args.deepspeed).is_file()
     ):
         raise ConfigError(
-            f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed configuration."
+            f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed"
+            " configuration."
         )
     require(
         args.metric_for_best_model in BEST_BY,
@@ -177,7 +189,8 @@ def check_together(args: Any) -> None:
             )
     if args.push_to_hub:
         raise ConfigError(
-            "push_to_hub is not supported: upload the run folder's final/ when the run is finished (`hf upload OWNER/NAME RUN/final`)."
+            "push_to_hub is not supported: upload the run folder's final/ when the run is finished"
+            " (`hf upload OWNER/NAME RUN/final`)."
         )
     for name in args.report_to:
         _check_reporter(name)
@@ -194,7 +207,8 @@ def check_model(model: Any) -> None:
             not getattr(model, name),
             name,
             True,
-            "left alone: quantized training is not supported. Use LoRA in bfloat16 (--use_peft true --bf16 true)",
+            "left alone: quantized training is not supported. Use LoRA in bfloat16 (--use_peft true"
+            " --bf16 true)",
         )
     try:
         get_peft_config(model)
@@ -212,7 +226,8 @@ def _check_reporter(name: str) -> None:
 
     if name not in INTEGRATION_TO_CALLBACK:
         raise ConfigError(
-            f"report_to is {name!r}: it must be none or one of {', '.join(INTEGRATION_TO_CALLBACK)}. metrics.jsonl is always written."
+            f"report_to is {name!r}: it must be none or one of"
+            f" {', '.join(INTEGRATION_TO_CALLBACK)}. metrics.jsonl is always written."
         )
     try:
         INTEGRATION_TO_CALLBACK[name]()

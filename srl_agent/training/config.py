@@ -1,4 +1,8 @@
-"""What a training run can be told: the data it learns from, and how SRL trains on it (TRL's ``GRPOConfig`` and ours on top)."""
+"""The settings of a training run.
+
+The data it learns from, and how SRL trains on it (TRL's ``GRPOConfig`` and ours on
+top).
+"""
 
 from __future__ import annotations
 
@@ -33,14 +37,19 @@ class DataConfig:
     source: str = field(
         default="builtin",
         metadata={
-            "help": f"Expert solutions: {', '.join(SOURCES.names())}; or a hub name of one of them, or "
-            "the path of a .jsonl in our schema."
+            "help": (
+                f"Expert solutions: {', '.join(SOURCES.names())}; or a hub name of one of them, or "
+                "the path of a .jsonl in our schema."
+            )
         },
     )
     dataset_path: str | None = field(
         default=None,
         metadata={
-            "help": "Local file or folder of the source; None reads the hub (builtin and builtin_swe need neither)."
+            "help": (
+                "Local file or folder of the source; None reads the hub (builtin and builtin_swe"
+                " need neither)."
+            )
         },
     )
     limit: int | None = field(
@@ -49,7 +58,10 @@ class DataConfig:
     held_out: int = field(
         default=60,
         metadata={
-            "help": "Questions kept for validation, split by question (the paper: 60). They are never trained on."
+            "help": (
+                "Questions kept for validation, split by question (the paper: 60). They are never"
+                " trained on."
+            )
         },
     )
     split_seed: int = field(
@@ -72,8 +84,10 @@ class DataConfig:
     steps: str = field(
         default="each",
         metadata={
-            "help": "What one instance is: each step of a solution, or one step that is the whole solution (the paper's one-step ablation, math only; "
-            "targets then plays no part).",
+            "help": (
+                "What one instance is: each step of a solution, or one step that is the whole"
+                " solution (the paper's one-step ablation, math only; targets then plays no part)."
+            ),
             "choices": list(STEPS),
         },
     )
@@ -83,54 +97,76 @@ class DataConfig:
     system_prompt: str | None = field(
         default=None,
         metadata={
-            "help": "System message of every prompt, whatever its domain; empty sends none. None: the domain's own, which in software engineering "
-            "describes the tools and how the trajectory's grammar writes a command; where whole problems are asked, that of the evaluation."
+            "help": (
+                "System message of every prompt, whatever its domain; empty sends none. None: the"
+                " domain's own, which in software engineering describes the tools and how the"
+                " trajectory's grammar writes a command; where whole problems are asked, that of"
+                " the evaluation."
+            )
         },
     )
     history_turns: int = field(
         default=2,
         metadata={
-            "help": "Software engineering: how many of the latest pairs of command and observation a prompt shows (paper: 2). 0 shows none."
+            "help": (
+                "Software engineering: how many of the latest pairs of command and observation a"
+                " prompt shows (paper: 2). 0 shows none."
+            )
         },
     )
     observation_characters: int = field(
         default=8000,
         metadata={
-            "help": "Software engineering: observations with more characters are cut in the middle. 8000, some 2,500 tokens, leaves 95 in 100 of "
-            "SWE-smith's whole. 0 cuts none."
+            "help": (
+                "Software engineering: observations with more characters are cut in the middle."
+                " 8000, some 2,500 tokens, leaves 95 in 100 of SWE-smith's whole. 0 cuts none."
+            )
         },
     )
     scored: str = field(
         default="action",
         metadata={
-            "help": "Software engineering: what of a command is compared: action (its whole text, as the paper describes it), or arguments (tool and "
-            "values without the scaffold of the grammar, whose shared tags lift the similarity of unlike commands).",
+            "help": (
+                "Software engineering: what of a command is compared: action (its whole text, as"
+                " the paper describes it), or arguments (tool and values without the scaffold of"
+                " the grammar, whose shared tags lift the similarity of unlike commands)."
+            ),
             "choices": list(get_args(Scored)),
         },
     )
     hub_split: str = field(
         default="xml",
         metadata={
-            "help": "Which spelling of its runs SWE-smith's source is read in; other sources ignore it.",
+            "help": (
+                "Which spelling of its runs SWE-smith's source is read in; other sources ignore it."
+            ),
             "choices": list(HUB_SPLITS),
         },
     )
     resolved_only: bool = field(
         default=True,
         metadata={
-            "help": "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."
+            "help": (
+                "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."
+            )
         },
     )
     eval_instances: int = field(
         default=64,
         metadata={
-            "help": "Step instances per validation, spread over one half of the held-out questions; they choose the best checkpoint. 0: all."
+            "help": (
+                "Step instances per validation, spread over one half of the held-out questions;"
+                " they choose the best checkpoint. 0: all."
+            )
         },
     )
     test_instances: int = field(
         default=128,
         metadata={
-            "help": "Step instances of the other half, on which base, warm-up and the best checkpoint are compared. 0: all."
+            "help": (
+                "Step instances of the other half, on which base, warm-up and the best checkpoint"
+                " are compared. 0: all."
+            )
         },
     )
 
@@ -179,7 +215,10 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     output_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Run folder. None: runs/<config>, or runs/<config>-2, ... where that holds a finished run."
+            "help": (
+                "Run folder. None: runs/<config>, or runs/<config>-2, ... where that holds a"
+                " finished run."
+            )
         },
     )
     learning_rate: float = field(
@@ -210,7 +249,10 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     save_total_limit: int | None = field(
         default=3,
         metadata={
-            "help": "Checkpoints kept, the best one among them. 3: the best, the last, and the one before it, which is used if the last is damaged."
+            "help": (
+                "Checkpoints kept, the best one among them. 3: the best, the last, and the one"
+                " before it, which is used if the last is damaged."
+            )
         },
     )
     load_best_model_at_end: bool = field(
@@ -224,8 +266,11 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     resume_from_checkpoint: str | None = field(
         default=None,
         metadata={
-            "help": "A checkpoint, or a run folder whose latest whole checkpoint is meant, to start from. None: the run goes on from the latest whole "
-            "checkpoint in its own folder, if it has any."
+            "help": (
+                "A checkpoint, or a run folder whose latest whole checkpoint is meant, to start"
+                " from. None: the run goes on from the latest whole checkpoint in its own folder,"
+                " if it has any."
+            )
         },
     )
 
@@ -233,24 +278,33 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     method: str = field(
         default="srl",
         metadata={
-            "help": "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the final answer of the whole solution is right, else 0; "
-            "sft: supervised fine-tuning on expert answers.",
+            "help": (
+                "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the"
+                " final answer of the whole solution is right, else 0; sft: supervised fine-tuning"
+                " on expert answers."
+            ),
             "choices": list(METHODS),
         },
     )
     sft_on: str = field(
         default="solutions",
         metadata={
-            "help": "sft: what is learned: the experts' whole solutions; reasoning traces, in a think block, and then the solution (s1K has them); or single "
-            "steps, in SRL's format. Other methods ignore it.",
+            "help": (
+                "sft: what is learned: the experts' whole solutions; reasoning traces, in a think"
+                " block, and then the solution (s1K has them); or single steps, in SRL's format."
+                " Other methods ignore it."
+            ),
             "choices": list(SFT_ON),
         },
     )
     prompts_per_step: int | None = field(
         default=None,
         metadata={
-            "help": "B, groups per optimizer step (sft: expert answers). Sets gradient_accumulation_steps = B * G / (processes * per-device batch), where "
-            "G is 1 for sft. None leaves it."
+            "help": (
+                "B, groups per optimizer step (sft: expert answers). Sets"
+                " gradient_accumulation_steps = B * G / (processes * per-device batch), where G is"
+                " 1 for sft. None leaves it."
+            )
         },
     )
     dynamic_sampling: bool = field(
@@ -260,33 +314,48 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     min_reward_std: float = field(
         default=1e-3,
         metadata={
-            "help": "Epsilon of dynamic sampling: keep a group if the population std of its rewards is greater, in [0, 1). The paper gives no value; "
-            "similarities of real answers differ by more than 1e-3 as soon as one character does in 2,000."
+            "help": (
+                "Epsilon of dynamic sampling: keep a group if the population std of its rewards is"
+                " greater, in [0, 1). The paper gives no value; similarities of real answers differ"
+                " by more than 1e-3 as soon as one character does in 2,000."
+            )
         },
     )
     max_sampling_rounds: int = field(
         default=8,
         metadata={
-            "help": "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At least 1."
+            "help": (
+                "Rounds of fresh prompts per batch; then it is trained as far as it is filled. At"
+                " least 1."
+            )
         },
     )
     max_prompt_length: int | None = field(
         default=None,
         metadata={
-            "help": "Most tokens of a prompt, the chat template's included. Software engineering: what is too long is cut to fit, observations "
-            "first, the issue last. Math: instances with a longer prompt are skipped in training and counted. None sets no bound."
+            "help": (
+                "Most tokens of a prompt, the chat template's included. Software engineering: what"
+                " is too long is cut to fit, observations first, the issue last. Math: instances"
+                " with a longer prompt are skipped in training and counted. None sets no bound."
+            )
         },
     )
     shared_prompt: bool = field(
         default=True,
         metadata={
-            "help": "Compute each prompt once for all its rollouts, in sampling and in training. Not used with gradient checkpointing, FSDP, DeepSpeed."
+            "help": (
+                "Compute each prompt once for all its rollouts, in sampling and in training. Not"
+                " used with gradient checkpointing, FSDP, DeepSpeed."
+            )
         },
     )
     rollout_rows: int = field(
         default=128,
         metadata={
-            "help": "Completions sampled side by side (without vLLM), at least 1. Lower it if memory runs out."
+            "help": (
+                "Completions sampled side by side (without vLLM), at least 1. Lower it if memory"
+                " runs out."
+            )
         },
     )
     warmup_instances: int = field(
@@ -298,8 +367,11 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     format_warmup_steps: int = field(
         default=0,
         metadata={
-            "help": "Supervised steps on expert instances before SRL, to teach the answer format to models under about 1B; 0 for models that know it. "
-            "(warmup_steps, TRL's, warms up the learning rate.)"
+            "help": (
+                "Supervised steps on expert instances before SRL, to teach the answer format to"
+                " models under about 1B; 0 for models that know it. (warmup_steps, TRL's, warms up"
+                " the learning rate.)"
+            )
         },
     )
     think_prefilled: bool = field(
@@ -315,20 +387,29 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     reward: str = field(
         default="similarity",
         metadata={
-            "help": "srl: how like the expert's step a well-formed answer is, from 0 to 1: "
-            f"{', '.join(REWARDS.names())}. similarity is the paper's 2M/T. Other methods ignore it."
+            "help": (
+                "srl: how like the expert's step a well-formed answer is, from 0 to 1:"
+                f" {', '.join(REWARDS.names())}. similarity is the paper's 2M/T. Other methods"
+                " ignore it."
+            )
         },
     )
     autojunk: bool = field(
         default=False,
         metadata={
-            "help": "difflib's autojunk in the reward; True collapses the scores of steps over 200 characters."
+            "help": (
+                "difflib's autojunk in the reward; True collapses the scores of steps over 200"
+                " characters."
+            )
         },
     )
     max_reward_characters: int = field(
         default=16_000,
         metadata={
-            "help": "Only this many first characters of an action can match, at least 1. Bounds the time that scoring takes."
+            "help": (
+                "Only this many first characters of an action can match, at least 1. Bounds the"
+                " time that scoring takes."
+            )
         },
     )
 
@@ -339,8 +420,9 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
             if rows % at_once:
                 raise ConfigError(
-                    f"An optimizer step has {rows} rows (prompts_per_step, times num_generations unless sft), which is no multiple of processes * "
-                    f"per_device_train_batch_size ({at_once})."
+                    f"An optimizer step has {rows} rows (prompts_per_step, times num_generations"
+                    " unless sft), which is no multiple of processes * per_device_train_batch_size"
+                    f" ({at_once})."
                 )
             self.gradient_accumulation_steps = rows // at_once
         if self.method == "sft" and self.generation_batch_size is None:
@@ -379,18 +461,22 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             return
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
-                f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of gradient_accumulation_steps "
-                f"({self.gradient_accumulation_steps}), so that an optimizer step uses one generation."
+                f"steps_per_generation is {self.steps_per_generation}: it must be a multiple of"
+                f" gradient_accumulation_steps ({self.gradient_accumulation_steps}), so that an"
+                " optimizer step uses one generation."
             )
         if self.rows_per_step % (self.num_generations or 1):
             raise ConfigError(
-                f"An optimizer step has {self.rows_per_step} answers: it must be a multiple of num_generations ({self.num_generations}), so that "
-                "groups stay whole."
+                f"An optimizer step has {self.rows_per_step} answers: it must be a multiple of"
+                f" num_generations ({self.num_generations}), so that groups stay whole."
             )
 
     @property
     def asks_whole_problems(self) -> bool:
-        """Whether the model is asked for whole solutions, and validated by their final answers; else for single steps."""
+        """Whether the model is asked for whole solutions, and not for single steps.
+
+        Validation then uses their final answers.
+        """
         return self.method == "rlvr" or (self.method == "sft" and self.sft_on != "steps")
 
     @property
@@ -402,7 +488,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
 
     @property
     def windows(self) -> int:
-        """Optimizer steps that one generation serves, before it is used again (``num_iterations``)."""
+        """Optimizer steps for which one generation is used (``num_iterations``)."""
         return int(self.steps_per_generation or 1) // int(self.gradient_accumulation_steps)
 
     @property

@@ -1,4 +1,7 @@
-"""What a run learns from, what chooses its checkpoint, and what compares its stages: parted by question, rendered for its method."""
+"""What a run learns from, chooses its checkpoint by, and compares its stages on.
+
+Split by question, and rendered for its method.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
 
 
 def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: Any) -> LearningData:
-    """The instances with their prompts as this model is to read them; of the held-out ones as many as are asked for."""
+    """The instances with their prompts as this model reads them.
+
+    Of the held-out ones, as many as are asked for.
+    """
     train, validation, test = parts.train, parts.validation, parts.test
     if (
         isinstance(train, StepInstances)
@@ -95,11 +101,13 @@ def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: An
 def _check_swe(data: DataConfig, args: SRLConfig) -> None:
     if data.steps == "one":
         raise ConfigError(
-            "steps is 'one', which is for math: a run of commands is no single step. Leave --steps at each."
+            "steps is 'one', which is for math: a run of commands is no single step. Leave --steps"
+            " at each."
         )
     if args.asks_whole_problems:
         raise ConfigError(
-            f"method {args.method} asks for whole solutions with a final answer, which {data.source!r} (software engineering) has not: use srl."
+            f"method {args.method} asks for whole solutions with a final answer, which"
+            f" {data.source!r} (software engineering) has not: use srl."
         )
 
 
@@ -119,9 +127,13 @@ def _steps(
         raise DataError(f"{learned!r} has no step to learn from: use other data, or --targets all.")
     if not (len(checked) and len(tested)):
         raise DataError(
-            f"held_out is {data.held_out}: raise it, so that validation and test have some steps each."
+            f"held_out is {data.held_out}: raise it, so that validation and test have some steps"
+            " each."
         )
-    summary = f"{learned!r}: {len(train)} step instances; {data.held_out} questions held out ({len(checked) + len(tested)} step instances)"
+    summary = (
+        f"{learned!r}: {len(train)} step instances; {data.held_out} questions held out"
+        f" ({len(checked) + len(tested)} step instances)"
+    )
     return LearningData(train, checked, tested, summary)
 
 
@@ -140,11 +152,12 @@ def _problems(
     )
     if not (checked and tested):
         raise DataError(
-            f"held_out is {data.held_out}: raise it, so that validation and test have some questions with a reference answer each."
+            f"held_out is {data.held_out}: raise it, so that validation and test have some"
+            " questions with a reference answer each."
         )
     summary = (
-        f"{learned!r}: {len(train)} problems{left_out}; {len(checked) + len(tested)} questions held out, without "
-        f"{unknown_checked + unknown_tested} that have no reference answer"
+        f"{learned!r}: {len(train)} problems{left_out}; {len(checked) + len(tested)} questions held"
+        f" out, without {unknown_checked + unknown_tested} that have no reference answer"
     )
     return LearningData(train, checked, tested, summary)
 
@@ -157,7 +170,8 @@ def _learned(
         train, unknown = verifiable(trajectories, system_prompt)
         if not train:
             raise DataError(
-                f"{trajectories!r}: no question has a reference answer, so that no answer can be verified: use other data, or --method srl."
+                f"{trajectories!r}: no question has a reference answer, so that no answer can be"
+                " verified: use other data, or --method srl."
             )
         return train, f", without {unknown} that have no reference answer"
     usable = [
@@ -167,7 +181,8 @@ def _learned(
     ]
     if not usable:
         raise DataError(
-            f"{trajectories!r}: no trajectory has a reasoning trace (metadata {TRACE!r}): use s1k, or --sft_on solutions."
+            f"{trajectories!r}: no trajectory has a reasoning trace (metadata {TRACE!r}): use s1k,"
+            " or --sft_on solutions."
         )
     left_out = (
         f", without {len(trajectories) - len(usable)} that have no reasoning trace"

@@ -20,7 +20,9 @@ def fitted_to(
     think_prefilled: bool,
     grammars: Iterable[str],
 ) -> PromptSettings:
-    """The settings with which every prompt of a software-engineering step has at most ``max_prompt_length`` tokens, chat template included.
+    """The settings that keep prompts of software-engineering steps in bounds.
+
+    Each has at most ``max_prompt_length`` tokens, including the chat template.
 
     Counted is the whole prompt as the model reads it, not its parts: how many tokens a
     template adds can depend on the text that it surrounds.
@@ -62,7 +64,7 @@ def fitted_to(
     least = length([*start, *barest])
     if least > max_prompt_length:
         raise ConfigError(
-            f"max_prompt_length is {max_prompt_length}, but a prompt without issue and commands takes {least} tokens: raise it, or give a shorter "
-            "--system_prompt."
+            f"max_prompt_length is {max_prompt_length}, but a prompt without issue and commands"
+            f" takes {least} tokens: raise it, or give a shorter --system_prompt."
         )
     return replace(settings, max_prompt_tokens=max_prompt_length, count_tokens=count_tokens)

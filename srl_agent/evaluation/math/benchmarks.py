@@ -1,4 +1,6 @@
-"""The math benchmarks: where each comes from, how the paper samples it, and its rows -> :class:`Problem`.
+"""The math benchmarks and their sources.
+
+Says how the paper samples each, and turns its rows into :class:`Problem`.
 
 Benchmarks are for evaluation only: no part of the project trains on them.
 """
@@ -108,7 +110,8 @@ def load_benchmark(name: str, data: Sequence[Path] = (), limit: int | None = Non
         problem = _problem(name, row, where, number)
         if problem.id in places:
             raise DataError(
-                f"{where}: the id {problem.id!r} stands in {places[problem.id]} already: give each problem an id of its own."
+                f"{where}: the id {problem.id!r} stands in {places[problem.id]} already: give each"
+                " problem an id of its own."
             )
         places[problem.id] = where
         problems.append(problem)
@@ -116,7 +119,8 @@ def load_benchmark(name: str, data: Sequence[Path] = (), limit: int | None = Non
             break
     if not problems:
         raise DataError(
-            f"The benchmark {name!r} has no problems in {', '.join(map(str, data)) or BENCHMARKS[name].hub_name}."
+            f"The benchmark {name!r} has no problems in"
+            f" {', '.join(map(str, data)) or BENCHMARKS[name].hub_name}."
         )
     return problems
 
@@ -155,7 +159,8 @@ def _find(name: str, data: Sequence[Path]) -> Path:
             return found[0]
     names = ", ".join(str(path) for path in tried if path.suffix not in (".json", ".parquet"))
     raise DataError(
-        f"No file of the benchmark {name!r}: looked for {names} (or .json, .parquet). Name the file {name}.jsonl, or leave it out of --benchmarks."
+        f"No file of the benchmark {name!r}: looked for {names} (or .json, .parquet). Name the file"
+        f" {name}.jsonl, or leave it out of --benchmarks."
     )
 
 
@@ -185,7 +190,8 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[tuple[str, int, Mapping[str, Any
             0
         ]  # what follows names the flag of another command
         raise InfrastructureError(
-            f"{reason} Give a local copy: --data FOLDER that holds {benchmark.name}.jsonl; or leave {benchmark.name} out."
+            f"{reason} Give a local copy: --data FOLDER that holds {benchmark.name}.jsonl; or leave"
+            f" {benchmark.name} out."
         ) from None
     for number, row in enumerate(rows):
         yield f"{benchmark.hub_name}, row {number + 1}", number, row
@@ -195,7 +201,8 @@ def _problem(name: str, row: Mapping[str, Any], where: str, number: int) -> Prob
     text = row.get("problem", row.get("question"))
     if not isinstance(text, str) or not text.strip():
         raise DataError(
-            f"{where}: the key 'problem' (or 'question') must hold the problem's text, not {_shown(text)}."
+            f"{where}: the key 'problem' (or 'question') must hold the problem's text, not"
+            f" {_shown(text)}."
         )
     answer = row.get("answer")
     if answer is None and isinstance(row.get("solution"), str):

@@ -16,31 +16,45 @@ class MathConfig:
     benchmarks: list[str] = field(
         default_factory=lambda: list(TABLE_1),
         metadata={
-            "help": f"Which benchmarks: {', '.join(BENCHMARKS)}. Default: those of the paper's Table 1."
+            "help": (
+                f"Which benchmarks: {', '.join(BENCHMARKS)}. Default: those of the paper's Table 1."
+            )
         },
     )
     data: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Local files (amc23.jsonl, ...) or folders that hold them, also as gsm8k/test.jsonl. None reads the hub."
+            "help": (
+                "Local files (amc23.jsonl, ...) or folders that hold them, also as"
+                " gsm8k/test.jsonl. None reads the hub."
+            )
         },
     )
     limit: int | None = field(
         default=None,
         metadata={
-            "help": "Only the first so many problems of each benchmark, for a quick look. None takes all."
+            "help": (
+                "Only the first so many problems of each benchmark, for a quick look. None takes"
+                " all."
+            )
         },
     )
     output_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Run folder; the same command goes on with what it holds. None: runs/math-<model>, with -stepwise where it applies."
+            "help": (
+                "Run folder; the same command goes on with what it holds. None: runs/math-<model>,"
+                " with -stepwise where it applies."
+            )
         },
     )
     sampled: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Benchmarks that are answered num_samples times besides greedily. None: amc23, aime24, aime25, as in the paper."
+            "help": (
+                "Benchmarks that are answered num_samples times besides greedily. None: amc23,"
+                " aime24, aime25, as in the paper."
+            )
         },
     )
     num_samples: int = field(
@@ -62,8 +76,11 @@ class MathConfig:
     max_new_tokens: int = field(
         default=4096,
         metadata={
-            "help": "Most tokens of an answer; with stepwise, of each step. The paper gives no value: answers of 7B models to these problems are mostly under "
-            "2,000, those cut off are counted. A context that ends earlier cuts off there."
+            "help": (
+                "Most tokens of an answer; with stepwise, of each step. The paper gives no value:"
+                " answers of 7B models to these problems are mostly under 2,000, those cut off are"
+                " counted. A context that ends earlier cuts off there."
+            )
         },
     )
     seed: int = field(
@@ -73,13 +90,19 @@ class MathConfig:
     system_prompt: str | None = field(
         default=None,
         metadata={
-            "help": "System message; empty sends none. None: the project's evaluation prompt, with stepwise that of SRL-Math-v0."
+            "help": (
+                "System message; empty sends none. None: the project's evaluation prompt, with"
+                " stepwise that of SRL-Math-v0."
+            )
         },
     )
     stepwise: bool = field(
         default=False,
         metadata={
-            "help": "Let an SRL model write one step at a time through SRL-Math-v0, its own steps before it, until a step holds the final answer."
+            "help": (
+                "Let an SRL model write one step at a time through SRL-Math-v0, its own steps"
+                " before it, until a step holds the final answer."
+            )
         },
     )
     max_steps: int = field(
@@ -91,19 +114,28 @@ class MathConfig:
     require_think: bool = field(
         default=True,
         metadata={
-            "help": "stepwise: a step without a think block is malformed. False accepts it, for tiny models."
+            "help": (
+                "stepwise: a step without a think block is malformed. False accepts it, for tiny"
+                " models."
+            )
         },
     )
     episodes_at_once: int = field(
         default=256,
         metadata={
-            "help": "stepwise: solutions written side by side; a kill loses the unfinished ones among them. At least 1."
+            "help": (
+                "stepwise: solutions written side by side; a kill loses the unfinished ones among"
+                " them. At least 1."
+            )
         },
     )
     answer_timeout: float = field(
         default=10.0,
         metadata={
-            "help": "Seconds of processor time that verifying an answer may take, above 0; one that takes longer is wrong."
+            "help": (
+                "Seconds of processor time that verifying an answer may take, above 0; one that"
+                " takes longer is wrong."
+            )
         },
     )
     grading_processes: int = field(
@@ -112,13 +144,19 @@ class MathConfig:
     page_answers: int = field(
         default=3000,
         metadata={
-            "help": "Most answers that report.html shows, spread over the problems; samples.jsonl has all. 3000 make a page of some 10 MB. At least 1."
+            "help": (
+                "Most answers that report.html shows, spread over the problems; samples.jsonl has"
+                " all. 3000 make a page of some 10 MB. At least 1."
+            )
         },
     )
     compare: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Two run folders: print and draw how their accuracies and lengths differ, into output_dir or RUN_B/compare-RUN_A. Asks no model."
+            "help": (
+                "Two run folders: print and draw how their accuracies and lengths differ, into"
+                " output_dir or RUN_B/compare-RUN_A. Asks no model."
+            )
         },
     )
 

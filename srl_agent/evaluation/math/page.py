@@ -140,7 +140,8 @@ def rendered(template: str, **content: Any) -> bytes:
             for row in rows[1:]
         )
         return Markup(
-            f'<div class="card scroll"><table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
+            '<div class="card'
+            f' scroll"><table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
     environment = jinja2.Environment(
@@ -179,4 +180,7 @@ def _shortened(text: str) -> str:
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     half = _SHOWN_CHARACTERS // 2
-    return f"{text[:half]}\n\n[... {len(text) - 2 * half} characters left out here; samples.jsonl has all ...]\n\n{text[-half:]}"
+    return (
+        f"{text[:half]}\n\n[... {len(text) - 2 * half} characters left out here; samples.jsonl has"
+        f" all ...]\n\n{text[-half:]}"
+    )

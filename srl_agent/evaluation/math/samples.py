@@ -1,4 +1,7 @@
-"""The answers of a run, on disk: each is appended as soon as it is finished, and a killed run goes on where it was."""
+"""The answers of a run, on disk.
+
+Each is appended as soon as it is finished, and a killed run resumes from them.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,8 @@ class SampleStore:
             for sample in read_samples(path):
                 if sample.key in self.samples:
                     raise DataError(
-                        f"{path}: {sample.key} stands in it twice. Did two runs write into this folder? Delete one of the lines."
+                        f"{path}: {sample.key} stands in it twice. Did two runs write into this"
+                        " folder? Delete one of the lines."
                     )
                 self.samples[sample.key] = sample
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -132,12 +136,16 @@ class SampleStore:
             self._file.flush()
         except OSError as error:
             raise InfrastructureError(
-                f"{self.path} cannot be written: {error.strerror}. Make room and give the same command again."
+                f"{self.path} cannot be written: {error.strerror}. Make room and give the same"
+                " command again."
             ) from error
         self.samples[sample.key] = sample
 
     def grade(self, verdicts: Mapping[SampleKey, bool]) -> None:
-        """Set verdicts: the file is replaced whole, so that a kill leaves the old one or the new one."""
+        """Set verdicts.
+
+        The whole file is replaced, so a kill leaves either the old or the new one.
+        """
         self.samples.update(
             {key: self.samples[key].graded(verdict) for key, verdict in verdicts.items()}
         )

@@ -1,4 +1,6 @@
-"""Solutions written as an SRL model was trained to write them: one step at a time through ``SRL-Math-v0``, its own steps before it.
+"""Solutions written one step at a time, as an SRL model was trained to.
+
+The model walks through ``SRL-Math-v0`` with its previous steps in the prompt.
 
 Many solutions are under way side by side, so that each round asks for one step of all
 of them in one batch; a finished solution's place is taken by the next. The environment
@@ -71,7 +73,10 @@ class _Solution:
         return cls(key, env, tuple(info["messages"]))
 
     def request(self, max_steps: int) -> Request:
-        """Ask for the next step, with random numbers of its own: after a malformed step the prompt is the same again."""
+        """Ask for the next step, with its own random numbers.
+
+        After a malformed step the prompt is the same again.
+        """
         return Request(self.messages, self.key.number * max_steps + len(self.texts))
 
     def take(self, completion: Completion, max_steps: int) -> None:

@@ -113,15 +113,18 @@ def note_lines(results: Results) -> list[str]:
         ):
             if answers and answers.mean_steps is not None:
                 lines.append(
-                    f"{result.label}, {label}: {answers.mean_steps:.1f} steps a solution, {answers.malformed_steps or 0:.1%} of them malformed"
+                    f"{result.label}, {label}: {answers.mean_steps:.1f} steps a solution,"
+                    f" {answers.malformed_steps or 0:.1%} of them malformed"
                 )
             if answers and answers.context_full:
                 lines.append(
-                    f"{result.label}, {label}: {answers.context_full} of {answers.count} answers found no room in the model's context"
+                    f"{result.label}, {label}: {answers.context_full} of {answers.count} answers"
+                    " found no room in the model's context"
                 )
         if result.sampled and result.sampled.identical:
             lines.append(
-                f"{result.label}, sampled: the {result.sampled.k} answers of each problem are all the same text. Was the temperature heeded?"
+                f"{result.label}, sampled: the {result.sampled.k} answers of each problem are all"
+                " the same text. Was the temperature heeded?"
             )
     return lines
 

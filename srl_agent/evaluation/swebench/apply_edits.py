@@ -1,4 +1,6 @@
-r"""Edits applied to the files of a commit: line by line, each one reported, no byte changed that no edit names.
+r"""Edits applied to the files of a commit, line by line.
+
+Every edit is reported, and no byte changes that no edit names.
 
 * All search texts are compared with the files as the model was shown them: no edit sees
   what another one made. Of two that touch the same lines the first counts.
@@ -37,7 +39,10 @@ EditStatus = Literal[
     "not_encodable",
     "no_change",
 ]
-"""What became of an edit; all but the first mean that it was left out. :class:`EditReport` tells more in its ``detail``."""
+"""The outcome of an edit; all but the first mean that it was skipped.
+
+:class:`EditReport` says more in its ``detail``.
+"""
 
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
 _BOM = b"\xef\xbb\xbf"
@@ -76,7 +81,11 @@ class AppliedEdits:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Lines of a file, ``first`` up to but not including ``end`` (from 0), and what replaces them; None removes the whole file."""
+    """Lines of a file and what replaces them.
+
+    The range is ``first`` up to but not including ``end``, from 0; None removes the
+    whole file.
+    """
 
     first: int
     end: int
@@ -125,7 +134,10 @@ def apply_edits(
 
 
 def shown_text(content: bytes) -> str:
-    """A file as a prompt shows it and search texts are compared with it: line feeds only, without a byte order mark."""
+    """A file as prompts show it and search texts are compared with it.
+
+    It has only line feeds and no byte order mark.
+    """
     return FileText.of(content.removeprefix(_BOM)).shown
 
 
@@ -163,7 +175,11 @@ def _checked_path(edit: Edit, special: Collection[str]) -> str:
 
 
 def _located(edit: Edit, path: str, files: Mapping[str, bytes], others: Collection[str]) -> _Change:
-    """Where an edit belongs in its file; ``others`` are what stands in the repository beside ``files``, and what earlier edits make."""
+    """Where an edit belongs in its file.
+
+    ``others`` are the repository's other paths beside ``files``, and what earlier edits
+    create.
+    """
     content = files.get(path)
     if content is None:
         if any(
@@ -208,7 +224,8 @@ def _matched(readings: Sequence[Reading], content: bytes) -> _Change:
         if len(places) > 1:
             raise _RefusedError(
                 "search_not_unique",
-                f"the search text begins at lines {', '.join(str(place + 1) for place in places[:5])}",
+                "the search text begins at lines"
+                f" {', '.join(str(place + 1) for place in places[:5])}",
             )
         if search == replacement:
             raise _RefusedError("identical", "search text and replacement are the same")
@@ -306,7 +323,10 @@ def _changed(content: bytes, changes: list[_Change]) -> bytes | None:
 
 
 def _replaced(text: FileText, first: int, end: int, new: tuple[str, ...]) -> FileText:
-    """The text with some of its lines replaced; those that stay at the beginning and at the end of them keep their line ends."""
+    """The text with some of its lines replaced.
+
+    Unchanged lines at the beginning and the end keep their line ends.
+    """
     old, ends = text.lines[first:end], text.ends[first:end]
     same = next(
         (at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b),

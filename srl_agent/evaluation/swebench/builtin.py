@@ -1,4 +1,7 @@
-"""The built-in tasks as instances of SWE-bench's format, so that the real harness can be put to the test without any registry of images."""
+"""The built-in tasks as instances in SWE-bench's format.
+
+They put the real harness to the test without an image registry.
+"""
 
 from __future__ import annotations
 

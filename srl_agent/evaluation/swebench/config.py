@@ -20,14 +20,20 @@ class SweBenchConfig:
     mode: str = field(
         default="oracle",
         metadata={
-            "help": "oracle: the files that the gold patch changes are given. end-to-end: the model first names the files, from the repository's tree.",
+            "help": (
+                "oracle: the files that the gold patch changes are given. end-to-end: the model"
+                " first names the files, from the repository's tree."
+            ),
             "choices": list(MODES),
         },
     )
     dataset: str = field(
         default=HUB_NAME,
         metadata={
-            "help": "Hub name, a .jsonl, .json or .parquet file, or builtin for the project's own tasks, which need no registry of images."
+            "help": (
+                "Hub name, a .jsonl, .json or .parquet file, or builtin for the project's own"
+                " tasks, which need no registry of images."
+            )
         },
     )
     instance_ids: list[str] | None = field(
@@ -36,7 +42,9 @@ class SweBenchConfig:
     pattern: str = field(
         default="",
         metadata={
-            "help": "Only instances whose whole id matches this regular expression. Empty takes all."
+            "help": (
+                "Only instances whose whole id matches this regular expression. Empty takes all."
+            )
         },
     )
     limit: int | None = field(
@@ -45,8 +53,11 @@ class SweBenchConfig:
     repositories: str | None = field(
         default=None,
         metadata={
-            "help": "Where files are read from: github, image (the repository in each instance's own image, fetched if it is not there), or a folder of clones "
-            "named owner__name. None: image for builtin, else github."
+            "help": (
+                "Where files are read from: github, image (the repository in each instance's own"
+                " image, fetched if it is not there), or a folder of clones named owner__name."
+                " None: image for builtin, else github."
+            )
         },
     )
     repository_cache: str = field(
@@ -56,7 +67,10 @@ class SweBenchConfig:
     num_samples: int = field(
         default=1,
         metadata={
-            "help": "Patches per instance; the one that most agree on is judged. 1 takes the only one. At least 1."
+            "help": (
+                "Patches per instance; the one that most agree on is judged. 1 takes the only one."
+                " At least 1."
+            )
         },
     )
     temperature: float = field(
@@ -70,7 +84,10 @@ class SweBenchConfig:
     max_prompt_tokens: int = field(
         default=60_000,
         metadata={
-            "help": "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do not fit are left out."
+            "help": (
+                "Of a prompt, the chat template's marks not counted (paper: 60000). Files that do"
+                " not fit are left out."
+            )
         },
     )
     max_new_tokens: int = field(
@@ -80,13 +97,19 @@ class SweBenchConfig:
     instances_at_once: int = field(
         default=16,
         metadata={
-            "help": "Instances whose prompts are made and answered side by side, while those before are judged. At least 1."
+            "help": (
+                "Instances whose prompts are made and answered side by side, while those before are"
+                " judged. At least 1."
+            )
         },
     )
     output_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Run folder; the same command goes on with what it holds. None: runs/swebench-<dataset>-<mode>-<model>."
+            "help": (
+                "Run folder; the same command goes on with what it holds. None:"
+                " runs/swebench-<dataset>-<mode>-<model>."
+            )
         },
     )
     judge: bool = field(
@@ -101,7 +124,10 @@ class SweBenchConfig:
     predictions: str | None = field(
         default=None,
         metadata={
-            "help": "Judge the patches of this file (the harness's predictions, .jsonl or .json); no model is asked."
+            "help": (
+                "Judge the patches of this file (the harness's predictions, .jsonl or .json); no"
+                " model is asked."
+            )
         },
     )
     jobs: int = field(
@@ -111,7 +137,10 @@ class SweBenchConfig:
     test_timeout: int = field(
         default=1800,
         metadata={
-            "help": "Seconds that the tests of one instance may take; then the patch is unresolved. At least 1."
+            "help": (
+                "Seconds that the tests of one instance may take; then the patch is unresolved. At"
+                " least 1."
+            )
         },
     )
     container_memory_mib: int = field(
@@ -132,13 +161,19 @@ class SweBenchConfig:
     judge_attempts: int = field(
         default=2,
         metadata={
-            "help": "How often an instance is judged until a failure of the machinery stands. At least 1."
+            "help": (
+                "How often an instance is judged until a failure of the machinery stands. At"
+                " least 1."
+            )
         },
     )
     max_image_disk_gb: float = field(
         default=100.0,
         metadata={
-            "help": "GiB that fetched images may take together before unused ones are removed, above 0. Images that were there stay."
+            "help": (
+                "GiB that fetched images may take together before unused ones are removed, above 0."
+                " Images that were there stay."
+            )
         },
     )
 
@@ -161,7 +196,8 @@ class SweBenchConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         if self.num_samples > 1 and self.temperature == 0:
             raise ConfigError(
-                "num_samples is above 1, but temperature is 0: greedy samples are all the same. Set --temperature, such as 0.8."
+                "num_samples is above 1, but temperature is 0: greedy samples are all the same. Set"
+                " --temperature, such as 0.8."
             )
         if self.gold and self.predictions is not None:
             raise ConfigError("gold and predictions are both set: give one of them.")

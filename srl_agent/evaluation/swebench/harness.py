@@ -1,4 +1,6 @@
-"""Patches judged by the real swebench harness, in processes of its own (swebench 5.0; https://github.com/SWE-bench/SWE-bench).
+"""Patches judged by the real swebench harness, in separate processes.
+
+swebench 5.0; https://github.com/SWE-bench/SWE-bench.
 
 The harness caches a verdict under run id and model name and ignores the patch. So the
 run id of every judgement carries a hash of the patch and of all that the verdict
@@ -180,7 +182,11 @@ class Harness:
         return Judgement(**{**asdict(judgement), "seconds": time.monotonic() - start})
 
     def close(self) -> None:
-        """End the processes and remove their containers; what is being judged becomes a failure of the machinery. A second call does nothing."""
+        """End the processes and remove their containers.
+
+        What is being judged becomes a failure of the machinery. A second call does
+        nothing.
+        """
         with self._lock:
             self._is_closed = True
             workers, self._workers = self._workers, set()

@@ -1,4 +1,6 @@
-"""A process that runs the real swebench harness, one instance after another, in containers that are more closed than the harness asks for.
+"""A process that runs the real swebench harness, one instance after another.
+
+Its containers are more restricted than the harness asks for.
 
     python -m srl_agent.evaluation.swebench.harness_worker SETTINGS_JSON
 
@@ -64,14 +66,20 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process at once when its parent has ended, also in the middle of an instance; its own watcher then removes the containers."""
+    """End this process as soon as its parent has ended, even during an instance.
+
+    Its own watcher then removes the containers.
+    """
     while os.getppid() == parent:
         time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _change_requests(settings: dict[str, Any]) -> None:
-    """Make every container that this process creates a limited one, and spare the engine a question about each of its images after each instance."""
+    """Restrict every container that this process creates.
+
+    It also saves the engine one query about each image after each instance.
+    """
     from docker.models.containers import ContainerCollection
     from docker.models.images import ImageCollection
 
@@ -95,7 +103,9 @@ def _change_requests(settings: dict[str, Any]) -> None:
             "init": True,  # without it a container takes 15 seconds to stop
             "labels": owner_labels(),
             "name": f"{asked['name']}.{secrets.token_hex(4)}",
-            "environment": environment,  # an editable install finds what it builds with in the image
+            "environment": (
+                environment
+            ),  # an editable install finds what it builds with in the image
         }
         return create(self, image, command, **asked)
 

@@ -21,7 +21,9 @@ GIB = 1024**3
 
 
 class ImageBudget:
-    """Fetches images when they are needed, and removes those that it fetched when they take more than the bound; a context manager.
+    """Fetches images on demand and keeps them within a disk bound; a context manager.
+
+    When fetched images exceed the bound, some of them are removed.
 
     Images that were there before are used and stay. The size of an image is known only
     once it is there: a fetch waits until what was fetched takes less than the bound, so
@@ -114,7 +116,10 @@ class ImageBudget:
             self._make_room(self.max_bytes - 1)
 
     def _fetch(self, image: str) -> None:
-        """Fetch in a thread of its own: a registry may be silent for long, and a program that ends does not wait for it."""
+        """Fetch in a separate thread.
+
+        A registry may be silent for long, and a program that ends does not wait for it.
+        """
         done: Future[None] = Future()
         with self._changed:
             self._fetched[image] = (
@@ -159,7 +164,11 @@ class ImageBudget:
             self._changed.notify_all()
 
     def _make_room(self, target: int) -> None:
-        """Remove unused images, the longest unused first, until the others take no more than the target; the caller holds the lock."""
+        """Remove unused images, the least recently used first.
+
+        Stops when the rest takes no more than the target; the caller must have the
+        lock.
+        """
         for image in list(self._fetched):
             if self.held_bytes <= target:
                 return

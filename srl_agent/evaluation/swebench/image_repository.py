@@ -24,7 +24,9 @@ GIT_FOLDER = "/testbed/.git"
 def objects_of_image(
     instance: SweBenchInstance, scratch: Path, git: Callable[..., bytes]
 ) -> Iterator[Path]:
-    """A bare repository with the git objects of the image: nothing else of it, neither settings nor hooks nor references.
+    """A bare repository with only the git objects of the image.
+
+    It has no settings, hooks or references of the image.
 
     Args:
         instance: Its ``image`` must be held by the engine.
@@ -36,7 +38,8 @@ def objects_of_image(
     """
     if not instance.image:
         raise SandboxError(
-            "The row names no image, because it is of the old schema: take the repository from another source."
+            "The row names no image, because it is of the old schema: take the repository from"
+            " another source."
         )
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".image.") as folder:
         repository = Path(folder) / "objects.git"
@@ -61,7 +64,8 @@ def _copy_git_folder(image: str, target: Any) -> None:
                     chunks, _ = client.api.get_archive(container, GIT_FOLDER)
                 except docker.errors.NotFound:
                     raise SandboxError(
-                        f"The image {image} holds no {GIT_FOLDER}: take the repository from another source."
+                        f"The image {image} holds no {GIT_FOLDER}: take the repository from another"
+                        " source."
                     ) from None
                 for chunk in chunks:
                     target.write(chunk)
@@ -72,7 +76,10 @@ def _copy_git_folder(image: str, target: Any) -> None:
 
 
 def _unpack_objects(archive: Any, repository: Path) -> None:
-    """Regular files of ``objects``, and the list of commits whose parents a shallow repository lacks."""
+    """The regular files of ``objects``, and a shallow repository's boundary commits.
+
+    These are the commits whose parents are missing.
+    """
     with tarfile.open(fileobj=archive) as tar:
         for member in tar:
             parts = PurePosixPath(member.name).parts[1:]

@@ -1,4 +1,7 @@
-"""SWE-bench's rows -> :class:`SweBenchInstance`: from the hub or a local file, of the old 13 columns and of the harness-5 schema alike."""
+"""SWE-bench's rows -> :class:`SweBenchInstance`.
+
+From the hub or a local file, with the old 13 columns or in the harness-5 schema.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,8 @@ def load_instances(source: str | Path = HUB_NAME, *, skip_malformed: bool = Fals
             instance = instance_of(row, where)
             if instance.instance_id in instances:
                 raise DataError(
-                    f"{where}: 'instance_id' {instance.instance_id!r} was used before: every row needs its own."
+                    f"{where}: 'instance_id' {instance.instance_id!r} was used before: every row"
+                    " needs its own."
                 )
         except DataError as error:
             if not skip_malformed:
@@ -199,7 +203,8 @@ def instance_of(row: Mapping[str, Any], where: str) -> SweBenchInstance:
     fail_to_pass = _tests(row, "FAIL_TO_PASS", where)
     if not fail_to_pass:
         raise DataError(
-            f"{where}: 'FAIL_TO_PASS' names no test: nothing would tell a patch that resolves the issue from one that does not."
+            f"{where}: 'FAIL_TO_PASS' names no test: nothing would tell a patch that resolves the"
+            " issue from one that does not."
         )
     return SweBenchInstance(
         **texts,
@@ -231,7 +236,8 @@ def _rows(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             0
         ]  # what follows names the flag of another command
         raise InfrastructureError(
-            f"{reason} Without the hub, give a local copy: --dataset FILE, a .jsonl or .parquet with its rows."
+            f"{reason} Without the hub, give a local copy: --dataset FILE, a .jsonl or .parquet"
+            " with its rows."
         ) from None
     yield from ((f"{source}, row {number}", row) for number, row in enumerate(rows, 1))
 

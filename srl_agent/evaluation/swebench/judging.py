@@ -20,7 +20,9 @@ _NEEDED = ("image", "eval_script", "log_parser", "eval_type")
 
 
 class JudgingQueue:
-    """Judges patches while others are written; a context manager. Left by an exception, it ends the containers and judges no more.
+    """Judges patches while others are written; a context manager.
+
+    If it is left by an exception, it ends the containers and judges no more.
 
     Args:
         config: How to judge.
@@ -50,7 +52,10 @@ class JudgingQueue:
         self._stopping = threading.Event()
 
     def submit(self, instance: SweBenchInstance, patch: str, model: str) -> None:
-        """Have a patch judged, unless it was; a failure of the machinery is no verdict, and is tried again."""
+        """Have a patch judged, unless it was already.
+
+        A failure of the machinery is not a verdict, and is retried.
+        """
         before = self._records.judgements.get(instance.instance_id)
         if before and before.outcome != "infrastructure_failure":
             return
@@ -106,6 +111,7 @@ def require_judgeable(instances: tuple[SweBenchInstance, ...], source: str) -> N
         missing = [key for key in _NEEDED if not instance.row.get(key)]
         if missing:
             raise ConfigError(
-                f"{source}: {instance.instance_id} has no {', '.join(missing)}, which judging needs: take rows of the harness's current schema (swebench 5), "
-                "or write predictions only with --judge false."
+                f"{source}: {instance.instance_id} has no {', '.join(missing)}, which judging"
+                " needs: take rows of the harness's current schema (swebench 5), or write"
+                " predictions only with --judge false."
             )

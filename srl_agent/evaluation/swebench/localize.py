@@ -102,7 +102,9 @@ def localize_prompt(
 
 
 def tree_text(paths: Sequence[str], depth: int | None = None, python_only: bool = False) -> str:
-    """The files of a repository, a line for each folder that holds any: ``src/tool/: __init__.py main.py``.
+    """The files of a repository, one line per folder that has any.
+
+    For example ``src/tool/: __init__.py main.py``.
 
     Args:
         paths: Relative to the repository, sorted.
@@ -193,6 +195,9 @@ def oracle_paths(instance: SweBenchInstance) -> tuple[tuple[str, ...], tuple[Lef
 
 
 def _bare(text: str) -> str:
-    """A path without what may stand around it: quotes, punctuation, line numbers, the name of something in the file."""
+    """A path without what may surround it.
+
+    Removes quotes, punctuation, line numbers, and the name of something in the file.
+    """
     bare = _LINES.sub("", text.strip().strip(_AROUND).partition("::")[0]).rstrip(_AROUND + ".")
     return bare.removeprefix("./").lstrip("/")

@@ -98,7 +98,9 @@ def python_problems(changes: Sequence[FileChange]) -> tuple[PatchProblem, ...]:
 
 
 def normalized_patch(patch: str) -> str:
-    """A form in which two patches are equal if they make the same changes; empty for a patch without any.
+    """A form in which two patches are equal if they make the same changes.
+
+    It is empty for a patch without changes.
 
     Files are sorted. Line numbers, lines of context, hashes, modes and blank lines are
     left out. In a line, white space counts only where it indents and where it parts two
@@ -177,7 +179,10 @@ def _range(first: int, end: int) -> str:
 
 
 def _literal(content: bytes) -> str:
-    """Contents as git's binary patches hold them: deflated, in base 85, each line behind a letter for how many bytes it stands for."""
+    """Contents as in git's binary patches: deflated, in base 85.
+
+    The letter before each line says how many bytes it encodes.
+    """
     packed = zlib.compress(content, 9)
     lines = [f"literal {len(content)}\n"]
     for start in range(0, len(packed), _BINARY_LINE):
@@ -194,7 +199,10 @@ def _blob_hash(content: bytes) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name as git writes it: in quotes if it holds a quote, a backslash or a control character."""
+    """A name as git writes it.
+
+    It is quoted if it has a quote, a backslash or a control character.
+    """
     escaped = "".join(
         _QUOTED.get(one) or (one if one >= " " and one != "\x7f" else f"\\{ord(one):03o}")
         for one in name
@@ -203,7 +211,11 @@ def _quoted(name: str) -> str:
 
 
 def _named(name: str) -> str:
-    """A name in front of the hunks: a tab ends one with a space in it, for readers that look for a time behind it."""
+    """A name in front of the hunks.
+
+    A tab ends a name with a space in it, for readers that look for a time stamp behind
+    it.
+    """
     return _quoted(name) + "\t" * (" " in name)
 
 
@@ -225,7 +237,10 @@ def _why_no_python(source: bytes) -> str:
 
 
 def _line_form(line: str) -> str:
-    """A line with white space only where it indents and where it parts two words; empty for a blank one."""
+    """A line with white space only where it indents and between words.
+
+    It is empty for a blank line.
+    """
     expanded = line.expandtabs(8).rstrip()
     body = re.sub(r"\s+", " ", expanded.lstrip(" "))
     return " " * (len(expanded) - len(expanded.lstrip(" "))) + re.sub(r"(?<!\w) | (?!\w)", "", body)

@@ -1,4 +1,7 @@
-"""``report.html``: a self-contained page in which prompts, answers, edits and verdict of every instance can be read."""
+"""``report.html``: a self-contained page to read every instance.
+
+It shows prompts, answers, edits and verdicts.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ def write_page(
     records: Records,
     settings: Mapping[str, Any],
 ) -> Path:
-    """Write ``report.html`` into a run's folder; long texts are cut in their middle there, ``answers/`` has them whole.
+    """Write ``report.html`` into a run's folder.
+
+    Long texts are cut in the middle there; ``answers/`` has all of them.
 
     Returns:
         The page's path.

@@ -1,4 +1,7 @@
-"""Instances -> patches: prompts are made, answers asked for and kept, a chunk of instances at a time."""
+"""Instances -> patches, a chunk of instances at a time.
+
+Makes prompts, asks for answers and keeps them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts
 from srl_envs.errors import ConfigError
 
 _SPARE = 16
-"""Tokens that are left free: a tokenizer may cut a text otherwise where it meets the chat template's marks."""
+"""Tokens that are left free.
+
+A tokenizer may split a text differently next to the chat template's marks.
+"""
 
 
 class PatchWriter:
@@ -64,7 +70,9 @@ class PatchWriter:
         """Instance id -> why no patch could be asked for."""
 
     def write(self, instances: Sequence[SweBenchInstance]) -> Iterator[SweBenchInstance]:
-        """Ask for the patches of a chunk; each instance as soon as its prediction stands in the records.
+        """Ask for the patches of a chunk.
+
+        Each instance is yielded as soon as its prediction is in the records.
 
         Raises:
             InfrastructureError: The model cannot be reached; what was answered before
@@ -240,7 +248,10 @@ class PatchWriter:
 
 
 def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
-    """How long prompts may be: ``max_prompt_tokens``, and no more than the model's context has room for beside the answer.
+    """How long prompts may be.
+
+    At most ``max_prompt_tokens``, and what the model's context has room for beside the
+    answer.
 
     A server is asked neither for its model's context nor for its tokenizer: there an
     estimate is counted, and what it refuses is told with its instance.
@@ -260,7 +271,8 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     needed = max(map(budget.count, instructions))
     if asked < needed:
         raise ConfigError(
-            f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}: allow more."
+            f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}:"
+            " allow more."
         )
     if not isinstance(generator, MeasuresPrompts) or generator.context is None:
         return budget
@@ -270,18 +282,24 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     room = generator.context - config.max_new_tokens - marks - _SPARE
     if room < needed:
         raise ConfigError(
-            f"The context of {generator.name!r} holds {generator.context} tokens, max_new_tokens {config.max_new_tokens} of them: {max(room, 0)} are left for "
-            f"a prompt, and its instructions alone take {needed}. Lower --max_new_tokens, or take a model with a longer context."
+            f"The context of {generator.name!r} holds {generator.context} tokens, max_new_tokens"
+            f" {config.max_new_tokens} of them: {max(room, 0)} are left for a prompt, and its"
+            f" instructions alone take {needed}. Lower --max_new_tokens, or take a model with a"
+            " longer context."
         )
     if room < asked:
         print(
-            f"Prompts have {room} tokens at most, not {asked}: the model's context ({generator.context}) holds no more beside the answer."
+            f"Prompts have {room} tokens at most, not {asked}: the model's context"
+            f" ({generator.context}) holds no more beside the answer."
         )
     return PromptBudget(min(room, asked), budget.count_tokens)
 
 
 def patch_problems(answer: dict[str, Any]) -> list[str]:
-    """Why all patches of an answer were kept out; empty if one was not, or if there was nothing to keep out."""
+    """Why all patches of an answer were rejected.
+
+    It is empty if one was not, or if there was nothing to reject.
+    """
     samples = answer.get("repair", {}).get("samples", [])
     if any(sample["patch"] for sample in samples):
         return []

@@ -64,7 +64,9 @@ class PromptBudget:
         return self.count(messages) <= self.max_prompt_tokens
 
     def fitted_issue(self, issue: str, prompt_with: Callable[[str], Sequence[Message]]) -> str:
-        """The issue, cut in its middle where it would take more than half of what the prompt's fixed text leaves.
+        """The issue, cut in the middle if it is too long.
+
+        It may take at most half of what the prompt's fixed text leaves.
 
         Args:
             issue: Its text.
@@ -76,7 +78,8 @@ class PromptBudget:
         fixed = self.count(prompt_with(""))
         if fixed > self.max_prompt_tokens:
             raise ConfigError(
-                f"max_prompt_tokens is {self.max_prompt_tokens}, but a prompt without any content takes {fixed}: allow more."
+                f"max_prompt_tokens is {self.max_prompt_tokens}, but a prompt without any content"
+                f" takes {fixed}: allow more."
             )
         bound = fixed + (self.max_prompt_tokens - fixed) // 2
         if self.count(prompt_with(issue)) <= bound:

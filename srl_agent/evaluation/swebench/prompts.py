@@ -15,9 +15,11 @@ from srl_envs.prompts.step import Message
 _THINK = "First think inside <think> </think>, freely and as long as you like."
 
 LOCALIZE_SYSTEM_PROMPT = (
-    "You find the files of a source code repository that must change so that an issue is fixed. You see the issue and the repository's files without its "
-    f"tests: each line is a folder, then the files in it. {_THINK} After </think>, write the paths of the files to change, the one that matters most first, "
-    "each on its own line, folder and name together as in `folder/name.py`, and nothing else. Write {max_files} paths at most."
+    "You find the files of a source code repository that must change so that an issue is fixed."
+    " You see the issue and the repository's files without its tests: each line is a folder, then"
+    f" the files in it. {_THINK} After </think>, write the paths of the files to change, the one"
+    " that matters most first, each on its own line, folder and name together as in"
+    " `folder/name.py`, and nothing else. Write {max_files} paths at most."
 )
 
 REPAIR_SYSTEM_PROMPT = f"""You fix an issue in a source code repository by editing its files. You see the issue and files that are likely to need a \

@@ -116,7 +116,10 @@ def _git_names(names: str) -> tuple[str, str]:
 
 
 def _name(written: str) -> str:
-    """A name behind ``---`` or ``+++``, without a time stamp, quotes, and the folder ``a/`` or ``b/`` in front."""
+    """A name after ``---`` or ``+++``, cleaned.
+
+    Without time stamp, quotes, and the folder ``a/`` or ``b/`` in front.
+    """
     name = _unquoted(
         written.rstrip("\r").partition("\t")[0] if not written.startswith('"') else written.rstrip()
     )

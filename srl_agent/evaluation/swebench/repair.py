@@ -1,4 +1,7 @@
-"""Both modes, last step: issue and files -> prompt; answer -> edits -> patch; several samples -> one patch."""
+"""The last step of both modes.
+
+Issue and files -> prompt; answer -> edits -> patch; several samples -> one patch.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,8 @@ def repair_prompt(
                 missing.append(
                     LeftOut(
                         path,
-                        f"does not fit: the prompt would have {budget.count(messages)} of {budget.max_prompt_tokens} tokens",
+                        f"does not fit: the prompt would have {budget.count(messages)} of"
+                        f" {budget.max_prompt_tokens} tokens",
                     )
                 )
     return RepairPrompt(
@@ -108,7 +112,10 @@ def repair_prompt(
 
 
 def repair_outcome(prompt: RepairPrompt, answer: str, files: CommitFiles) -> RepairOutcome:
-    """The patch of an answer. Edits may go to any file of the repository, whether the prompt showed it or not.
+    """The patch of an answer.
+
+    Edits may go to any file of the repository, including files that the prompt did not
+    show.
 
     Raises:
         RepositoryError: A file cannot be read.
@@ -130,7 +137,9 @@ def repair_outcome(prompt: RepairPrompt, answer: str, files: CommitFiles) -> Rep
 
 
 def select_by_majority(patches: Sequence[str]) -> int:
-    """The index of the patch that most samples agree on: the first of the largest group of patches that make the same changes.
+    """The index of the patch that most samples agree on.
+
+    It is the first of the largest group of patches that make the same changes.
 
     Empty patches have no vote; of groups of one size the one that came first counts. If
     all are empty, or there are none, 0.

@@ -1,4 +1,6 @@
-"""The repositories of instances: one bare mirror each in a cache, files and names read at ``base_commit`` straight from git's objects.
+"""The repositories of instances: one bare mirror each, in a cache.
+
+Files and names are read at ``base_commit`` directly from git's objects.
 
 No instance is ever checked out, so any number of threads and processes can read at
 once; whoever finds a mirror or a commit missing fetches it under a file lock. Reads are
@@ -40,7 +42,10 @@ _SLOW = (
 
 
 class RepositoryError(InfrastructureError):
-    """The repository or the commit of an instance cannot be had: the instance is not judged, the others are."""
+    """The repository or commit of an instance is unavailable.
+
+    That instance is not judged; the others are.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,8 @@ class Repositories:
             self._source = Path(source).expanduser()
             if not self._source.is_dir():
                 raise ConfigError(
-                    f"The source of repositories is {str(source)!r}: use 'github', 'image', or a folder of clones that exists."
+                    f"The source of repositories is {str(source)!r}: use 'github', 'image', or a"
+                    " folder of clones that exists."
                 )
         self._files = lru_cache(maxsize=_LISTINGS_KEPT)(_files_of)
 
@@ -168,11 +174,13 @@ class Repositories:
                     self._fetch(instance, mirror)
                 if not _holds(mirror, instance.base_commit):
                     raise RepositoryError(
-                        f"{instance.instance_id}: {instance.base_commit} is no commit of {instance.repo}."
+                        f"{instance.instance_id}: {instance.base_commit} is no commit of"
+                        f" {instance.repo}."
                     )
         except OSError as error:
             raise RepositoryError(
-                f"{instance.instance_id}: the cache of repositories {self.cache} cannot be written: {error.strerror or error}."
+                f"{instance.instance_id}: the cache of repositories {self.cache} cannot be written:"
+                f" {error.strerror or error}."
             ) from error
         return mirror
 
@@ -199,11 +207,17 @@ class Repositories:
             )
 
     def _held(self, image: str) -> AbstractContextManager[None]:
-        """In the body of the ``with`` the image stays; it is fetched first, if there is a budget to fetch with."""
+        """Keeps the image during the body of the ``with``.
+
+        It is fetched first, if there is a budget to fetch with.
+        """
         return self._images.holding(image) if self._images and image else nullcontext()
 
     def _make(self, instance: SweBenchInstance, mirror: Path) -> None:
-        """A new mirror with all branches and tags of its source, whole or not at all; of an image, an empty one."""
+        """A new mirror with all branches and tags of its source, complete or not at all.
+
+        The mirror of an image starts empty.
+        """
         for left in mirror.parent.glob(
             f".{mirror.name}.*"
         ):  # the lock is ours: a killed process left them
@@ -245,7 +259,8 @@ class Repositories:
                 if (folder / ".git").exists() or (folder / "HEAD").is_file():
                     return folder.resolve()
         raise RepositoryError(
-            f"{instance.instance_id}: {self._source} holds no clone of {instance.repo}: name its folder {owner}__{name}."
+            f"{instance.instance_id}: {self._source} holds no clone of {instance.repo}: name its"
+            f" folder {owner}__{name}."
         )
 
 

@@ -33,7 +33,10 @@ VERDICTS = {
     "error": "no patch: repository or model failed",
     "not_judged": "not judged",
 }
-"""What can become of an instance -> as in tables. Each instance has one of them; the last three are no verdicts on a patch."""
+"""The possible outcomes of an instance -> their names in tables.
+
+Each instance has one of them; the last three are not verdicts on a patch.
+"""
 
 _UNJUDGED = ("infrastructure_failure", "error", "not_judged")
 
@@ -169,7 +172,10 @@ def write_results(
 
 
 def rate_cells(results: SweBenchResults) -> list[list[str]]:
-    """Heading, the paper's rows, and this run's row, which says so if it is of another data set than theirs."""
+    """Heading, the paper's rows, and this run's row.
+
+    The row says so if its data set is not the paper's.
+    """
     own = f"{100 * results.rate:.1f} ({results.resolved}/{len(results.instances)})"
     columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
     rows = [
@@ -185,7 +191,10 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
 
 
 def verdict_cells(results: SweBenchResults) -> list[list[str]]:
-    """Heading, and how many instances have each verdict; of the unresolved ones those that timed out are a part."""
+    """Heading, and how many instances have each verdict.
+
+    Those that timed out are part of the unresolved ones.
+    """
     counts = results.counts
     rows = [["verdict", "instances"]]
     for verdict, label in VERDICTS.items():
@@ -230,7 +239,10 @@ def terminal_text(results: SweBenchResults) -> str:
 
 
 def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
-    """One line on the instances without a verdict, or without a patch in a run that does not judge; empty if there are none."""
+    """One line on the instances without a verdict; empty if there are none.
+
+    In a run that does not judge, it is on those without a patch.
+    """
     left = {
         one.instance_id: one.verdict
         for one in results.instances
@@ -243,7 +255,10 @@ def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
         reasons.setdefault(" ".join(results.unjudged[name].split()), []).append(name)
     parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
     lacks = "were not judged" if judges else "have no patch"
-    return f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same command tries them again."
+    return (
+        f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same"
+        " command tries them again."
+    )
 
 
 def _result(

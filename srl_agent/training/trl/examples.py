@@ -1,4 +1,7 @@
-"""Prompts with an expert's answer, as tokens: what supervised learning (the method ``sft``, the format warm-up) learns from."""
+"""Prompts with an expert's answer, as tokens.
+
+Supervised learning (the method ``sft``, the format warm-up) uses them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from srl_envs.trajectory import Trajectory
 
 
 def expert_example(tokenizer: Any, instance: Instance, args: SRLConfig) -> dict[str, list[int]]:
-    """Prompt and expert answer as tokens: ``input_ids``, and a ``completion_mask`` that is 1 where they are learned.
+    """Prompt and expert answer as tokens.
+
+    ``input_ids``, and a ``completion_mask`` that is 1 where they are learned.
 
     Args:
         tokenizer: Of the model.
@@ -53,7 +58,10 @@ def step_answer(instance: StepInstance, args: SRLConfig) -> str:
 
 
 def solution_answer(trajectory: Trajectory, with_trace: bool = False) -> str:
-    """The expert's whole solution; its reference answer follows in a box where an evaluation would find no answer in the solution itself.
+    """The expert's whole solution.
+
+    The reference answer is added in a box if an evaluation would not find an answer in
+    the solution.
 
     Args:
         trajectory: The expert's.

@@ -1,4 +1,6 @@
-"""A short supervised stage that teaches a small model the answer's format: one think block, then the step (SRL); a solution with its answer in a box (RLVR).
+"""A short supervised stage that teaches a small model the answer's format.
+
+One think block, then the step (SRL); a solution with its answer in a box (RLVR).
 
 Models under about 1B close no think block on their own; all their rewards would be -1
 and no group would have any spread. A few steps of supervised learning on expert
@@ -22,7 +24,10 @@ from srl_agent.training.trl.examples import expert_example
 from srl_agent.training.trl.progress import short_progress
 
 _CPU_TOKENS, _GPU_TOKENS = 1024, 16384
-"""Tokens of a micro-batch. More at once is no faster on a CPU, where a model of 135M parameters needs some 3 MB a token."""
+"""Tokens of a micro-batch.
+
+More is no faster on a CPU, where a model of 135M parameters needs some 3 MB per token.
+"""
 
 _STREAM = 0x5EED
 """Keeps the warm-up's order of instances apart from the order of SRL that has the same seed."""
@@ -36,7 +41,9 @@ def warm_up(
     output_dir: Path,
     callbacks: list[TrainerCallback],
 ) -> None:
-    """Train ``model`` in place on ``args.format_warmup_steps * args.warmup_instances`` expert instances.
+    """Train ``model`` in place on some expert instances.
+
+    There are ``args.format_warmup_steps * args.warmup_instances`` of them.
 
     Args:
         model: All of its weights are trained, at a learning rate that falls linearly to
@@ -86,7 +93,10 @@ def warm_up(
 
 
 def rows_at_once(rows: int, longest: int, tokens: int) -> int:
-    """The largest divisor of ``rows`` (a process's rows per step) with at most ``tokens`` tokens, but at least 1: activations take memory by tokens."""
+    """The largest divisor of ``rows`` (a process's rows per step) that fits in ``tokens``.
+
+    It is at least 1; the memory of activations grows with the tokens.
+    """
     return max(
         size
         for size in range(1, rows + 1)

@@ -1,4 +1,6 @@
-"""GRPO with dynamic sampling: TRL's trainer, with batches that are filled before they are trained; the method (SRL, RLVR) is what scores them.
+"""GRPO with dynamic sampling: TRL's trainer, with batches filled before training.
+
+The method (SRL, RLVR) decides how answers are scored.
 
 What TRL does stays TRL's: loss, optimizer, precision, distribution, checkpoints,
 logging. What is here: which prompts are rolled out, which groups are kept, what is
@@ -33,7 +35,9 @@ STATE_FILE = "srl_state-{rank}.pt"
 
 
 class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
-    """Trains a policy by GRPO with dynamic sampling: on an expert's steps (SRL), or on final answers (RLVR).
+    """Trains a policy by GRPO with dynamic sampling.
+
+    On an expert's steps (SRL), or on final answers (RLVR).
 
     Args:
         model: The policy.
@@ -63,7 +67,8 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
     ) -> None:
         if not len(train_instances):
             raise DataError(
-                "No training instances: every trajectory has too few steps. Use --targets all, or other data."
+                "No training instances: every trajectory has too few steps. Use --targets all, or"
+                " other data."
             )
         self.train_instances, self.eval_instances = train_instances, eval_instances
         self.settings = args
@@ -122,7 +127,10 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         return micro_batch
 
     def _roll_out(self, count: int) -> list[RolloutGroup]:
-        """Roll out fresh prompts, each process its share of whole groups; every process gets all groups, in the same order."""
+        """Roll out fresh prompts, whole groups on each process.
+
+        Every process gets all groups, in the same order.
+        """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         count += -count % processes
         first = self.stream.position
@@ -154,7 +162,7 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         return [group for same_place in zip(*shares, strict=True) for group in same_place]
 
     def _draw(self, count: int) -> list[tuple[Instance, list[int]]]:
-        """The next instances of the stream whose prompt is short enough, with their prompts' tokens."""
+        """The next instances whose prompts are short enough, with their prompts' tokens."""
         drawn: list[tuple[Instance, list[int]]] = []
         limit = self.args.max_prompt_length
         skipped = 0
@@ -180,18 +188,24 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         if self._samples_itself:
             policy = self.accelerator.unwrap_model(self.model)
             with self.accelerator.autocast():
-                return self._sampler(
-                    self._rollout_model.at(self.state.global_step, policy),
-                    prompts,
-                    num_samples,
-                    seed,
-                ), None
+                return (
+                    self._sampler(
+                        self._rollout_model.at(self.state.global_step, policy),
+                        prompts,
+                        num_samples,
+                        seed,
+                    ),
+                    None,
+                )
         repeated = [ids for ids in prompts for _ in range(num_samples)]
         completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
         return completions, logps
 
     def _score_for_trl(self, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        """TRL asks for a reward function; rollouts are scored in :meth:`_roll_out`, so that TRL never calls it."""
+        """TRL requires a reward function, but never calls this one.
+
+        Rollouts are scored in :meth:`_roll_out`.
+        """
         raise NotImplementedError
 
     # ---------------------------------------------------------------- logs
@@ -260,7 +274,8 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         path = Path(checkpoint) / STATE_FILE.format(rank=self.accelerator.process_index)
         if not path.is_file():
             raise DataError(
-                f"{path} is missing: the checkpoint was written by another trainer or with fewer processes. Start with a checkpoint of this run."
+                f"{path} is missing: the checkpoint was written by another trainer or with fewer"
+                " processes. Start with a checkpoint of this run."
             )
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self.stream.position, self._step = state["position"], state["step"]

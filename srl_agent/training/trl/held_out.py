@@ -1,4 +1,7 @@
-"""What every trainer of this project does with held-out instances: answer them in validation, and end with the checkpoint that did best."""
+"""What every trainer of this project does with held-out instances.
+
+It answers them in validation, and ends with the best checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ class HeldOut(Trainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Answer the held-out instances, with the same seeds each time, and log reward, similarity and format rate.
+        """Answer the held-out instances, with the same seeds each time.
+
+        Logs reward, similarity and format rate.
 
         Returns:
             ``eval_reward``, ``eval_similarity`` (of the well-formed answers),
@@ -60,7 +65,9 @@ class HeldOut(Trainer):  # type: ignore[misc]
     def answer(
         self, instances: Sequence[Instance]
     ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Let the present model answer these instances, shared among the processes, with the same seeds each time.
+        """Let the current model answer these instances, with the same seeds each time.
+
+        The processes share them.
 
         Returns:
             The metrics and one record per answer, as
@@ -92,7 +99,9 @@ class HeldOut(Trainer):  # type: ignore[misc]
         """Left to :meth:`load_best`: transformers does not look whether the checkpoint is whole."""
 
     def load_best(self) -> tuple[int, list[str]]:
-        """Load the whole checkpoint that did best in validation; the weights stay as they are if none is better.
+        """Load the complete checkpoint that did best in validation.
+
+        The weights stay as they are if none is better.
 
         Returns:
             The step of the weights, and a line about each better checkpoint that is
@@ -134,7 +143,7 @@ class HeldOut(Trainer):  # type: ignore[misc]
         return step, complaints
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """As in transformers, but silent about weights that are tied to others and therefore not saved."""
+        """As in transformers, but silent about weights that are tied and therefore not saved."""
         tied = set(getattr(self.model, "all_tied_weights_keys", None) or ())
         missing = [key for key in load_result.missing_keys if key not in tied]
         load_result.missing_keys.clear()
@@ -142,4 +151,7 @@ class HeldOut(Trainer):  # type: ignore[misc]
         super()._issue_warnings_after_load(load_result)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None is written: TRL's would describe another training; ``config.yaml`` and ``report.html`` tell what this one was."""
+        """Does not write one: TRL's would describe another training.
+
+        ``config.yaml`` and ``report.html`` describe this one.
+        """

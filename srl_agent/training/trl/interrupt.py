@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a run after the step in hand, with a checkpoint; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM end a run after the current step, with a checkpoint.
+
+A second Ctrl-C ends it at once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
             }
 
     def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-        """Saves and stops if a signal has come to any process: all of them must stop after the same step."""
+        """Saves and stops if any process has received a signal.
+
+        All of them must stop after the same step.
+        """
         if any(gather_object([self.interrupted])):
             control.should_save = control.should_training_stop = True
 
@@ -40,6 +46,7 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
             raise KeyboardInterrupt
         self.interrupted = True
         print(
-            "\nstopping after this step, with a checkpoint; the same command goes on from it (again: stop at once)",
+            "\nstopping after this step, with a checkpoint; the same command goes on from it"
+            " (again: stop at once)",
             flush=True,
         )

@@ -1,4 +1,7 @@
-"""Rows of a micro-batch, and what the loss of one weighs when dynamic sampling could not fill the batch."""
+"""Rows of a micro-batch, and the weight of each row's loss.
+
+The weight matters when dynamic sampling could not fill the batch.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ class Row:
 
 
 def loss_weight(loss_type: str, real_rows: int, all_rows: int, micro_batch: int) -> float:
-    """What TRL's loss of each micro-batch is multiplied by, so that an optimizer step has the mean over its real rows.
+    """The factor of TRL's loss of each micro-batch.
+
+    With it an optimizer step has the mean over its real rows.
 
     TRL 1.16 divides by one of three counts (``GRPOTrainer._compute_loss``): by the
     tokens of the whole step, where empty rows add none; by the tokens of each

@@ -1,4 +1,6 @@
-"""From the groups of a batch to the loss of a micro-batch: rows, tensors, and the log-probabilities that the objective compares.
+"""From the groups of a batch to the loss of a micro-batch.
+
+Rows, tensors, and the log-probabilities that the objective compares.
 
 The objective itself is TRL's. What is here differs from TRL in two ways: a batch that
 could not be filled weighs what it holds, and a prompt is computed once for all its
@@ -33,7 +35,10 @@ class PolicyLoss(GRPOTrainer):  # type: ignore[misc]
     _samples_itself: bool
 
     def _micro_batches(self, groups: list[RolloutGroup]) -> list[dict[str, torch.Tensor]]:
-        """This process's micro-batches of one generation; rows of missing groups are empty and carry no loss."""
+        """This process's micro-batches of one generation.
+
+        Rows of missing groups are empty and carry no loss.
+        """
         args, processes = self.args, self.accelerator.num_processes
         windows = args.windows
         slots = args.rows_per_step // self.num_generations
@@ -73,7 +78,10 @@ class PolicyLoss(GRPOTrainer):  # type: ignore[misc]
         return micro_batches
 
     def _is_learned(self, completion_ids: list[int]) -> bool:
-        """Whether a completion carries loss: with ``mask_truncated_completions`` those that were cut off do not."""
+        """Whether a completion carries loss.
+
+        With ``mask_truncated_completions`` truncated ones do not.
+        """
         return not self.args.mask_truncated_completions or not is_truncated(
             completion_ids, self.eos_token_ids
         )
@@ -111,7 +119,10 @@ class PolicyLoss(GRPOTrainer):  # type: ignore[misc]
         return {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def _add_old_log_probs(self, micro_batches: list[dict[str, torch.Tensor]]) -> None:
-        """Log-probabilities under the policy that sampled, where the policy will have moved on; and the reference's, with a KL term."""
+        """Log-probabilities under the sampling policy, where the policy will have moved.
+
+        With a KL term, also the reference's.
+        """
         off_policy = self.args.windows * self.num_iterations > 1
         corrects_vllm = self.use_vllm and self.vllm_importance_sampling_correction
         if not (off_policy or corrects_vllm or self.beta):

@@ -10,7 +10,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 
 class ShortProgress(ProgressCallback):  # type: ignore[misc]
-    """transformers' progress bar, with the few figures that tell how SRL goes; ``metrics.jsonl`` has all of them."""
+    """transformers' progress bar with a few figures of SRL's progress.
+
+    ``metrics.jsonl`` has all of them.
+    """
 
     training_bar: Any
     prediction_bar: Any
@@ -26,7 +29,7 @@ class ShortProgress(ProgressCallback):  # type: ignore[misc]
             self.training_bar.write(line)
 
     def close(self) -> None:
-        """End the bars' lines, so that what is printed after an error stands on a line of its own."""
+        """End the bars' lines, so that an error message starts on a new line."""
         for bar in (self.prediction_bar, self.training_bar):
             if bar is not None:
                 bar.close()
@@ -44,7 +47,10 @@ class ShortLines(TrainerCallback):  # type: ignore[misc]
 
 @contextmanager
 def short_progress(trainer: Any, bar: bool) -> Iterator[None]:
-    """Show a trainer's figures this way instead of its own, with or without a bar, and leave the terminal in order if it fails."""
+    """Show a trainer's figures this way instead of its own, with or without a bar.
+
+    The terminal is left in order if the trainer fails.
+    """
     progress = ShortProgress()
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -71,7 +77,8 @@ def short_line(step: int, logs: dict[str, Any]) -> str:
     ]
     if not prefix:
         parts.append(
-            f"groups kept {float(logs['groups_kept']):.0f}, dropped {float(logs['groups_dropped']):.0f}"
+            f"groups kept {float(logs['groups_kept']):.0f}, dropped"
+            f" {float(logs['groups_dropped']):.0f}"
         )
         parts.append(f"length {float(logs['completions/mean_length']):.0f}")
     return "  ".join(parts)

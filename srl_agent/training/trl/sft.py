@@ -1,4 +1,7 @@
-"""Supervised fine-tuning on expert answers: TRL's ``SFTTrainer``, validated like the other methods, by the answers to held-out instances."""
+"""Supervised fine-tuning on expert answers with TRL's ``SFTTrainer``.
+
+Validated like the other methods, by the answers to held-out instances.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,9 @@ class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
 def examples_of(
     tokenizer: Any, instances: Sequence[Instance], args: SRLConfig
 ) -> tuple[list[dict[str, list[int]]], int]:
-    """The instances with their expert answers as tokens, and how many were left out because prompt or answer is too long.
+    """The instances with their expert answers as tokens.
+
+    Also how many were dropped because prompt or answer is too long.
 
     Raises:
         DataError: All are too long.
@@ -85,8 +90,9 @@ def examples_of(
     rows = [row for row in examples if _fits(row["completion_mask"], args)]
     if not rows:
         raise DataError(
-            f"All {len(examples)} expert answers are longer than max_completion_length = {args.max_completion_length} tokens, or their prompts than "
-            f"max_prompt_length = {args.max_prompt_length}: raise them."
+            f"All {len(examples)} expert answers are longer than max_completion_length ="
+            f" {args.max_completion_length} tokens, or their prompts than max_prompt_length ="
+            f" {args.max_prompt_length}: raise them."
         )
     return rows, len(examples) - len(rows)
 
@@ -100,7 +106,10 @@ def _fits(completion_mask: list[int], args: SRLConfig) -> bool:
 
 
 def _supervised(args: SRLConfig) -> SFTConfig:
-    """What TRL's supervised trainer is told: all settings that it shares with the other methods' trainer."""
+    """The settings of TRL's supervised trainer.
+
+    All that it shares with the other methods' trainer.
+    """
     shared = {
         field.name: getattr(args, field.name) for field in fields(TrainingArguments) if field.init
     }

@@ -1,4 +1,6 @@
-"""Where the time of an optimizer step goes: generation, reward, forward, backward and the rest, logged as ``time/<phase>``, in seconds.
+"""Where the time of an optimizer step goes, logged as ``time/<phase>`` in seconds.
+
+The phases are generation, reward, forward, backward and other.
 
 - **generation**: sampling completions, and bringing new weights to the sampler.
 - **reward**: decoding and scoring them.
@@ -29,7 +31,7 @@ PHASES = ("generation", "reward", "forward", "backward", "other")
 
 
 class StepClock:
-    """Divides the time of optimizer steps among phases; whatever time has no other name is ``"other"``.
+    """Divides the time of optimizer steps among phases; the rest is ``"other"``.
 
     A CUDA device works through its queue while the program goes on, so there a moment
     is an event in the queue, and nothing waits for the device but the end of a step.
@@ -108,7 +110,10 @@ class TimeSteps(TrainerCallback):  # type: ignore[misc]
 
 
 class TimedSteps(Trainer):  # type: ignore[misc]
-    """Put before a trainer of TRL: tells the clock which part of a micro-batch is forward and which is backward, and logs the phases.
+    """Comes before a trainer of TRL in the bases.
+
+    Separates a micro-batch's forward from its backward for the clock, and logs the
+    phases.
 
     The trainer holds the clock, adds :class:`TimeSteps` to its callbacks, and switches
     to the phases of its rollouts itself.

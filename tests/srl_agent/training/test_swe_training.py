@@ -31,10 +31,16 @@ TEMPLATES = {
     "plain": None,
     # The end of a message is ordinary text, which can merge with the message's last characters; the
     # content is stripped.
-    "inst": "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content | trim }} [/INST]{% else %}{{ m.content }}\n\n{% endif %}{% endfor %}",
+    "inst": (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content | trim }} [/INST]{%"
+        " else %}{{ m.content }}\n\n{% endif %}{% endfor %}"
+    ),
     # A system message is put in where none is given.
-    "default": "{% if messages[0].role != 'system' %}<|system|>You are a helpful assistant, patient and polite.<|end|>{% endif %}"
-    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}<|assistant|>\n",
+    "default": (
+        "{% if messages[0].role != 'system' %}<|system|>You are a helpful assistant, patient and"
+        " polite.<|end|>{% endif %}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content"
+        " }}<|end|>\n{% endfor %}<|assistant|>\n"
+    ),
 }
 
 

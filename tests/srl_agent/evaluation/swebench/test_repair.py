@@ -62,8 +62,9 @@ def test_files_stand_whole_in_the_prompt(instance: SweBenchInstance, files: Comm
         LeftOut("vendor/library", "submodule"),
         LeftOut("absent.py", "no such file"),
     )
-    assert prompt.messages[1]["content"] == (
-        "Issue:\nVALUE should be 3.\n\n`src/tool.py`\n```\nVALUE = "
+    assert (
+        prompt.messages[1]["content"]
+        == "Issue:\nVALUE should be 3.\n\n`src/tool.py`\n```\nVALUE = "
         "1\n```\n\n`src/deep/latin.py`\n```\n# -*- coding: "
         "latin-1 -*-\nNAME = 'café'\n```"
     )
