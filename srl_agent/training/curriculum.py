@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
-from srl_agent.runs.claim import check_finished, check_folder, is_finished
+from srl_agent.runs.ownership import check_finished_run, check_run_folder, is_finished
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.run import Run, run_settings
 from srl_envs.errors import ConfigError
@@ -61,10 +61,9 @@ class Curriculum:
                     str(before.resolve() / "final"),
                     None,
                 )
-            try:  # told now, not when the stages before are trained
-                (check_finished if is_finished(folder) else check_folder)(
-                    folder, run_settings(name, data, args, model)
-                )
+            check = check_finished_run if is_finished(folder) else check_run_folder
+            try:  # now, not when the stages before are trained
+                check(folder, run_settings(name, data, args, model))
             except ConfigError as error:
                 raise ConfigError(
                     f"{error} Or delete {folder}: that stage is then trained anew, and those before it are kept."

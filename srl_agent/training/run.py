@@ -32,10 +32,10 @@ from srl_agent.runs.checkpoints import (
     latest_whole,
     seal,
 )
-from srl_agent.runs.claim import check_folder, claim_folder, free_folder, is_trained
 from srl_agent.runs.files import replace_file
 from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.runs.metrics_file import LogToFile, MetricsFile
+from srl_agent.runs.ownership import free_folder, is_trained, run_folder
 from srl_agent.training.checks import check_model
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, fitted, load_data
@@ -62,9 +62,6 @@ class Run:
         data: What is learned from.
         args: How.
         model: Which model, and LoRA if wanted.
-
-    Raises:
-        ConfigError: The folder holds a run with other settings.
     """
 
     def __init__(self, config: str, data: DataConfig, args: SRLConfig, model: ModelConfig) -> None:
@@ -76,22 +73,22 @@ class Run:
         if args.output_dir in (None, "trainer_output"):
             args.output_dir = str(free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)
-        settings = run_settings(config, data, args, model)
-        check_folder(self.folder, settings)
-        self.process.wait_for_everyone()  # every process has looked before one of them writes
-        if self.process.is_main_process:
-            claim_folder(self.folder, settings)
-        self.process.wait_for_everyone()
-        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self._settings = run_settings(config, data, args, model)
         self.scorer: Scorer = (
             AnswerScorer() if args.asks_whole_problems else StepScorer(args.reward_settings)
         )
         self._started = time.monotonic()
 
     def train(self) -> None:
-        """Everything, or what a killed run left to do."""
+        """Everything, or what a killed run left to do.
+
+        Raises:
+            ConfigError: The folder holds a run with other settings, or is in use.
+        """
         try:
-            self._train()
+            with run_folder(self.folder, self._settings):
+                self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+                self._train()
         finally:
             self.scorer.close()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from srl_agent.evaluation.folder import RESULTS, SAMPLES, read_problems, read_settings
+from srl_agent.evaluation.folder import RESULTS, read_settings
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, Problem
+from srl_agent.evaluation.math.folder import SAMPLES, read_problems
 from srl_agent.evaluation.math.lengths import length_histogram
 from srl_agent.evaluation.math.page import rendered, write_plots
 from srl_agent.evaluation.math.samples import Mode, Sample, read_samples
@@ -40,7 +41,7 @@ class EvaluatedRun:
         problems: By benchmark and id.
         samples: By benchmark, problem and mode, in the order of their numbers.
         settings: On which its answers depend, see
-            :func:`~srl_agent.evaluation.folder.identity`.
+            :func:`~srl_agent.evaluation.math.folder.identity`.
     """
 
     name: str

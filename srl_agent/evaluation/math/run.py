@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from srl_agent.evaluation.folder import RESULTS, SAMPLES, claimed, default_folder, model_label
+from srl_agent.evaluation.folder import RESULTS, model_label
 from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
 from srl_agent.evaluation.math.config import MathConfig
+from srl_agent.evaluation.math.folder import SAMPLES, default_folder, math_folder
 from srl_agent.evaluation.math.page import write_page
 from srl_agent.evaluation.math.results import Results, summarize, write_results
 from srl_agent.evaluation.math.samples import Sample, SampleKey, SampleStore
@@ -45,7 +46,7 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
     )
     every = [problem for of_benchmark in problems.values() for problem in of_benchmark]
     asked = wanted_answers(config, every)
-    with claimed(folder, config, model, every), SampleStore(folder / SAMPLES) as store:
+    with math_folder(folder, config, model, every), SampleStore(folder / SAMPLES) as store:
         speed = _answer(config, model, asked, store)
         with Grader(config.answer_timeout, config.grading_processes) as grader:
             _grade(asked, store, grader)

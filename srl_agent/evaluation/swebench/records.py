@@ -19,14 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from srl_agent.evaluation.folder import CONFIG, held, read_settings
+from srl_agent.evaluation.folder import evaluation_folder, read_settings
 from srl_agent.evaluation.swebench.harness import Judgement
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.runs.files import replace_file
+from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines
-from srl_envs.errors import ConfigError, DataError, InfrastructureError
+from srl_envs.errors import DataError, InfrastructureError
 
 PREDICTIONS, JUDGEMENTS, ANSWERS, INSTANCES = (
     "predictions.jsonl",
@@ -52,7 +51,7 @@ class Records:
     """The records of one run's folder; may be written to by several threads.
 
     Args:
-        folder: The run's folder, held by :func:`claimed`.
+        folder: The run's folder, held by :func:`swebench_folder`.
 
     Attributes:
         predictions: Instance id -> patch.
@@ -185,10 +184,10 @@ class Records:
 
 
 @contextmanager
-def claimed(
+def swebench_folder(
     folder: Path, settings: Mapping[str, Any], asking: Mapping[str, Any], judging: Mapping[str, Any]
 ) -> Iterator[None]:
-    """Hold a run's folder for this process, made if need be, with ``config.yaml`` written.
+    """Own a run's folder, made if it is missing, with ``config.yaml`` written.
 
     Args:
         folder: The folder.
@@ -199,10 +198,10 @@ def claimed(
             verdict is there.
 
     Raises:
-        ConfigError: The folder is a file, holds something else or records made
-            otherwise, or another process holds it.
+        ConfigError: The folder is a file, holds something else or records made with
+            other settings, or is in use by another process.
     """
-    with held(folder, "swebench"):
+    with evaluation_folder(folder, "swebench"):
         # what decides verdicts is kept as it was until there is one, so that patches can be made
         # first and judged otherwise later
         answered = _is_filled(folder / PREDICTIONS) or any((folder / ANSWERS).glob("*.json"))
@@ -213,29 +212,11 @@ def claimed(
             ("asking", asking, answered),
             ("judging", judging, _is_filled(folder / JUDGEMENTS)),
         ):
-            _check_same(folder, before.get(part, {}) if binds else now, now)
+            if binds:
+                check_same_settings(folder, before.get(part, {}), now, "records")
         identity = {"asking": dict(asking), "judging": dict(judging)}
-        replace_file(
-            folder / CONFIG,
-            yaml.safe_dump(
-                {"task": "swebench", **settings, "identity": identity},
-                sort_keys=False,
-                allow_unicode=True,
-            ).encode(),
-        )
+        write_settings_file(folder / CONFIG, {"task": "swebench", **settings, "identity": identity})
         yield
-
-
-def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [
-        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise ConfigError(
-            f"{folder} holds records that were made otherwise ({'; '.join(changed)}): choose another --output_dir, or the same settings."
-        )
 
 
 def _is_filled(path: Path) -> bool:

@@ -29,7 +29,7 @@ from srl_agent.evaluation.swebench.instances import (
 from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
 from srl_agent.evaluation.swebench.page import write_page
 from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
-from srl_agent.evaluation.swebench.records import Records, claimed
+from srl_agent.evaluation.swebench.records import Records, swebench_folder
 from srl_agent.evaluation.swebench.repositories import Repositories
 from srl_agent.evaluation.swebench.results import (
     SweBenchResults,
@@ -75,7 +75,9 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
     harness.pop("attempts")
     with (
         _sigterm_as_interrupt(),
-        claimed(folder, settings, _asking(config, model), harness | {"dataset": config.dataset}),
+        swebench_folder(
+            folder, settings, _asking(config, model), harness | {"dataset": config.dataset}
+        ),
     ):
         records = Records(folder)
         records.require_same(instances)

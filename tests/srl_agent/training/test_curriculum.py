@@ -83,7 +83,7 @@ def test_stages_follow_each_other_and_finished_ones_are_passed_over(
 
     shutil.rmtree(second)
     assert main(flags(config, tiny_model_dir, run, seed=7)) == 1
-    assert "1-first holds a run with other settings (seed)" in capfd.readouterr().err
+    assert "1-first holds a run with other settings (seed was " in capfd.readouterr().err
 
 
 def killed_when(path: Path, command: list[str]) -> None:
@@ -148,7 +148,9 @@ def test_one_that_was_moved_goes_on(
 
     other = shutil.copytree(tiny_model_dir, tmp_path / "other")
     assert main(flags(config, other, moved)) == 1
-    assert "1-first holds a run with other settings (model_name_or_path)" in capfd.readouterr().err
+    assert (
+        "1-first holds a run with other settings (model_name_or_path was " in capfd.readouterr().err
+    )
 
     assert main(flags(config, tiny_model_dir, moved)) == 0
     assert f"resuming from {second / 'checkpoint-1'}" in capfd.readouterr().out
@@ -213,7 +215,7 @@ def test_a_later_stage_that_was_begun_with_other_settings_is_told_before_anythin
     assert main(flags(config, tiny_model_dir, run)) == 1
     error = capfd.readouterr().err
     assert (
-        "2-second holds a run with other settings (sft_on)" in error
+        "2-second holds a run with other settings (sft_on was " in error
         and f"Or delete {run / '2-second'}" in error
     )
     assert not (run / "1-first").exists()

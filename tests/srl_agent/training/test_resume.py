@@ -151,7 +151,7 @@ def test_paths_may_be_spelled_otherwise(
         )
         == 1
     )
-    assert "other settings (learning_rate)" in capfd.readouterr().err
+    assert "other settings (learning_rate was " in capfd.readouterr().err
     assert main([*flags(Path("killed/")), "--resume_from_checkpoint", "killed"]) == 0
 
 

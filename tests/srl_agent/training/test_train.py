@@ -381,7 +381,7 @@ def test_folders(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "Unknown source 'gsm10k'" in capfd.readouterr().err
     (run / "metrics.jsonl").write_text("{}\n")
     assert main(["--source", "gsm9k", "--output_dir", str(run)]) == 1
-    assert "holds a run with other settings (source)" in capfd.readouterr().err
+    assert "holds a run with other settings (source was " in capfd.readouterr().err
     other.mkdir()
     (other / "thesis.tex").write_text("precious")
     assert main(["--output_dir", str(other)]) == 1

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from srl_agent.evaluation.folder import claimed, default_folder, model_label
+from srl_agent.evaluation.folder import model_label
 from srl_agent.evaluation.math.benchmarks import Problem
 from srl_agent.evaluation.math.config import MathConfig
+from srl_agent.evaluation.math.folder import default_folder, math_folder
 from srl_agent.evaluation.math.page import shown_samples, write_page
 from srl_agent.evaluation.math.results import Results, summarize
 from srl_agent.evaluation.math.samples import Sample, SampleStore
@@ -269,9 +270,9 @@ def test_a_very_long_answer_is_shortened_in_the_page(tmp_path: Path) -> None:
 
 def test_a_folder_that_another_process_holds_is_refused(tmp_path: Path) -> None:
     config, model = MathConfig(), GeneratorConfig(model="owner/name")
-    claim = claimed(tmp_path / "run", config, model, PROBLEMS["amc23"])
+    claim = math_folder(tmp_path / "run", config, model, PROBLEMS["amc23"])
     with (
-        claimed(tmp_path / "run", config, model, PROBLEMS["amc23"]),
+        math_folder(tmp_path / "run", config, model, PROBLEMS["amc23"]),
         pytest.raises(ConfigError, match="in use by another process"),
         claim,
     ):
@@ -286,14 +287,14 @@ def test_weights_that_were_written_anew_are_another_model(tmp_path: Path) -> Non
     (folder / "model.safetensors").write_bytes(b"1")
     model = GeneratorConfig(model=str(folder))
     with (
-        claimed(tmp_path / "run", MathConfig(), model, []),
+        math_folder(tmp_path / "run", MathConfig(), model, []),
         SampleStore(tmp_path / "run" / "samples.jsonl") as store,
     ):
         store.append(answers(1)[0])
     os.utime(folder / "model.safetensors", (0, 0))
     with (
         pytest.raises(ConfigError, match="weights_written was"),
-        claimed(tmp_path / "run", MathConfig(), model, []),
+        math_folder(tmp_path / "run", MathConfig(), model, []),
     ):
         raise AssertionError
 
