@@ -34,7 +34,8 @@ from srl_envs.errors import MissingDependencyError, install_command
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if sys.stderr is sys.__stderr__:
-        faulthandler.enable()  # a crash in a library's C code, hours into a run, then says where it was
+        # A crash in a library's C code, hours into a run, then says where it was.
+        faulthandler.enable()
     return exit_status(lambda: _train(argv))
 
 

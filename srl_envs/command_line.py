@@ -1,4 +1,4 @@
-"""How every command of this project ends: a user's mistake is one line and a status, never a stack trace."""
+"""How every command ends: a user's mistake is one line and a status, not a stack trace."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def exit_status(
 
 
 def _flush_output() -> None:
-    """Write out what was printed; drop what nobody can take, so that Python does not complain of it at its end."""
+    """Write out what was printed, or drop it if nobody reads; Python then does not complain."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -41,5 +41,8 @@ def require(holds: bool, name: str, value: object, range: str) -> None:
 
 
 def install_command(*extras: str) -> str:
-    """The command that installs extras of this project, which is on no package index: it is run in the project's folder."""
+    """The command that installs extras of this project.
+
+    It is run in the project's folder, because the project is not on a package index.
+    """
     return f'pip install -e ".[{",".join(extras)}]" (in the project\'s folder)'

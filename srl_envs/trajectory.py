@@ -1,4 +1,4 @@
-"""The ground floor: an expert's step, and a whole trajectory of them. It knows nothing of prompts or commands."""
+"""The ground floor: an expert's step and solution, without prompts or commands."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ class Trajectory:
 
 
 def as_one_step(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with its whole solution as a single step: the paper's one-step ablation. Use it with ``targets="all"``."""
+    """The whole solution as a single step: the paper's one-step ablation.
+
+    Use it with ``targets="all"``.
+    """
     return replace(
         trajectory, steps=(ExpertStep(trajectory.solution.strip(), gap=""),), preamble="", tail=""
     )

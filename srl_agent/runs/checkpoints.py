@@ -163,7 +163,8 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
         """Called by transformers after all files of a checkpoint are written."""
         if state.is_world_process_zero:
             seal(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-        PartialState().wait_for_everyone()  # a launcher ends all processes when the first one leaves: none may, before the seal
+        # A launcher ends all processes when the first one leaves: none may, before the seal.
+        PartialState().wait_for_everyone()
 
 
 def _crc32(path: Path) -> int:

@@ -426,7 +426,8 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
                 )
             self.gradient_accumulation_steps = rows // at_once
         if self.method == "sft" and self.generation_batch_size is None:
-            self.steps_per_generation = self.num_generations  # supervised learning generates nothing: any whole number of groups passes TRL's check
+            # Supervised learning generates nothing: any whole number of groups passes TRL's check.
+            self.steps_per_generation = self.num_generations
         if not torch.accelerator.is_available():
             self.use_cpu = True  # transformers refuses bf16 without a GPU unless it is told so
         if self.eval_strategy == "no":

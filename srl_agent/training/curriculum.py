@@ -1,4 +1,7 @@
-"""Several methods one after another, such as SRL and then RLVR: each stage is a run in a folder of its own and starts from the model of the one before."""
+"""Several methods one after another, such as SRL and then RLVR.
+
+Each stage is a run in its own folder and starts from the previous stage's model.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ class Curriculum:
         ):
             if args.resume_from_checkpoint:
                 raise ConfigError(
-                    "resume_from_checkpoint has no place in a curriculum: the same command goes on with the stage that was not finished."
+                    "resume_from_checkpoint has no place in a curriculum: the same command goes on"
+                    " with the stage that was not finished."
                 )
             args.output_dir = str(folder)
             if before is not None:
@@ -66,7 +70,8 @@ class Curriculum:
                 check(folder, run_settings(name, data, args, model))
             except ConfigError as error:
                 raise ConfigError(
-                    f"{error} Or delete {folder}: that stage is then trained anew, and those before it are kept."
+                    f"{error} Or delete {folder}: that stage is then trained anew, and those before"
+                    " it are kept."
                 ) from None
             before = folder
 
@@ -79,7 +84,8 @@ class Curriculum:
                 continue
             Run(config, data, args, model).train()
             AcceleratorState._reset_state()  # it would hold the next stage to this one's precision
-            gc.collect()  # a trainer holds itself in cycles, and with it the model and the optimizer
+            # A trainer holds itself in cycles, and with it the model and the optimizer.
+            gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -90,7 +96,7 @@ class Curriculum:
         ]
 
     def _free(self, folder: Path) -> Path:
-        """The folder itself, or the first numbered one beside it whose last stage is not finished."""
+        """The folder itself, or the first numbered one whose last stage is unfinished."""
         number, free = 1, folder
         while is_finished(self._folders(free)[-1]):
             number += 1

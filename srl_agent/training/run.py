@@ -1,4 +1,7 @@
-"""One training run, from top to bottom: base model, format warm-up, the method, report; and how it goes on after a kill."""
+"""One training run, from top to bottom.
+
+Base model, format warm-up, the method, report; and how it resumes after a kill.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +172,8 @@ class Run:
                 )
             rows, too_long = examples_of(tokenizer, parts.train, args)
             self._say(
-                f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out, longer than max_completion_length or max_prompt_length"
+                f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out,"
+                " longer than max_completion_length or max_prompt_length"
             )
             return SupervisedTrainer(
                 model, args, rows, parts.validation, tokenizer, peft_config, callbacks, self.scorer
@@ -189,7 +193,10 @@ class Run:
     def _after_warm_up(
         self, model: Any, tokenizer: Any, train: Sequence[Instance], test: Sequence[Instance]
     ) -> Any:
-        """The model that the method starts from; the warm-up is done once and kept in the run folder."""
+        """The model that the method starts from.
+
+        The warm-up is done once and kept in the run folder.
+        """
         if not self.args.format_warmup_steps:
             return model
         done = self.folder / "warmup"
@@ -257,12 +264,15 @@ class Run:
             else f", similarity of the well-formed {value:.3f}"
         )
         self._say(
-            f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed {metrics['format_rate']:.0%}{similarity} "
-            f"({len(answers)} answers)"
+            f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed"
+            f" {metrics['format_rate']:.0%}{similarity} ({len(answers)} answers)"
         )
 
     def _is_answered(self, stage: str, test: Sequence[Instance]) -> bool:
-        """Whether the untrained model's answers lie there, whole; every process looks for itself."""
+        """Whether the untrained model's answers exist and are complete.
+
+        Every process looks for itself.
+        """
         path = self._samples(stage, 0)
         if not path.is_file():
             return False
@@ -295,7 +305,10 @@ class Run:
             write_report(self.folder)
 
     def _dtype(self) -> Any:
-        """Weights are kept in fp32 for full fine-tuning, since updates at these learning rates vanish in bf16; LoRA's frozen base may be bf16."""
+        """The precision of the weights: fp32 for full fine-tuning.
+
+        Updates at these learning rates vanish in bf16; LoRA's frozen base may be bf16.
+        """
         if self.model_config.dtype not in (None, "auto"):
             return self.model_config.dtype
         return torch.bfloat16 if self.model_config.use_peft and self.args.bf16 else torch.float32

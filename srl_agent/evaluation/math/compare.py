@@ -145,7 +145,8 @@ def read_run(folder: Path) -> EvaluatedRun:
     settings = read_settings(folder)["identity"]
     if not (folder / RESULTS).is_file():
         raise DataError(
-            f"The evaluation in {folder} has not finished: give its command again, it goes on where it was."
+            f"The evaluation in {folder} has not finished: give its command again, it goes on where"
+            " it was."
         )
     samples: dict[tuple[str, str, Mode], list[Sample]] = {}
     for sample in sorted(read_samples(folder / SAMPLES), key=lambda sample: sample.number):
@@ -169,7 +170,10 @@ def difference_cells(differences: Sequence[Difference], names: Sequence[str]) ->
         signed = (
             (lambda value: f"{100 * value:+.1f}") if row.measure == "accuracy" else "{:+.0f}".format
         )
-        label = f"{BENCHMARKS[row.benchmark].label}, {row.mode}, {row.measure}{' %' if row.measure == 'accuracy' else ''}"
+        label = (
+            f"{BENCHMARKS[row.benchmark].label}, {row.mode},"
+            f" {row.measure}{' %' if row.measure == 'accuracy' else ''}"
+        )
         interval = f"{signed(row.difference.low)} to {signed(row.difference.high)}"
         rows.append(
             [
@@ -195,12 +199,14 @@ def _shared(
     ]
     if not shared:
         raise ConfigError(
-            f"{before} and {after} have no answered problem in common: evaluate both on the same benchmarks."
+            f"{before} and {after} have no answered problem in common: evaluate both on the same"
+            " benchmarks."
         )
     for key in shared:
         if one.problems[key] != other.problems[key]:
             raise ConfigError(
-                f"{before} and {after} asked different problems of {key[0]} with the id {key[1]!r}: evaluate both on the same data."
+                f"{before} and {after} asked different problems of {key[0]} with the id {key[1]!r}:"
+                " evaluate both on the same data."
             )
     return shared
 

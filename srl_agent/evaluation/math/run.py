@@ -1,4 +1,7 @@
-"""One evaluation on math benchmarks, from the settings to the report: what ``python -m srl_agent.evaluate math`` does."""
+"""One evaluation on math benchmarks, from the settings to the report.
+
+This is what ``python -m srl_agent.evaluate math`` does.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ Asked = dict[SampleKey, Problem]
 
 
 def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
-    """Answer the benchmarks' problems, grade the answers and write the report; answers that the folder already holds are not asked for again.
+    """Answer the benchmarks' problems, grade the answers and write the report.
+
+    Answers that are already in the folder are not asked for again.
 
     Raises:
         ConfigError, DataError, InfrastructureError: Each with one line that says what
@@ -78,7 +83,10 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
 
 
 def wanted_answers(config: MathConfig, problems: Sequence[Problem]) -> Asked:
-    """Every answer that a run asks for: the greedy ones first, so that their scores are there early."""
+    """Every answer that a run asks for.
+
+    Greedy ones come first, so that their scores are available early.
+    """
     greedy = {
         SampleKey(problem.benchmark, problem.id, "greedy", 0): problem for problem in problems
     }
@@ -111,7 +119,8 @@ def _answer(
                     store.append(sample)
                     tokens, truncated = tokens + sample.tokens, truncated + sample.truncated
                     bar.set_postfix_str(
-                        f"{tokens / (time.monotonic() - started):.0f} tokens/s, {truncated} truncated",
+                        f"{tokens / (time.monotonic() - started):.0f} tokens/s, {truncated}"
+                        " truncated",
                         refresh=False,
                     )
                     bar.update()

@@ -123,7 +123,9 @@ class ImageBudget:
         done: Future[None] = Future()
         with self._changed:
             self._fetched[image] = (
-                0  # of unknown size; named on disk before it is there, so that a kill leaves nothing unnamed
+                # Of unknown size; named on disk before it is there, so that a kill leaves nothing
+                # unnamed.
+                0
             )
             self._write_ledger()
         threading.Thread(
@@ -153,7 +155,9 @@ class ImageBudget:
                 ):
                     if (
                         "error" in step
-                    ):  # of a layer, or of a full disk: the answer had begun, so its status says nothing
+                        # Of a layer, or of a full disk: the answer had begun, so its status says
+                        # nothing.
+                    ):
                         raise SandboxError(f"Could not fetch the image {image}: {step['error']}")
                     if self._is_stopped:
                         break

@@ -51,7 +51,8 @@ EditKind = Literal["search", "delete", "unclosed"]
 Reading = tuple[tuple[str, ...], tuple[str, ...]]
 """Search lines, replacement lines."""
 
-_MOST_READINGS = 200  # each holds the block anew: without a bound, memory grows with the square of an answer of dividers
+# Each holds the block anew: without a bound, memory grows with the square of an answer of dividers.
+_MOST_READINGS = 200
 _TAG = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
 _PATH_LINE = re.compile(
     r"(?:\#{1,6}\s+|[-*+]\s+|\d{1,3}[.)]\s+)?(?:\*\*)?"

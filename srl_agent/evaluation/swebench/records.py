@@ -1,4 +1,6 @@
-"""What a run on SWE-bench leaves on disk, each record as soon as it is finished, so that a killed run goes on where it was.
+"""What a run on SWE-bench leaves on disk.
+
+Each record is written as soon as it is finished, so a killed run resumes where it was.
 
 ``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``:
 prompts, answers and edits. ``judgements.jsonl``: verdicts; of several on one instance
@@ -79,7 +81,9 @@ class Records:
         self._lock = threading.Lock()
 
     def require_same(self, instances: Sequence[SweBenchInstance]) -> None:
-        """Check that instances are what they were when they were answered or judged, and write down what they are.
+        """Check that instances have not changed since they were answered or judged.
+
+        Then records what they are.
 
         Raises:
             DataError: Some are not; the message names them and their columns.
@@ -91,7 +95,8 @@ class Records:
             before = {}
         except ValueError:
             raise DataError(
-                f"{path} is damaged: choose another --output_dir, or delete it if you know that the instances are the same."
+                f"{path} is damaged: choose another --output_dir, or delete it if you know that the"
+                " instances are the same."
             ) from None
         changes = []
         for instance in instances:
@@ -112,8 +117,9 @@ class Records:
             before[name] = now
         if changes:
             raise DataError(
-                f"{self.folder} holds answers or verdicts on {len(changes)} instances that have changed in the data set since: {'; '.join(changes)}. "
-                "Put the rows back, or choose another --output_dir."
+                f"{self.folder} holds answers or verdicts on {len(changes)} instances that have"
+                f" changed in the data set since: {'; '.join(changes)}. Put the rows back, or"
+                " choose another --output_dir."
             )
         replace_file(path, (json.dumps(before, indent=1) + "\n").encode())
 
@@ -157,7 +163,7 @@ class Records:
             raise _unwritable(path, error) from error
 
     def answer(self, instance_id: str) -> dict[str, Any]:
-        """The record of an instance's prompts and answers, as far as it goes; empty if there is none.
+        """The record of an instance's prompts and answers so far; empty if there is none.
 
         Raises:
             DataError: It is damaged.
@@ -238,7 +244,8 @@ def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         for key in keys:
             if not isinstance(row.get(key), str):
                 raise DataError(
-                    f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is made again."
+                    f"{path}, line {number}: the key {key!r} is missing. Delete the line, and it is"
+                    " made again."
                 )
         rows.append(row)
     return rows

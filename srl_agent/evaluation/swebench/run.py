@@ -1,4 +1,7 @@
-"""One evaluation on SWE-bench, from the settings to the report: what ``python -m srl_agent.evaluate swebench`` does."""
+"""One evaluation on SWE-bench, from the settings to the report.
+
+This is what ``python -m srl_agent.evaluate swebench`` does.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ _ASKING = (
 
 
 def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenchResults:
-    """Let the model write patches, have the harness judge them, and write the report; what the folder already holds is not repeated.
+    """Let the model write patches, have the harness judge them, and report.
+
+    What is already in the folder is not repeated.
 
     Raises:
         ConfigError, DataError, InfrastructureError: Each with one line that says what
@@ -105,7 +110,10 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: containers are removed, records stay, and the user is told."""
+    """SIGTERM ends the run as Ctrl-C does.
+
+    Containers are removed, records stay, and a message is printed.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -130,7 +138,10 @@ def _ask_and_judge(
     instances: Sequence[SweBenchInstance],
     name: str,
 ) -> tuple[dict[str, str], float]:
-    """Chunk after chunk is answered, each patch is judged as soon as it is there; why instances have no patch, and the seconds until the last one."""
+    """Answer chunk after chunk, and judge each patch as soon as it exists.
+
+    Returns why instances have no patch, and the seconds until the last one.
+    """
     missing = [
         instance for instance in instances if instance.instance_id not in records.predictions
     ]
@@ -166,7 +177,8 @@ def _ask_and_judge(
                                 instance, records.predictions[instance.instance_id], name
                             )
                 errors |= writer.errors
-            except InfrastructureError as error:  # what was answered is still judged; the reason stands with each of the others
+            # What was answered is still judged; the reason stands with each of the others.
+            except InfrastructureError as error:
                 errors |= {
                     one.instance_id: str(error)
                     for one in missing

@@ -71,7 +71,8 @@ def warm_up(
         learning_rate=args.warmup_learning_rate,
         lr_scheduler_type="linear",
         max_length=None,
-        completion_only_loss=True,  # without it TRL overlooks the completion_mask of rows that are tokens already
+        # Without it TRL overlooks the completion_mask of rows that are tokens already.
+        completion_only_loss=True,
         bf16=args.bf16,
         use_cpu=args.use_cpu,
         activation_checkpointing=bool(args.gradient_checkpointing),

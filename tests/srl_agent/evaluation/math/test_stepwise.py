@@ -22,7 +22,7 @@ FULL = "FULL"
 
 
 class ScriptedModel:
-    """Answers a prompt and a request's number with what a function says; keeps what it was asked."""
+    """Answers with what a function says of prompt and number; keeps what it was asked."""
 
     name = "scripted"
 
