@@ -131,15 +131,15 @@ def test_a_registered_source_is_read_like_ours() -> None:
 
 
 def test_a_source_gives_trajectories_of_a_known_domain(tmp_path: Path) -> None:
-    file = tmp_path / "chess.jsonl"
-    save_trajectories([Trajectory("t1", "Play.", STEPS, domain="chess")], file)
+    file = tmp_path / "mahjong.jsonl"
+    save_trajectories([Trajectory("t1", "Play.", STEPS, domain="mahjong")], file)
     with pytest.raises(
         DataError,
-        match=r"'t1' has the unknown domain 'chess'\. Use one of .*math, .*steps, .*swe.*, or",
+        match=r"'t1' has the unknown domain 'mahjong'\. Use one of .*math, .*steps, .*swe.*, or",
     ):
         load_trajectories(str(file))
-    srl_envs.register_source("openings", domain="chess")(lambda request: [])
-    assert load_trajectories(str(file))[0].domain == "chess"
+    srl_envs.register_source("openings", domain="mahjong")(lambda request: [])
+    assert load_trajectories(str(file))[0].domain == "mahjong"
     file = tmp_path / "shogi.jsonl"
     save_trajectories([Trajectory("t1", "Play.", STEPS, domain="shogi")], file)
     srl_envs.register_domain("shogi")(TextDomain)

@@ -21,6 +21,7 @@ from srl_envs.errors import ConfigError
 SETTINGS = {"method": "srl", "seed": 1, "max_steps": 4, "source": "built-in"}
 
 RANKS = """
+import os
 import sys
 from pathlib import Path
 from accelerate import PartialState
@@ -31,10 +32,10 @@ PartialState(cpu=True)
 try:
     with run_folder(Path(sys.argv[1]), {"method": "srl", "seed": 1}):
         PartialState().wait_for_everyone()
-        print("owned", flush=True)
+        os.write(1, b"owned\\n")  # one call: lines of two ranks never mix
         PartialState().wait_for_everyone()
 except ConfigError as error:
-    print(error, flush=True)
+    os.write(1, f"{error}\\n".encode())
 PartialState().wait_for_everyone()
 """
 
