@@ -17,7 +17,21 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
+from srl_envs.command_line import LOG_LEVELS
 from srl_envs.errors import ConfigError
+
+
+@dataclasses.dataclass
+class LogConfig:
+    """What a command shows of its log."""
+
+    log_level: str = dataclasses.field(
+        default="info",
+        metadata={
+            "help": "Log messages to show on stderr, from this level upward.",
+            "choices": list(LOG_LEVELS),
+        },
+    )
 
 
 def named_configs() -> list[str]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from srl_envs.command_line import exit_status, program
+from srl_envs.command_line import exit_status, log_to_stderr, program
 from srl_envs.errors import MissingDependencyError, install_command
 
 
@@ -50,7 +50,7 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _math(arguments: list[str]) -> int:
     try:
-        from srl_agent.configuration import parse
+        from srl_agent.configuration import LogConfig, parse
         from srl_agent.evaluation.math.compare import compare_runs
         from srl_agent.evaluation.math.config import MathConfig
         from srl_agent.evaluation.math.run import evaluate_math
@@ -59,12 +59,13 @@ def _math(arguments: list[str]) -> int:
         raise MissingDependencyError(
             f"{error.name} is missing. Evaluation needs the extra train: {install_command('train')}"
         ) from None
-    _, (config, model) = parse(
-        [MathConfig, GeneratorConfig],
+    _, (config, model, log) = parse(
+        [MathConfig, GeneratorConfig, LogConfig],
         "evaluate_math",
         arguments,
         prog=f"{program('srl_agent.evaluate')} math",
     )
+    log_to_stderr(log.log_level)
     if config.compare is not None:
         before, after = map(Path, config.compare)
         compare_runs(before, after, Path(config.output_dir) if config.output_dir else None)
@@ -75,7 +76,7 @@ def _math(arguments: list[str]) -> int:
 
 def _swebench(arguments: list[str]) -> int:
     try:
-        from srl_agent.configuration import parse
+        from srl_agent.configuration import LogConfig, parse
         from srl_agent.evaluation.swebench.config import SweBenchConfig
         from srl_agent.evaluation.swebench.results import unjudged_line
         from srl_agent.evaluation.swebench.run import evaluate_swebench
@@ -85,12 +86,13 @@ def _swebench(arguments: list[str]) -> int:
             f"{error.name} is missing. This needs the extras train and swebench:"
             f" {install_command('train', 'swebench')}"
         ) from None
-    _, (config, model) = parse(
-        [SweBenchConfig, GeneratorConfig],
+    _, (config, model, log) = parse(
+        [SweBenchConfig, GeneratorConfig, LogConfig],
         "evaluate_swebench",
         arguments,
         prog=f"{program('srl_agent.evaluate')} swebench",
     )
+    log_to_stderr(log.log_level)
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)
     if line:

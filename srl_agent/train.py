@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from srl_envs.command_line import exit_status, program
+from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.errors import MissingDependencyError, install_command
 
 
@@ -58,6 +58,8 @@ def _train(argv: list[str] | None) -> int:
         [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog=program("srl_agent.train")
     )
     data, args, model = stages[0][1]
+    # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
+    log_to_stderr(args.log_level if args.log_level in LOG_LEVELS else "info")
     with told(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
             Run(config, data, args, model).train()

@@ -1,7 +1,8 @@
-"""How every command ends: a user's mistake is one line and a status, not a stack trace."""
+"""What all commands share: their log on stderr, and one line for a user's mistake."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,45 @@ INTERRUPTED = 130
 
 READER_LEFT = 141
 """What a shell reports of a command whose output nobody reads any more."""
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""What ``--log_level`` takes."""
+
+PACKAGES = ("srl_envs", "srl_agent")
+
+
+class _StderrHandler(logging.Handler):
+    """Writes records to stderr as it is now, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:  # as logging's own handlers do
+            self.handleError(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno < logging.WARNING:
+            return text
+        return f"{record.levelname.lower()}: {text}"
+
+
+def log_to_stderr(level: str = "info") -> None:
+    """Show what both packages log from a level upward. A command calls it once.
+
+    As libraries they only log. In your own program, use :mod:`logging` as for any other.
+
+    Args:
+        level: One of :data:`LOG_LEVELS`.
+    """
+    for name in PACKAGES:
+        logger = logging.getLogger(name)
+        logger.setLevel(level.upper())
+        if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+            logger.addHandler(_StderrHandler())
 
 
 def program(module: str) -> str:
@@ -33,7 +73,7 @@ def program(module: str) -> str:
 def exit_status(
     command: Callable[[], int], *, failed: int = 1, interrupted: str = "interrupted"
 ) -> int:
-    """Run a command and tell on stderr what ended it.
+    """Run a command; what ended it is printed on stderr.
 
     Args:
         command: Does the work and returns its exit status.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from srl_envs.command_line import exit_status, program
+from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
@@ -30,6 +31,8 @@ from srl_envs.swe.agent_session import AgentSession, drift, expert_commands
 from srl_envs.swe.tasks.images import image_of, workdir_of
 from srl_envs.swe.tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
+
+_logger = logging.getLogger(__name__)
 
 _COMPARED = 16_000
 
@@ -150,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    log_to_stderr(chosen.log_level)
     _check(chosen)
     trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
     done = read_report(chosen.report)
@@ -160,7 +164,9 @@ def _run(chosen: argparse.Namespace) -> int:
         for trajectory in open_ones:
             image_of(trajectory)  # built once
     if done:
-        print(f"{len(done)} trajectories are already in {chosen.report} and are not run again.")
+        _logger.info(
+            "%d trajectories are already in %s and are not run again.", len(done), chosen.report
+        )
     limits = SandboxLimits(memory_mib=chosen.memory_mib)
     replays = replay_all(
         open_ones,
@@ -318,6 +324,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=1.0,
         help="largest mean drift that is kept, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log_level",
+        choices=LOG_LEVELS,
+        default="info",
+        help="log messages to show, from this level upward (default: %(default)s)",
     )
     return parser
 

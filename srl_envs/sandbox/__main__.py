@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from srl_envs.command_line import exit_status, program
+from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 
 
@@ -14,6 +14,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=program("srl_envs.sandbox"),
         description="Care for the sandboxes of srl_envs. The engine is the one of DOCKER_HOST.",
+    )
+    parser.add_argument(
+        "--log_level",
+        choices=LOG_LEVELS,
+        default="info",
+        help="log messages to show, from this level upward (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser(
@@ -34,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    log_to_stderr(chosen.log_level)
     if chosen.command == "prune":
         from srl_envs.sandbox.ownership import prune
 

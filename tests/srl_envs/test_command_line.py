@@ -1,14 +1,16 @@
-"""How commands end."""
+"""How commands log, and how they end."""
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from srl_envs.command_line import exit_status
+from srl_envs.command_line import PACKAGES, exit_status, log_to_stderr
 from srl_envs.errors import DataError, InfrastructureError
 
 
@@ -83,3 +85,45 @@ def test_an_output_that_takes_no_more_is_told() -> None:
             env={**os.environ, "PYTHONUNBUFFERED": ""},
         )
     assert done.stderr == "error: No space left on device (standard output)\n"
+
+
+# ---------------------------------------------------------------- log
+
+
+@pytest.fixture()
+def _log_as_before() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("_log_as_before")
+def test_the_log_goes_to_stderr_once_from_its_level_upward(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log_to_stderr("info")
+    log_to_stderr("warning")
+    for name in PACKAGES:
+        logging.getLogger(f"{name}.part").info("progress")
+        logging.getLogger(f"{name}.part").warning("odd")
+    assert capsys.readouterr() == ("", "warning: odd\nwarning: odd\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["srl_envs.replay"],
+        ["srl_envs.sandbox"],
+        ["srl_agent.train"],
+        ["srl_agent.evaluate", "math"],
+        ["srl_agent.evaluate", "swebench"],
+    ],
+)
+def test_every_command_takes_a_log_level(command: list[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", *command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "--log_level" in shown

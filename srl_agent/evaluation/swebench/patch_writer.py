@@ -5,6 +5,7 @@ Makes prompts, asks for answers and keeps them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +30,8 @@ from srl_agent.evaluation.swebench.repair import (
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
 from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
 from srl_envs.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
 
 _SPARE = 16
 """Tokens that are left free.
@@ -288,9 +291,12 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
             " longer context."
         )
     if room < asked:
-        print(
-            f"Prompts have {room} tokens at most, not {asked}: the model's context"
-            f" ({generator.context}) holds no more beside the answer."
+        _logger.warning(
+            "Prompts have %d tokens at most, not %d: the model's context (%d) holds no more"
+            " beside the answer.",
+            room,
+            asked,
+            generator.context,
         )
     return PromptBudget(min(room, asked), budget.count_tokens)
 

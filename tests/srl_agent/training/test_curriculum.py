@@ -76,7 +76,7 @@ def test_stages_follow_each_other_and_finished_ones_are_passed_over(
     shutil.rmtree(second)
     before = (first / "metrics.jsonl").read_bytes()
     assert main(flags(config, tiny_model_dir, run)) == 0
-    assert f"finished before: {first}" in capfd.readouterr().out
+    assert f"finished before: {first}" in capfd.readouterr().err
     assert (first / "metrics.jsonl").read_bytes() == before and (
         second / "final" / "model.safetensors"
     ).read_bytes() == weights
@@ -122,7 +122,7 @@ def test_killed_in_both_stages_and_between_them_it_comes_to_the_same_model(
         killed_when(run / done, command)
     capfd.readouterr()
     assert main(command) == 0
-    output = capfd.readouterr().out
+    output = capfd.readouterr().err
     assert (
         f"finished before: {run / '1-first'}" in output
         and f"resuming from {run / '2-second' / 'checkpoint-'}" in output
@@ -153,7 +153,7 @@ def test_one_that_was_moved_goes_on(
     )
 
     assert main(flags(config, tiny_model_dir, moved)) == 0
-    assert f"resuming from {second / 'checkpoint-1'}" in capfd.readouterr().out
+    assert f"resuming from {second / 'checkpoint-1'}" in capfd.readouterr().err
     assert (second / "final" / "model.safetensors").read_bytes() == weights
     assert yaml.safe_load((second / "config.yaml").read_text())["model_name_or_path"] == str(
         moved / "1-first" / "final"

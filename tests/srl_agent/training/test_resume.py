@@ -86,7 +86,7 @@ def test_a_best_checkpoint_that_is_damaged_is_passed_over(
         weights = killed / f"checkpoint-{best}" / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
     assert main(flags(killed)) == 0
-    output = capfd.readouterr().out
+    output = capfd.readouterr().err
     if harm == "truncated":
         assert f"checkpoint-{best}" in output and "model.safetensors has 1000 bytes" in output
     stage = json.loads((killed / "summary.json").read_text())["stages"][-1]
@@ -117,7 +117,7 @@ def test_damaged_samples_and_warm_up_are_made_again(
     weights = killed / "warmup" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert main(flags(killed)) == 0
-    output = capfd.readouterr().out
+    output = capfd.readouterr().err
     assert (
         "base-0.jsonl is damaged" in output
         and "is made again: model.safetensors has 1000 bytes" in output

@@ -81,7 +81,7 @@ def test_a_run_ends_with_accuracies(
 ) -> None:
     run = tmp_path / "run"
     assert main(rlvr(tiny_model_dir, run)) == 0
-    output = capfd.readouterr().out
+    output = capfd.readouterr().err
     assert (
         "base: held-out accuracy +0.000" in output
         and "150 problems, without 0 that have no reference answer; 20 questions held out" in output

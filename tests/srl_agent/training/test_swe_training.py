@@ -285,7 +285,7 @@ def test_the_quick_start_trains_and_goes_on_after_a_kill(
     kill_after(run, 1, *flags)
     done = train(*flags)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "resuming from" in done.stdout
+    assert "resuming from" in done.stderr
     steps = lines(run, "train")
     assert sorted(steps) == [1, 2] and all(row["groups_kept"] > 0 for row in steps.values())
     page = (run / "report.html").read_text(encoding="utf-8")

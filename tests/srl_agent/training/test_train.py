@@ -169,7 +169,7 @@ def test_killed_and_resumed_gives_the_same_losses(
     kill_after(run, 2, *flags)
     resumed = train(*flags)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert "resuming from" in resumed.stdout
+    assert "resuming from" in resumed.stderr
     assert losses(run) == losses(undisturbed)
 
 
@@ -191,7 +191,7 @@ def test_resume_in_the_middle_of_a_generation_and_past_a_damaged_checkpoint(
     state.write_text(state.read_text()[:100])  # damaged: the one before is used
     resumed = train(*flags)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert f"{latest.name} is left out: trainer_state.json has 100 bytes" in resumed.stdout
+    assert f"{latest.name} is left out: trainer_state.json has 100 bytes" in resumed.stderr
     assert losses(run) == losses(whole)
 
 
@@ -260,7 +260,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_same_command_goes_on(
     assert process.returncode == 130, error[-2000:]
     assert "with a checkpoint" in output and "Traceback" not in error
     resumed = train(*flags)
-    assert resumed.returncode == 0 and "resuming from" in resumed.stdout, resumed.stderr[-3000:]
+    assert resumed.returncode == 0 and "resuming from" in resumed.stderr, resumed.stderr[-3000:]
     assert losses(run) == losses(undisturbed)
 
 

@@ -250,7 +250,7 @@ def test_prompts_leave_room_for_the_answer_in_the_models_context(
             assert answer[part]["prompt_tokens"] <= answer[part]["max_prompt_tokens"] < 2048 - 24
     assert (
         f"Prompts have {answer['repair']['max_prompt_tokens']} tokens at most, "
-        "not 60000: the model's context (2048)" in capsys.readouterr().out
+        "not 60000: the model's context (2048)" in capsys.readouterr().err
     )
 
 

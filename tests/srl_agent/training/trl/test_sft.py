@@ -121,7 +121,7 @@ def test_steps_are_learned_in_the_format_of_srl(
     tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(sft(tiny_model_dir, tmp_path / "run", max_steps=1, sft_on="steps")) == 0
-    output = capfd.readouterr().out
+    output = capfd.readouterr().err
     assert "base: held-out step reward" in output and "supervised on steps" in output
 
 
