@@ -76,7 +76,17 @@ def read_config(name_or_path: str) -> dict[str, Any]:
 
 
 class ConfigParser(HfArgumentParser):  # type: ignore[misc]
-    """Parses flags over a YAML config; errors become a ConfigError instead of an exit."""
+    """Parses flags over a YAML config; errors become a ConfigError instead of an exit.
+
+    A field's help may be a function: what it names can have been registered since the
+    field was written down.
+    """
+
+    def add_argument(self, *names: Any, **settings: Any) -> Any:
+        """See argparse."""
+        if callable(settings.get("help")):
+            settings["help"] = settings["help"]()
+        return super().add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for a flag that it cannot use."""

@@ -48,6 +48,7 @@ def _train(argv: list[str] | None) -> int:
             from srl_agent.runs.machine_errors import told
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.curriculum import Curriculum
+            from srl_agent.training.methods import check_used
             from srl_agent.training.run import Run
         except ImportError as error:
             raise MissingDependencyError(
@@ -57,6 +58,7 @@ def _train(argv: list[str] | None) -> int:
     config, stages = parse_stages(
         [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog=program("srl_agent.train")
     )
+    check_used([args for _, (_, args, _) in stages])
     data, args, model = stages[0][1]
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
     log_to_stderr(args.log_level if args.log_level in LOG_LEVELS else "info")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from srl_agent.runs.records import STAGES, RunRecords, Sample
+from srl_agent.runs.records import RunRecords, Sample
 from srl_envs.matching import matching_blocks
 
 
@@ -77,9 +77,9 @@ def comparisons(records: RunRecords, count: int) -> list[Comparison]:
     """
     by_stage = {
         stage: {sample.instance_id: sample for sample in records.final_samples(stage)}
-        for stage in STAGES
+        for stage in records.method.stages
     }
-    present = [stage for stage in STAGES if by_stage[stage]]
+    present = [stage for stage in by_stage if by_stage[stage]]
     if not present:
         return []
     last = by_stage[present[-1]]

@@ -31,7 +31,7 @@ from srl_agent.reports.figures import (
     step_axis,
     themed_svg,
 )
-from srl_agent.runs.records import METHODS, RunRecords, Sample, Series
+from srl_agent.runs.records import RunRecords, Sample, Series
 from srl_envs.errors import MissingDependencyError, install_command
 
 if TYPE_CHECKING:
@@ -86,20 +86,16 @@ def draw_plots(records: RunRecords) -> list[Plot]:
 
 
 def _in_words_of(records: RunRecords, text: str) -> str:
-    measure = records.measure
-    rewarded = {
-        "step reward": "Similarity to the expert's step, -1 where malformed.",
-        "accuracy": "Share of right final answers.",
-    }[measure]
+    method = records.method
     return text.format(
-        method=METHODS[records.method], Measure=measure.capitalize(), rewarded=rewarded
+        method=method.label, Measure=method.measure.capitalize(), rewarded=method.explained
     )
 
 
 def _reward(records: RunRecords) -> Figure | None:
     return _curves(
         records,
-        records.measure,
+        records.method.measure,
         {"training, kept": ("reward", ORANGE), "training, all": ("reward_all", GREY)},
         validation="eval_reward",
     )
@@ -209,8 +205,11 @@ def _groups(records: RunRecords) -> Figure | None:
 
 def _length_distribution(records: RunRecords) -> Figure | None:
     before = "warmup" if records.final_samples("warmup") else "base"
-    name = METHODS[records.method]
-    stages = ((before, f"before {name}", ORANGE), (records.method, f"after {name}", BLUE))
+    method = records.method
+    stages = (
+        (before, f"before {method.label}", ORANGE),
+        (method.name, f"after {method.label}", BLUE),
+    )
     lengths = [
         (label, values, colour)
         for stage, label, colour in stages
@@ -358,7 +357,7 @@ def _validation(records: RunRecords, key: str) -> Series:
 
     The point at step 0 is the model after the warm-up, where training begins.
     """
-    points = dict(zip(*_pair(records, records.method, key), strict=True))
+    points = dict(zip(*_pair(records, records.method.name, key), strict=True))
     start = _level(records, "warmup", key)
     if start is not None:
         points.setdefault(0, start)

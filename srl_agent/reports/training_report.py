@@ -20,16 +20,12 @@ from srl_agent.reports.figures import SMOOTHED_FROM
 from srl_agent.reports.plots import draw_plots
 from srl_agent.runs.files import replace_file
 from srl_agent.runs.reading import read_run
-from srl_agent.runs.records import METHODS, Difference, RunRecords
+from srl_agent.runs.records import Difference, RunRecords
 from srl_envs.command_line import exit_status
 from srl_envs.errors import MissingDependencyError, install_command
 
 SHOWN_INSTANCES = 8
-STAGE_LABELS = {
-    "base": "Base model",
-    "warmup": "After warm-up",
-    **{stage: f"After {name}" for stage, name in METHODS.items()},
-}
+STAGE_LABELS = {"base": "Base model", "warmup": "After warm-up"}
 METRIC_LABELS = {"similarity": "Similarity of well-formed answers", "format_rate": "Format rate"}
 HIGHLIGHTS = {
     "method": "method",
@@ -67,6 +63,7 @@ def write_report(run_dir: Path) -> Path:
             f"A report needs jinja2: {install_command('train')}"
         ) from error
     records = read_run(run_dir)
+    method = records.method
     plots = draw_plots(records)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -83,9 +80,9 @@ def write_report(run_dir: Path) -> Path:
         finished=(run_dir / "summary.json").is_file(),
         headline=_headline(records),
         highlights=[(label, value) for label, value in _highlights(settings)],
-        stage_labels=STAGE_LABELS,
-        metric_labels={"reward": records.measure.capitalize(), **METRIC_LABELS},
-        method=METHODS[records.method],
+        stage_labels={**STAGE_LABELS, method.name: f"After {method.label}"},
+        metric_labels={"reward": method.measure.capitalize(), **METRIC_LABELS},
+        method=method,
         plots=[(plot, Markup(plot.svg)) for plot in plots],
         smoothed=len(records.train.steps) >= SMOOTHED_FROM,
         comparisons=comparisons(records, SHOWN_INSTANCES),
@@ -111,7 +108,7 @@ def _headline(records: RunRecords) -> Difference | None:
     found = {
         row.before: row
         for row in records.differences
-        if (row.after, row.metric) == (records.method, "reward")
+        if (row.after, row.metric) == (records.method.name, "reward")
     }
     return found.get("warmup") or found.get("base")
 

@@ -48,7 +48,9 @@ class Scorer(Protocol):
     """Scores answers."""
 
     measure: str
-    """What the mean reward is called: ``"step reward"`` or ``"accuracy"``."""
+    """What the mean reward is called: ``"step reward"``, ``"accuracy"``, or another name."""
+    explained: str
+    """What the reward is, in a sentence for the reader of a report."""
     malformations: tuple[str, ...]
     """Every name that the ``response.error`` of a reward can have."""
     think_prefilled: bool
@@ -77,6 +79,7 @@ class StepScorer:
     """
 
     measure = "step reward"
+    explained = "Similarity to the expert's step, -1 where malformed."
     malformations: tuple[str, ...] = MALFORMATIONS
 
     def __init__(self, settings: RewardSettings) -> None:
@@ -150,6 +153,7 @@ class AnswerScorer:
     """
 
     measure = "accuracy"
+    explained = "Share of right final answers."
     malformations: tuple[str, ...] = ("truncated", "no_answer")
     think_prefilled = False
 

@@ -58,10 +58,10 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]
     Args:
         file: Where to.
         kind: ``"train"`` or ``"warmup"``.
-        stage: Which stage validations belong to.
+        stage: Which stage validations belong to: the method's name.
     """
 
-    def __init__(self, file: MetricsFile, kind: str, stage: str = "srl") -> None:
+    def __init__(self, file: MetricsFile, kind: str, stage: str = "") -> None:
         self.file, self.kind, self.stage = file, kind, stage
 
     def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from srl_agent.intervals import Interval, paired_difference
 from srl_agent.runs.records import (
-    STAGES,
+    METHOD_FILE,
     Difference,
+    MethodRecord,
     RunRecords,
     Sample,
     StageResult,
@@ -38,8 +40,9 @@ def read_run(run_dir: Path) -> RunRecords:
         raise DataError(f"There is no run folder {run_dir}.")
     notes: list[str] = []
     log = _read_metrics(run_dir / "metrics.jsonl", notes)
-    samples = _read_samples(run_dir / "samples", notes)
     config = _read_mapping(run_dir / "config.yaml", notes)
+    method = _read_method(run_dir / METHOD_FILE, config, notes)
+    samples = _read_samples(run_dir / "samples", method, notes)
     environment = _read_mapping(run_dir / "environment.json", notes)
     summary = _read_mapping(run_dir / "summary.json", notes)
     if not (any(log.values()) or samples or config or environment or summary or notes):
@@ -48,17 +51,20 @@ def read_run(run_dir: Path) -> RunRecords:
             " config.yaml."
         )
     evaluations = {
-        stage: _step_log(log[f"eval/{stage}"]) for stage in STAGES if log.get(f"eval/{stage}")
+        stage: _step_log(log[f"eval/{stage}"])
+        for stage in method.stages
+        if log.get(f"eval/{stage}")
     }
-    stages = _summary_stages(summary) or _derived_stages(evaluations, samples)
+    stages = _summary_stages(summary, method) or _derived_stages(evaluations, samples)
     return RunRecords(
         name=run_dir.resolve().name,
+        method=method,
         train=_step_log(log.get("train", {})),
         warmup=_step_log(log.get("warmup", {})),
         evaluations=evaluations,
         samples=samples,
         stages=stages,
-        differences=_summary_differences(summary) or _derived_differences(stages, samples),
+        differences=_summary_differences(summary) or _derived_differences(method, stages, samples),
         seconds=_numbers(summary.get("seconds")),
         config=config,
         environment=environment,
@@ -77,11 +83,25 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[str, dict[int, dict[str,
     return log
 
 
-def _read_samples(folder: Path, notes: list[str]) -> dict[str, dict[int, list[Sample]]]:
+def _read_method(path: Path, config: Mapping[str, Any], notes: list[str]) -> MethodRecord:
+    """What the run trains by; of a run without this file its name alone is known."""
+    content, names = _read_mapping(path, notes), [field.name for field in fields(MethodRecord)]
+    recorded = {key: content[key] for key in names if isinstance(content.get(key), str)}
+    name = recorded.get("name", config.get("method"))
+    if not isinstance(name, str) or not name.isidentifier():
+        return MethodRecord()
+    if name != MethodRecord().name and not recorded:
+        notes.append(f"{path.name}: missing, so the reward of {name} is called a step reward.")
+    return MethodRecord(**{"label": name.upper(), **recorded, "name": name})
+
+
+def _read_samples(
+    folder: Path, method: MethodRecord, notes: list[str]
+) -> dict[str, dict[int, list[Sample]]]:
     samples: dict[str, dict[int, list[Sample]]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         stage, _, step = path.stem.rpartition("-")
-        if stage in STAGES and step.isdecimal():
+        if stage in method.stages and step.isdecimal():
             rows = [
                 _sample(row)
                 for row in _json_lines(path, notes)
@@ -166,10 +186,10 @@ def _rows(summary: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
-def _summary_stages(summary: Mapping[str, Any]) -> list[StageResult]:
+def _summary_stages(summary: Mapping[str, Any], method: MethodRecord) -> list[StageResult]:
     results = []
     for row in _rows(summary, "stages"):
-        if row.get("stage") in STAGES:
+        if row.get("stage") in method.stages:
             numbers = _numbers(row)
             count = numbers.get("count")
             results.append(
@@ -227,14 +247,16 @@ def _derived_stages(
 
 
 def _derived_differences(
-    stages: Sequence[StageResult], samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+    method: MethodRecord,
+    stages: Sequence[StageResult],
+    samples: Mapping[str, Mapping[int, Sequence[Sample]]],
 ) -> list[Difference]:
     """Paired differences of the reward, computed from the samples.
 
     For a run that was stopped before it wrote its summary.
     """
     rewards: dict[str, dict[str, float]] = {}
-    for stage in STAGES:
+    for stage in method.stages:
         rows = final_samples(
             samples.get(stage, {}), [result.step for result in stages if result.stage == stage]
         )

@@ -5,20 +5,48 @@ What was logged at each step, validation results, and sample answers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from srl_agent.intervals import Interval
+from srl_agent.runs.files import replace_file
 
-METHODS = {"srl": "SRL", "rlvr": "RLVR", "sft": "SFT"}
-"""What a run trains by, and how it is written."""
+METHOD_FILE = "method.json"
 
-STAGES = ("base", "warmup", *METHODS)
-"""The points at which a model is validated, in order.
 
-Untrained, after the format warm-up, and during and after the run's method.
-"""
+@dataclass(frozen=True, slots=True)
+class MethodRecord:
+    """What a run trains by, as its folder records it and its report shows it.
+
+    Attributes:
+        name: The method's name: that of its stage, and of its files in ``samples/``.
+        label: How it is written: ``"SRL"``.
+        measure: What its mean reward is called: ``"step reward"``, ``"accuracy"``.
+        explained: What the reward is, in a sentence.
+        asks: What one answer holds: ``"step"`` or ``"problem"``, a whole solution.
+    """
+
+    name: str = "srl"
+    label: str = "SRL"
+    measure: str = "step reward"
+    explained: str = "The reward of each step."
+    asks: str = "step"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The points at which a model is validated, in order.
+
+        Untrained, after the format warm-up, and during and after the run's method.
+        """
+        return ("base", "warmup", self.name)
+
+
+def write_method(folder: Path, method: MethodRecord) -> None:
+    """Write what :func:`srl_agent.runs.reading.read_run` reads back."""
+    replace_file(folder / METHOD_FILE, json.dumps(asdict(method), indent=1).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +152,8 @@ class RunRecords:
 
     Attributes:
         name: The folder's name.
-        train: Logged at each SRL step.
+        method: What the run trains by.
+        train: Logged at each step of the method.
         warmup: Logged at each step of the format warm-up.
         evaluations: Validation by stage.
         samples: Answers to the held-out instances, by stage and step.
@@ -138,6 +167,7 @@ class RunRecords:
     """
 
     name: str
+    method: MethodRecord
     train: StepLog
     warmup: StepLog
     evaluations: Mapping[str, StepLog]
@@ -148,20 +178,6 @@ class RunRecords:
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     notes: Sequence[str]
-
-    @property
-    def method(self) -> str:
-        """What the run trains by: a key of :data:`METHODS`."""
-        method = self.config.get("method")
-        return method if method in METHODS else "srl"
-
-    @property
-    def measure(self) -> str:
-        """What its reward is: the similarity of steps, or the accuracy of final answers."""
-        whole_problems = self.method == "rlvr" or (
-            self.method == "sft" and self.config.get("sft_on") != "steps"
-        )
-        return "accuracy" if whole_problems else "step reward"
 
     def final_samples(self, stage: str) -> Sequence[Sample]:
         """The answers at the step that the headline reports for ``stage``.

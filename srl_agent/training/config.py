@@ -16,6 +16,7 @@ from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.training.checks import check_ranges, check_together
+from srl_agent.training.methods import METHODS, SFT_ON, methods_help
 from srl_envs.commands import Scored
 from srl_envs.data import SOURCES
 from srl_envs.data.swe_smith import HUB_SPLITS
@@ -25,8 +26,6 @@ from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 from srl_envs.rewards import REWARDS
 
-METHODS = ("srl", "rlvr", "sft")
-SFT_ON = ("solutions", "traces", "steps")
 STEPS = ("each", "one")
 
 
@@ -278,12 +277,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     method: str = field(
         default="srl",
         metadata={
-            "help": (
-                "srl: reward is each step's similarity to the expert's; rlvr: reward is 1 if the"
-                " final answer of the whole solution is right, else 0; sft: supervised fine-tuning"
-                " on expert answers."
-            ),
-            "choices": list(METHODS),
+            "help": methods_help,
         },
     )
     sft_on: str = field(
@@ -292,7 +286,6 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             "help": (
                 "sft: what is learned: the experts' whole solutions; reasoning traces, in a think"
                 " block, and then the solution (s1K has them); or single steps, in SRL's format."
-                " Other methods ignore it."
             ),
             "choices": list(SFT_ON),
         },
@@ -388,9 +381,8 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         default="similarity",
         metadata={
             "help": (
-                "srl: how like the expert's step a well-formed answer is, from 0 to 1:"
-                f" {', '.join(REWARDS.names())}. similarity is the paper's 2M/T. Other methods"
-                " ignore it."
+                "Of steps: how like the expert's step a well-formed answer is, from 0 to 1:"
+                f" {', '.join(REWARDS.names())}. similarity is the paper's 2M/T."
             )
         },
     )
@@ -415,17 +407,18 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        method = METHODS.named(self.method)
         if self.prompts_per_step is not None and self.num_generations:
-            rows = self.prompts_per_step * (1 if self.method == "sft" else self.num_generations)
+            rows = self.prompts_per_step * (self.num_generations if method.samples else 1)
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))
             if rows % at_once:
                 raise ConfigError(
-                    f"An optimizer step has {rows} rows (prompts_per_step, times num_generations"
-                    " unless sft), which is no multiple of processes * per_device_train_batch_size"
-                    f" ({at_once})."
+                    f"An optimizer step has {rows} rows (prompts_per_step"
+                    f"{', times num_generations' if method.samples else ''}), which is not a"
+                    f" multiple of processes * per_device_train_batch_size ({at_once})."
                 )
             self.gradient_accumulation_steps = rows // at_once
-        if self.method == "sft" and self.generation_batch_size is None:
+        if not method.samples and self.generation_batch_size is None:
             # Supervised learning generates nothing: any whole number of groups passes TRL's check.
             self.steps_per_generation = self.num_generations
         if not torch.accelerator.is_available():
@@ -445,20 +438,8 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             self.scale_rewards,
             "group or none",
         )
-        require(self.method in METHODS, "method", self.method, " or ".join(METHODS))
-        require(
-            not (self.asks_whole_problems and self.think_prefilled),
-            "think_prefilled",
-            True,
-            "left alone: whole problems are asked as evaluation asks them",
-        )
-        if self.method == "sft":
-            require(
-                self.format_warmup_steps == 0,
-                "format_warmup_steps",
-                self.format_warmup_steps,
-                "0 for sft, which is supervised itself",
-            )
+        method.check(self)
+        if not method.samples:
             return
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ConfigError(
@@ -471,14 +452,6 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
                 f"An optimizer step has {self.rows_per_step} answers: it must be a multiple of"
                 f" num_generations ({self.num_generations}), so that groups stay whole."
             )
-
-    @property
-    def asks_whole_problems(self) -> bool:
-        """Whether the model is asked for whole solutions, and not for single steps.
-
-        Validation then uses their final answers.
-        """
-        return self.method == "rlvr" or (self.method == "sft" and self.sft_on != "steps")
 
     @property
     def rows_per_step(self) -> int:

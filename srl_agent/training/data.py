@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from srl_agent.rollouts.scorers import AnswerInstance, Instance, verifiable
+from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import halves_by_question, spread_evenly
 from srl_agent.training.config import DataConfig, SRLConfig
+from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import fitted_to
 from srl_envs.data import load_trajectories
-from srl_envs.data.s1k import TRACE
 from srl_envs.data.splits import split_by_question
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import DataError
 from srl_envs.instances import StepInstances, TrajectorySet
-from srl_envs.prompts.problem import EVALUATION_SYSTEM_PROMPT
-from srl_envs.trajectory import Targets, Trajectory, as_one_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class LearningData:
 
 
 def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
-    """Read the source and part it.
+    """Read the source, split it by question, and make the method's examples of it.
 
     Raises:
         ConfigError: The settings do not fit the source.
@@ -55,13 +53,26 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
         hub_split=data.hub_split,
         resolved_only=data.resolved_only,
     )
-    if any(trajectory.domain == "swe" for trajectory in everything):
-        _check_swe(data, args)
     kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
     learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
-    if args.asks_whole_problems:
-        return _problems(data, args, learned, *halves_by_question(held_out))
-    return _steps(data, learned, *halves_by_question(held_out))
+    method = METHODS.named(args.method)
+    train = method.examples(learned, data, args)
+    if not len(train.instances):
+        raise DataError(f"{learned!r} gives {train} to learn from: {train.cure}.")
+    checked, tested = (
+        method.held_out(TrajectorySet(half, data.source), data, args)
+        for half in halves_by_question(held_out)
+    )
+    if not (len(checked.instances) and len(tested.instances)):
+        raise DataError(
+            f"held_out is {data.held_out}, which gives {checked} for validation and {tested} for"
+            " the test: raise it, so that both have some."
+        )
+    summary = (
+        f"{learned!r}: {train}; {data.held_out} questions held out ({checked} for validation,"
+        f" {tested} for the test)"
+    )
+    return LearningData(train.instances, checked.instances, tested.instances, summary)
 
 
 def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: Any) -> LearningData:
@@ -96,97 +107,3 @@ def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: An
         spread_evenly(test, data.test_instances),
         parts.summary,
     )
-
-
-def _check_swe(data: DataConfig, args: SRLConfig) -> None:
-    if data.steps == "one":
-        raise ConfigError(
-            "steps is 'one', which is for math: a run of commands is no single step. Leave --steps"
-            " at each."
-        )
-    if args.asks_whole_problems:
-        raise ConfigError(
-            f"method {args.method} asks for whole solutions with a final answer, which"
-            f" {data.source!r} (software engineering) has not: use srl."
-        )
-
-
-def _steps(
-    data: DataConfig,
-    learned: TrajectorySet,
-    validation: Sequence[Trajectory],
-    test: Sequence[Trajectory],
-) -> LearningData:
-    targets = cast(Targets, data.targets)
-    parts: list[Sequence[Trajectory]] = [learned, validation, test]
-    if data.steps == "one":
-        targets = "all"
-        parts = [[as_one_step(trajectory) for trajectory in part] for part in parts]
-    train, checked, tested = (StepInstances(part, targets) for part in parts)
-    if not len(train):
-        raise DataError(f"{learned!r} has no step to learn from: use other data, or --targets all.")
-    if not (len(checked) and len(tested)):
-        raise DataError(
-            f"held_out is {data.held_out}: raise it, so that validation and test have some steps"
-            " each."
-        )
-    summary = (
-        f"{learned!r}: {len(train)} step instances; {data.held_out} questions held out"
-        f" ({len(checked) + len(tested)} step instances)"
-    )
-    return LearningData(train, checked, tested, summary)
-
-
-def _problems(
-    data: DataConfig,
-    args: SRLConfig,
-    learned: TrajectorySet,
-    validation: Sequence[Trajectory],
-    test: Sequence[Trajectory],
-) -> LearningData:
-    system_prompt = EVALUATION_SYSTEM_PROMPT if data.system_prompt is None else data.system_prompt
-    train, left_out = _learned(args, learned, system_prompt)
-    (checked, unknown_checked), (tested, unknown_tested) = (
-        verifiable(validation, system_prompt),
-        verifiable(test, system_prompt),
-    )
-    if not (checked and tested):
-        raise DataError(
-            f"held_out is {data.held_out}: raise it, so that validation and test have some"
-            " questions with a reference answer each."
-        )
-    summary = (
-        f"{learned!r}: {len(train)} problems{left_out}; {len(checked) + len(tested)} questions held"
-        f" out, without {unknown_checked + unknown_tested} that have no reference answer"
-    )
-    return LearningData(train, checked, tested, summary)
-
-
-def _learned(
-    args: SRLConfig, trajectories: TrajectorySet, system_prompt: str
-) -> tuple[list[AnswerInstance], str]:
-    """The problems that the method can learn from, and in words how many it cannot."""
-    if args.method == "rlvr":
-        train, unknown = verifiable(trajectories, system_prompt)
-        if not train:
-            raise DataError(
-                f"{trajectories!r}: no question has a reference answer, so that no answer can be"
-                " verified: use other data, or --method srl."
-            )
-        return train, f", without {unknown} that have no reference answer"
-    usable = [
-        trajectory
-        for trajectory in trajectories
-        if args.sft_on != "traces" or TRACE in trajectory.metadata
-    ]
-    if not usable:
-        raise DataError(
-            f"{trajectories!r}: no trajectory has a reasoning trace (metadata {TRACE!r}): use s1k,"
-            " or --sft_on solutions."
-        )
-    left_out = (
-        f", without {len(trajectories) - len(usable)} that have no reasoning trace"
-        if args.sft_on == "traces"
-        else ""
-    )
-    return [AnswerInstance(trajectory, system_prompt) for trajectory in usable], left_out

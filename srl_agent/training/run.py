@@ -27,7 +27,7 @@ from srl_agent.reports.summary import read_answers, summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
 from srl_agent.rollouts.sampler import RolloutModel, Sampler, end_token_ids
-from srl_agent.rollouts.scorers import AnswerScorer, Instance, Scorer, StepScorer
+from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import validate
 from srl_agent.runs.checkpoints import (
     SealCheckpoints,
@@ -40,14 +40,14 @@ from srl_agent.runs.files import replace_file
 from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.runs.metrics_file import LogToFile, MetricsFile
 from srl_agent.runs.ownership import free_folder, is_trained, run_folder
+from srl_agent.runs.records import write_method
 from srl_agent.training.checks import check_model
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, fitted, load_data
+from srl_agent.training.methods import METHODS
 from srl_agent.training.trl.format_warmup import warm_up
-from srl_agent.training.trl.grpo import SRLTrainer
 from srl_agent.training.trl.interrupt import CheckpointOnInterrupt
 from srl_agent.training.trl.progress import short_progress
-from srl_agent.training.trl.sft import SupervisedTrainer, examples_of
 from srl_envs.errors import ConfigError, DataError, SRLError
 
 _logger = get_logger(__name__)  # speaks in the main process only; what it logs at info is progress
@@ -80,9 +80,8 @@ class Run:
             args.output_dir = str(free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)
         self._settings = run_settings(config, data, args, model)
-        self.scorer: Scorer = (
-            AnswerScorer() if args.asks_whole_problems else StepScorer(args.reward_settings)
-        )
+        self.method = METHODS.named(args.method)
+        self.scorer = self.method.scorer(args)
         self._started = time.monotonic()
 
     def train(self) -> None:
@@ -93,6 +92,8 @@ class Run:
         """
         try:
             with run_folder(self.folder, self._settings):
+                if self.process.is_main_process:
+                    write_method(self.folder, self.method.record(self.args, self.scorer))
                 self.metrics = MetricsFile(self.folder / "metrics.jsonl")
                 self._train()
         finally:
@@ -155,34 +156,22 @@ class Run:
 
     # ---------------------------------------------------------------- stages
 
-    def _trainer(
-        self, model: Any, tokenizer: Any, parts: LearningData
-    ) -> SRLTrainer | SupervisedTrainer:
-        args, peft_config = self.args, get_peft_config(self.model_config)
+    def _trainer(self, model: Any, tokenizer: Any, parts: LearningData) -> Any:
         callbacks = [
-            LogToFile(self.metrics, "train", args.method),
+            LogToFile(self.metrics, "train", self.args.method),
             SealCheckpoints(),
             CheckpointOnInterrupt(),
         ]
         try:
-            if args.method != "sft":
-                return SRLTrainer(
-                    model,
-                    args,
-                    parts.train,
-                    parts.validation,
-                    tokenizer,
-                    peft_config,
-                    callbacks,
-                    self.scorer,
-                )
-            rows, too_long = examples_of(tokenizer, parts.train, args)
-            _logger.info(
-                f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out,"
-                " longer than max_completion_length or max_prompt_length"
-            )
-            return SupervisedTrainer(
-                model, args, rows, parts.validation, tokenizer, peft_config, callbacks, self.scorer
+            return self.method.make_trainer(
+                model,
+                self.args,
+                parts.train,
+                parts.validation,
+                tokenizer,
+                get_peft_config(self.model_config),
+                callbacks,
+                self.scorer,
             )
         except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
@@ -19,6 +20,8 @@ from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.examples import expert_example
 from srl_agent.training.trl.held_out import HeldOut
 from srl_envs.errors import DataError
+
+_logger = get_logger(__name__)  # speaks in the main process only
 
 
 class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
@@ -74,6 +77,33 @@ class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
             )
         policy.train(trains)
         return completions, None
+
+
+def supervised_trainer(
+    model: Any,
+    args: SRLConfig,
+    train_instances: Sequence[Instance],
+    eval_instances: Sequence[Instance],
+    processing_class: Any,
+    peft_config: Any,
+    callbacks: list[Any],
+    scorer: Scorer,
+) -> SupervisedTrainer:
+    """The trainer of a method that learns from the experts' answers to these instances.
+
+    See :class:`SupervisedTrainer`.
+
+    Raises:
+        DataError: All answers are too long.
+    """
+    rows, too_long = examples_of(processing_class, train_instances, args)
+    _logger.info(
+        f"supervised on {args.sft_on}: {len(rows)} expert answers; {too_long} left out, longer than"
+        " max_completion_length or max_prompt_length"
+    )
+    return SupervisedTrainer(
+        model, args, rows, eval_instances, processing_class, peft_config, callbacks, scorer
+    )
 
 
 def examples_of(

@@ -323,7 +323,7 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--lerning_rate", "1"], "unknown setting --lerning_rate: did you mean learning_rate"),
         (["--learning_rate", "fast"], "invalid float value"),
         (["--min_reward_std", "2"], "min_reward_std is 2.0: it must be in"),
-        (["--prompts_per_step", "3"], "no multiple of processes"),
+        (["--prompts_per_step", "3"], "not a multiple of processes"),
         (["--source", "gsm9k"], "Unknown source 'gsm9k'"),
         (["--model_name_or_path", "/nowhere/model"], "/nowhere/model"),
         (["--held_out", "5000"], "held_out is 5000"),
