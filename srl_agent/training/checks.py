@@ -80,6 +80,12 @@ _NO_EFFECT = {
 }
 """Settings of TRL that this trainer does not use, and what serves instead."""
 
+_RESUMES_DIFFERENTLY = {
+    "save_only_model": "checkpoints without the optimizer's state",
+    "ignore_data_skip": "checkpoints that start with the first examples again",
+}
+"""Settings after which a killed run would go on to another model, and from what."""
+
 _ONLY_TRL_SAMPLES = ("repetition_penalty", "generation_kwargs", "cache_implementation")
 
 _PACKAGES = {
@@ -100,72 +106,14 @@ def check_ranges(args: Any) -> None:
         ConfigError: A value is out of its range.
         MissingDependencyError: A package is missing that a setting needs.
     """
-
-    def each(names: tuple[str, ...], holds: Callable[[Any], bool], range: str) -> None:
-        for name in names:
-            value = getattr(args, name)
-            require(value is None or holds(value), name, value, range)
-
     for name, (package, install) in _PACKAGES.items():
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
                 f"{name} needs the package {package!r}, which is not installed: {install}"
             )
-    each(_AT_LEAST_ONE, lambda value: value >= 1, "at least 1")
-    each(_AT_LEAST_ONE_OR_NONE, lambda value: value >= 1, "at least 1, or None")
-    each(_NOT_NEGATIVE, lambda value: value >= 0, "0 or more")
-    each(_POSITIVE, lambda value: value > 0, "greater than 0")
-    each(
-        ("num_generations",),
-        lambda value: value >= 2,
-        "at least 2: rewards are compared within a group",
-    )
-    require(args.max_completion_length is not None, "max_completion_length", None, "at least 1")
-    each(("top_p",), lambda value: 0 < value <= 1, "in (0, 1]")
-    each(("min_p",), lambda value: 0 <= value <= 1, "in [0, 1], or None")
-    each(("min_reward_std",), lambda value: 0 <= value < 1, "in [0, 1)")
-    each(
-        ("max_steps",),
-        lambda value: value >= 1 or value == -1,
-        "at least 1, or -1 to go by num_train_epochs",
-    )
-    require(
-        args.max_steps != -1 or args.num_train_epochs > 0,
-        "num_train_epochs",
-        args.num_train_epochs,
-        "greater than 0, where max_steps is -1",
-    )
-    require(
-        args.loss_type in LOSS_TYPES, "loss_type", args.loss_type, f"one of {', '.join(LOSS_TYPES)}"
-    )
-    require(
-        args.importance_sampling_level in ("token", "sequence"),
-        "importance_sampling_level",
-        args.importance_sampling_level,
-        "token or sequence",
-    )
-    if (
-        isinstance(args.deepspeed, str)
-        and not args.deepspeed.lstrip().startswith("{")
-        and not Path(args.deepspeed).is_file()
-    ):
-        raise ConfigError(
-            f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed"
-            " configuration."
-        )
-    require(
-        args.metric_for_best_model in BEST_BY,
-        "metric_for_best_model",
-        args.metric_for_best_model,
-        f"{' or '.join(BEST_BY)}, which every validation has",
-    )
-    for name, instead in _NO_EFFECT.items():
-        require(
-            getattr(args, name) == _default(args, name),
-            name,
-            getattr(args, name),
-            f"left alone, since it has no effect here: {instead}",
-        )
+    _check_numbers(args)
+    _check_choices(args)
+    _check_effects(args)
 
 
 def check_together(args: Any) -> None:
@@ -218,6 +166,83 @@ def check_model(model: Any) -> None:
     if model.dtype not in (None, "auto", "float32", "bfloat16", "float16"):
         raise ConfigError(
             f"dtype is {model.dtype!r}: it must be auto, float32, bfloat16 or float16."
+        )
+
+
+def _check_numbers(args: Any) -> None:
+    def each(names: tuple[str, ...], holds: Callable[[Any], bool], range: str) -> None:
+        for name in names:
+            value = getattr(args, name)
+            require(value is None or holds(value), name, value, range)
+
+    each(_AT_LEAST_ONE, lambda value: value >= 1, "at least 1")
+    each(_AT_LEAST_ONE_OR_NONE, lambda value: value >= 1, "at least 1, or None")
+    each(_NOT_NEGATIVE, lambda value: value >= 0, "0 or more")
+    each(_POSITIVE, lambda value: value > 0, "greater than 0")
+    each(
+        ("num_generations",),
+        lambda value: value >= 2,
+        "at least 2: rewards are compared within a group",
+    )
+    require(args.max_completion_length is not None, "max_completion_length", None, "at least 1")
+    each(("top_p",), lambda value: 0 < value <= 1, "in (0, 1]")
+    each(("min_p",), lambda value: 0 <= value <= 1, "in [0, 1], or None")
+    each(("min_reward_std",), lambda value: 0 <= value < 1, "in [0, 1)")
+    each(
+        ("max_steps",),
+        lambda value: value >= 1 or value == -1,
+        "at least 1, or -1 to go by num_train_epochs",
+    )
+    require(
+        args.max_steps != -1 or args.num_train_epochs > 0,
+        "num_train_epochs",
+        args.num_train_epochs,
+        "greater than 0, where max_steps is -1",
+    )
+
+
+def _check_choices(args: Any) -> None:
+    require(
+        args.loss_type in LOSS_TYPES, "loss_type", args.loss_type, f"one of {', '.join(LOSS_TYPES)}"
+    )
+    require(
+        args.importance_sampling_level in ("token", "sequence"),
+        "importance_sampling_level",
+        args.importance_sampling_level,
+        "token or sequence",
+    )
+    if (
+        isinstance(args.deepspeed, str)
+        and not args.deepspeed.lstrip().startswith("{")
+        and not Path(args.deepspeed).is_file()
+    ):
+        raise ConfigError(
+            f"deepspeed is {args.deepspeed!r}: there is no such file. Give the path of a DeepSpeed"
+            " configuration."
+        )
+    require(
+        args.metric_for_best_model in BEST_BY,
+        "metric_for_best_model",
+        args.metric_for_best_model,
+        f"{' or '.join(BEST_BY)}, which every validation has",
+    )
+
+
+def _check_effects(args: Any) -> None:
+    for name, what in _RESUMES_DIFFERENTLY.items():
+        require(
+            not getattr(args, name),
+            name,
+            True,
+            f"false: a killed run would resume from {what}, to another model than an undisturbed"
+            " run",
+        )
+    for name, instead in _NO_EFFECT.items():
+        require(
+            getattr(args, name) == _default(args, name),
+            name,
+            getattr(args, name),
+            f"left alone, since it has no effect here: {instead}",
         )
 
 

@@ -461,6 +461,13 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         )
 
     @property
+    def prompts_per_batch(self) -> int:
+        """Different prompts that a batch needs at least: fewer would end training at once."""
+        if not METHODS.named(self.method).samples:
+            return 1
+        return int(self.generation_batch_size or 1) // int(self.num_generations or 1)
+
+    @property
     def windows(self) -> int:
         """Optimizer steps for which one generation is used (``num_iterations``)."""
         return int(self.steps_per_generation or 1) // int(self.gradient_accumulation_steps)

@@ -59,6 +59,12 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
     train = method.examples(learned, data, args)
     if not len(train.instances):
         raise DataError(f"{learned!r} gives {train} to learn from: {train.cure}.")
+    if len(train.instances) < args.prompts_per_batch:
+        raise DataError(
+            f"{learned!r} gives {train}, fewer than the {args.prompts_per_batch} prompts of a"
+            " batch: give more data, or lower --prompts_per_step (or without it"
+            " --gradient_accumulation_steps)."
+        )
     checked, tested = (
         method.held_out(TrajectorySet(half, data.source), data, args)
         for half in halves_by_question(held_out)

@@ -1,16 +1,27 @@
-"""Prompts of software-engineering steps that never take more tokens than the model is to read."""
+"""Prompts and answers that fit: into ``max_prompt_length``, and into a model's positions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from srl_agent.rollouts.sampler import encode_prompt
+from srl_agent.rollouts.scorers import Instance
+from srl_agent.training.config import SRLConfig
+from srl_agent.training.methods import METHODS
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.prompts.swe import cut_middle, swe_step_messages
 from srl_envs.prompts.swe_system import swe_system_prompt
+
+_logger = logging.getLogger(__name__)
+
+_TABLE = re.compile(r"wpe|pos")
+"""Names of position tables: ``transformer.wpe``, ``embed_positions``, ``pos_encoding``."""
 
 
 def fitted_to(
@@ -68,3 +79,98 @@ def fitted_to(
             f" takes {least} tokens: raise it, or give a shorter --system_prompt."
         )
     return replace(settings, max_prompt_tokens=max_prompt_length, count_tokens=count_tokens)
+
+
+def check_lengths(
+    args: SRLConfig,
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[Instance],
+    held_out: Sequence[Instance],
+) -> None:
+    """Check, before the model answers anything, that prompts and answers fit.
+
+    Args:
+        args: How the run trains.
+        model: The model.
+        tokenizer: Its tokenizer.
+        train: What is learned from.
+        held_out: What validation and test ask.
+
+    Raises:
+        ConfigError: Too few training prompts have at most ``max_prompt_length`` tokens;
+            or a prompt and its answer take more positions than the model has.
+    """
+    needed = args.prompts_per_batch
+    if len(list(islice(_fitting(args, tokenizer, train), needed))) < needed:
+        fits = sum(1 for _ in _fitting(args, tokenizer, train))
+        raise ConfigError(
+            f"{fits} of {len(train)} training examples fit into max_prompt_length ="
+            f" {args.max_prompt_length} and max_completion_length = {args.max_completion_length}"
+            f" tokens, but a batch needs {needed}: raise them."
+        )
+    positions, hard = positions_of(model)
+    if positions is None:
+        return
+    answer = int(args.max_completion_length or 0)
+    asked = (len(_prompt(args, tokenizer, one)) + answer for one in held_out)
+    # Where positions run out by and by, the held-out prompts stand for all: there may be many.
+    learned = _fitting(args, tokenizer, train) if hard else iter(())
+    taught = train if hard and args.format_warmup_steps else ()
+    shown = (len(_prompt(args, tokenizer, one)) + _expert(args, tokenizer, one) for one in taught)
+    longest = max(chain(asked, learned, shown), default=0)
+    if longest <= positions:
+        return
+    if hard:
+        raise ConfigError(
+            f"Prompt and answer take up to {longest} tokens (max_completion_length ="
+            f" {answer}), but the model has {positions} positions: lower --max_completion_length"
+            " or --max_prompt_length, or use a model with more."
+        )
+    _logger.warning(
+        f"Prompt and answer take up to {longest} tokens (max_completion_length = {answer}); the"
+        f" model was made for {positions} positions, and may write nonsense beyond them."
+    )
+
+
+def positions_of(model: Any) -> tuple[int | None, bool]:
+    """How many positions a model is made for, and whether none can come after them.
+
+    A model with a table of positions (learned, as GPT-2's, or computed, as GPT-J's)
+    fails beyond them; one with rotary positions goes on, worse and worse.
+
+    Returns:
+        None if the model's configuration sets no bound.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        return None, False
+    tables = (*model.named_parameters(), *model.named_buffers())
+    rows = [
+        tensor.shape[0]
+        for name, tensor in tables
+        if tensor.dim() == 2 and _TABLE.search(name) and tensor.shape[0] >= positions
+    ]
+    return positions, bool(rows)
+
+
+def _prompt(args: SRLConfig, tokenizer: Any, instance: Instance) -> list[int]:
+    return encode_prompt(tokenizer, instance.messages, args.think_prefilled)
+
+
+def _fitting(args: SRLConfig, tokenizer: Any, train: Sequence[Instance]) -> Iterator[int]:
+    """Prompt and longest answer of each example that is learned from, in tokens."""
+    method, most = METHODS.named(args.method), int(args.max_completion_length or 0)
+    for instance in train:
+        prompt = len(_prompt(args, tokenizer, instance))
+        if args.max_prompt_length is not None and prompt > args.max_prompt_length:
+            continue
+        answer = most if method.samples else _expert(args, tokenizer, instance)
+        if answer <= most:
+            yield prompt + answer
+
+
+def _expert(args: SRLConfig, tokenizer: Any, instance: Instance) -> int:
+    """The expert's answer and the token that ends it, in tokens."""
+    text = METHODS.named(args.method).expert_answer(instance, args)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1

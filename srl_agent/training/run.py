@@ -45,6 +45,7 @@ from srl_agent.training.checks import check_model
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, fitted, load_data
 from srl_agent.training.methods import METHODS
+from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
 from srl_agent.training.trl.interrupt import CheckpointOnInterrupt
 from srl_agent.training.trl.progress import short_progress
@@ -116,6 +117,8 @@ class Run:
         disable_progress_bars()
         transformers_logging.disable_progress_bar()
         parts = fitted(parts, self.data, self.args, tokenizer)
+        held_out = [*parts.validation, *parts.test]
+        check_lengths(self.args, model, tokenizer, parts.train, held_out)
         test = parts.test
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, parts.train, test)
