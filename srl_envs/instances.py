@@ -178,8 +178,23 @@ class TrajectorySet(Sequence[Trajectory]):
         """All step instances of these trajectories, lazily."""
         return StepInstances(self, targets, settings or PromptSettings())
 
+    @property
+    def skipped_turns(self) -> Counter[str]:
+        """How many turns of these trajectories' agents are not a step, by reason."""
+        counts: Counter[str] = Counter()
+        for trajectory in self:
+            skipped = trajectory.metadata.get("skipped_turns")
+            if isinstance(skipped, dict):
+                counts.update(skipped)
+        return counts
+
     def __repr__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
-        return f"TrajectorySet({self.source!r}, {len(self)} trajectories" + (
-            f"; left out: {left_out})" if left_out else ")"
+        notes = "".join(
+            f"; {what}: {', '.join(f'{count} {reason}' for reason, count in counts.most_common())}"
+            for what, counts in (
+                ("left out", self.rejected),
+                ("skipped turns", self.skipped_turns),
+            )
+            if counts
         )
+        return f"TrajectorySet({self.source!r}, {len(self)} trajectories{notes})"

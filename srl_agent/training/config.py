@@ -19,7 +19,7 @@ from srl_agent.training.checks import check_ranges, check_together
 from srl_agent.training.methods import METHODS, SFT_ON, methods_help
 from srl_envs.commands import Scored
 from srl_envs.data import SOURCES
-from srl_envs.data.swe_smith import HUB_SPLITS
+from srl_envs.data.agent_sets import HUB_SPLITS
 from srl_envs.errors import ConfigError, require
 from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, PromptSettings
 from srl_envs.response import ResponseFormat
@@ -146,7 +146,8 @@ class DataConfig:
         default=True,
         metadata={
             "help": (
-                "Leave out the runs of SWE-smith and mini-swe-agent that did not solve their task."
+                "Leave out agents' runs that did not solve their issue, and those that do not say"
+                " whether they did."
             )
         },
     )

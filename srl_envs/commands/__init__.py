@@ -35,8 +35,9 @@ def _grammar(name: str, given: Any) -> Grammar:
 
 
 GRAMMARS: Registry[Grammar] = Registry("grammar", "srl_envs.grammars", _grammar)
-"""By name: those of SWE-smith's three splits, mini-swe-agent's fenced bash (version 1) and tool
-calls (version 2), then registered ones."""
+"""By name: those of SWE-smith's three splits (``xml``, ``tool``, ``ticks``), of mini-swe-agent
+(``bash`` and ``mswea_bash`` in text, ``bash_tool`` in tool calls), of R2E-Gym (``r2e``) and of
+SWE-agent before 1.0 (``swe_agent_0``), then registered ones."""
 
 
 def register_grammar(name: str) -> Callable[[GrammarT], GrammarT]:
@@ -70,7 +71,10 @@ for _ours in (
     TOOL_CALLS["tool"],
     FencedBlocks("ticks"),
     FencedBlocks("bash"),
+    FencedBlocks("mswea_bash"),
     TOOL_CALLS["bash_tool"],
+    XmlFunctionCalls("r2e"),
+    FencedBlocks("swe_agent_0"),
 ):
     GRAMMARS.register(_ours.name, _ours)
 

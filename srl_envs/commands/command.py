@@ -26,19 +26,36 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that commands may name: the arguments it must have, and those it may have."""
+    """A tool that commands may name.
+
+    Attributes:
+        required: The arguments it must have.
+        optional: Those it may have.
+        description: What it does, for the system prompt.
+    """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    description: str = ""
 
 
 TOOLS: Mapping[str, Tool] = {
-    "bash": Tool(required=("command",)),
+    "bash": Tool(
+        required=("command",),
+        description="runs a shell command. Argument: command. The folder and the variables of the "
+        "shell last from one command to the next.",
+    ),
     "str_replace_editor": Tool(
         required=("command", "path"),
         optional=("file_text", "old_str", "new_str", "insert_line", "view_range"),
+        description="shows or edits a file. Arguments: command (view, create, str_replace, insert "
+        "or undo_edit) and path (absolute); for view optionally view_range (first and last line); "
+        "for create file_text; for str_replace old_str, which must occur exactly once, and "
+        "new_str; for insert insert_line and new_str, which goes after that line.",
     ),
-    "submit": Tool(),
+    "submit": Tool(
+        description="hands in the changes once the issue is solved. No arguments.",
+    ),
 }
 """The tools of SWE-agent that the published trajectories use. mini-swe-agent has ``bash`` only."""
 
@@ -51,11 +68,13 @@ class CommandError(SRLError, ValueError):
 
     Attributes:
         reason: Which of the kinds of :data:`Reason`; the message says more.
+        subject: The tool or argument that it is about (``"bash.is_input"``); else empty.
     """
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, subject: str = "") -> None:
         super().__init__(message)
         self.reason: Reason = reason
+        self.subject = subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +134,14 @@ class Grammar(ABC):
 
     instructions: str
     """What a model reads about how to write a command: the end of the system message."""
+
+    fresh_shell = False
+    """Whether each command runs in a new shell in the repository's folder, as in mini-swe-agent.
+
+    Its output is then shown in tags and clipped, as there. Otherwise one shell lasts."""
+
+    runs = True
+    """Whether its commands can be run here; what cannot be run is shown as recorded."""
 
     def __init__(self, name: str, tools: Mapping[str, Tool]) -> None:
         self.name = name
@@ -185,7 +212,9 @@ class Grammar(ABC):
         """
         if tool not in self.tools:
             raise CommandError(
-                "unknown tool", f"There is no tool {tool[:80]!r}: use {', '.join(self.tools)}."
+                "unknown tool",
+                f"There is no tool {tool[:80]!r}: use {', '.join(self.tools)}.",
+                tool[:80],
             )
         known = (*self.tools[tool].required, *self.tools[tool].optional)
         for name in arguments:
@@ -194,8 +223,11 @@ class Grammar(ABC):
                     "unknown argument",
                     f"{tool} has no argument {name[:80]!r}: "
                     f"{'use ' + ', '.join(known) if known else 'it takes none'}.",
+                    f"{tool}.{name[:80]}",
                 )
         for name in self.tools[tool].required:
             if name not in arguments:
-                raise CommandError("missing argument", f"{tool} needs the argument {name!r}.")
+                raise CommandError(
+                    "missing argument", f"{tool} needs the argument {name!r}.", f"{tool}.{name}"
+                )
         return Command(tool, dict(arguments), self.write(tool, arguments))

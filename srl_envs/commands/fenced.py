@@ -5,10 +5,14 @@ r"""Commands in a fenced block: SWE-agent's ``ticks`` and mini-swe-agent's ``bas
     ```
 
 * ``bash``: a line of three backticks and ``bash`` opens a command, and there must be
-  exactly one, as mini-swe-agent asks for; other blocks are prose.
+  exactly one, as mini-swe-agent asks for; other blocks are prose. ``mswea_bash`` is the
+  same with the word ``mswea_bash_command``, as its version 2 writes in text.
 * ``ticks``: any fence opens a block, and the last block counts, as in SWE-agent. It
   holds a shell command, ``submit``, or ``str_replace_editor`` with its arguments in
   shell quotes (``--old_str '...'``).
+* ``swe_agent_0`` is read like ``ticks``, but all of a block is one command line, for
+  which SWE-agent before 1.0 had commands of its own (``open``, ``edit 3:9``). They
+  cannot be run here.
 * A fence stands alone at the start of its line. Inside a command, a fence in a heredoc
   or in a quoted value of ``str_replace_editor`` is text, and a fence with a language
   opens a block that the next bare fence closes.
@@ -40,23 +44,48 @@ The line is a shell command for bash as it stands, or `str_replace_editor COMMAN
 by `--ARGUMENT 'VALUE'` for each further argument (`--view_range 1 40`), quoted as in a shell, or \
 `submit`. If the command has a line of backticks itself, use a longer fence."""
 _BASH_INSTRUCTIONS = """Format:
-```bash
+```{language}
 SHELL COMMAND
 ```
 If the command has a line of backticks itself, use a longer fence."""
+_WINDOW_INSTRUCTIONS = """The shell has further commands for a window of 100 lines on one file:
+open PATH [LINE], goto LINE, scroll_up, scroll_down, create PATH, search_dir TERM [FOLDER],
+search_file TERM [FILE], find_file NAME [FOLDER], and
+edit FIRST:LAST
+NEW LINES
+end_of_edit
+which replaces these lines of the open file. `submit` is a command of its own.
+Format:
+```
+COMMAND LINE
+```"""
+_LANGUAGES = {"bash": "bash", "mswea_bash": "mswea_bash_command"}
+_SHELL = {"bash": TOOLS["bash"]}
+_TOOLS_OF = {
+    "bash": _SHELL,
+    "mswea_bash": _SHELL,
+    "ticks": TOOLS,
+    "swe_agent_0": {**_SHELL, "submit": TOOLS["submit"]},
+}
 
 
 class FencedBlocks(Grammar):
     """See the module.
 
     Args:
-        name: ``"bash"`` (mini-swe-agent) or ``"ticks"`` (SWE-agent).
+        name: ``"bash"`` (mini-swe-agent 1), ``"mswea_bash"`` (mini-swe-agent 2 in text),
+            ``"ticks"`` (SWE-agent 1) or ``"swe_agent_0"`` (SWE-agent before 1.0).
     """
 
-    def __init__(self, name: Literal["bash", "ticks"]) -> None:
-        super().__init__(name, {"bash": TOOLS["bash"]} if name == "bash" else TOOLS)
-        self.instructions = _BASH_INSTRUCTIONS if name == "bash" else _TICKS_INSTRUCTIONS
-        self.language = "bash" if name == "bash" else ""
+    def __init__(self, name: Literal["bash", "mswea_bash", "ticks", "swe_agent_0"]) -> None:
+        super().__init__(name, _TOOLS_OF[name])
+        self.language = _LANGUAGES.get(name, "")
+        self.fresh_shell = bool(self.language)
+        self.runs = name != "swe_agent_0"
+        self.instructions = {
+            "ticks": _TICKS_INSTRUCTIONS,
+            "swe_agent_0": _WINDOW_INSTRUCTIONS,
+        }.get(name) or _BASH_INSTRUCTIONS.format(language=self.language)
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""
@@ -72,16 +101,13 @@ class FencedBlocks(Grammar):
                 "no command",
                 f"There is no command: write it between a line ```{self.language} and a line ```.",
             )
-        if self.name == "bash" and len(complete) > 1:
+        if self.language and len(complete) > 1:
             raise CommandError(
-                "several commands", f"There are {len(complete)} ```bash blocks: write exactly one."
+                "several commands",
+                f"There are {len(complete)} ```{self.language} blocks: write exactly one.",
             )
         start, value = complete[-1]
-        return (
-            (start, "bash", {"command": value})
-            if self.name == "bash"
-            else (start, *_read_line(value))
-        )
+        return (start, "bash", {"command": value}) if self.language else (start, *_read_line(value))
 
     def write(self, tool: str, arguments: Mapping[str, str]) -> str:
         """See :meth:`Grammar.write`."""

@@ -43,6 +43,7 @@ class ToolCalls(Grammar):
 
     def __init__(self, name: Literal["tool", "bash_tool"]) -> None:
         super().__init__(name, {"bash": TOOLS["bash"]} if name == "bash_tool" else TOOLS)
+        self.fresh_shell = name == "bash_tool"
         self.instructions = _SHELL_INSTRUCTIONS if name == "bash_tool" else _INSTRUCTIONS
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
@@ -61,7 +62,7 @@ class ToolCalls(Grammar):
                         "JSON objects.",
                     ) from None
                 continue
-            found.append((start.start(), *_name_and_arguments(value)))
+            found.append((start.start(), *name_and_arguments(value)))
         if len(found) > 1:
             raise CommandError(
                 "several commands", f"There are {len(found)} tool calls: write exactly one."
@@ -80,7 +81,7 @@ class ToolCalls(Grammar):
         Raises:
             CommandError: It has another shape, or names an unknown tool or argument.
         """
-        return self.checked(*_name_and_arguments(call))
+        return self.checked(*name_and_arguments(call))
 
     def write(self, tool: str, arguments: Mapping[str, str]) -> str:
         """See :meth:`Grammar.write`."""
@@ -88,7 +89,12 @@ class ToolCalls(Grammar):
         return json.dumps({"name": tool, "arguments": values}, ensure_ascii=False)
 
 
-def _name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
+def name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
+    """Tool and arguments, unchecked, of an entry of a chat message's ``tool_calls``.
+
+    Raises:
+        CommandError: It has another shape.
+    """
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise CommandError("malformed", "A tool call has no name.")
@@ -100,6 +106,7 @@ def _name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
             return function["name"], {
                 name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 for name, value in arguments.items()
+                if value is not None  # as a table's rows write an argument that is not given
             }
     except (ValueError, RecursionError):
         pass

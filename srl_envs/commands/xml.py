@@ -22,8 +22,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
+from typing import Literal
 
-from srl_envs.commands.command import TOOLS, CommandError, Grammar
+from srl_envs.commands.command import TOOLS, CommandError, Grammar, Tool
 
 _START = re.compile(r"<function=([\w.-]+)>\s*")
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>")
@@ -33,6 +34,14 @@ _MAX_PARAMETERS = (
 )
 _BLOCKS = ("old_str", "new_str", "file_text")
 
+SEARCH = Tool(
+    required=("search_term",),
+    optional=("path", "python_only"),
+    description="finds a text. Arguments: search_term, and optionally path: in a file the lines "
+    "with it are shown, in a folder (without a path the one you are in) how many lines of each "
+    "Python file have it.",
+)
+"""R2E-Gym's search. Whatever ``python_only`` is, that tool looks into Python files alone."""
 
 _INSTRUCTIONS = """Format:
 <function=TOOL>
@@ -42,12 +51,17 @@ with one parameter line for each argument; a value may have several lines."""
 
 
 class XmlFunctionCalls(Grammar):
-    """See the module."""
+    """See the module.
+
+    Args:
+        name: ``"xml"`` (SWE-agent, OpenHands) or ``"r2e"`` (R2E-Gym, which has the tool
+            ``search`` as well).
+    """
 
     instructions = _INSTRUCTIONS
 
-    def __init__(self) -> None:
-        super().__init__("xml", TOOLS)
+    def __init__(self, name: Literal["xml", "r2e"] = "xml") -> None:
+        super().__init__(name, TOOLS if name == "xml" else {**TOOLS, "search": SEARCH})
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""

@@ -1,171 +1,222 @@
-"""Chat messages of a coding agent -> trajectories, for SWE-smith and mini-swe-agent alike.
+"""Conversations of coding agents -> trajectories, whatever agent wrote them.
 
-A turn whose text holds no command of its grammar is left out together with the
-complaint that answered it: nothing ran, so the next turn follows as well without it.
-How many were left out stands in the metadata as ``skipped_turns``.
+How a row's actions are written is seen from its messages. A turn whose text holds no
+command, or several where one is asked for, is left out together with the complaint that
+answered it: nothing ran, so the next turn follows as well without it. The metadata
+count these, by reason, as ``skipped_turns``. A tool that runs nothing (``think``) is
+counted there too, and what it was given is part of the next thought; so is a call that
+only waits for a running command or interrupts it. Any other turn that cannot be read
+rejects its row.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from srl_envs.commands import GRAMMARS, TOOL_CALLS, Command, CommandError
+from srl_envs.commands import (
+    GRAMMARS,
+    SUBMIT_MARKERS,
+    TOOL_CALLS,
+    CommandError,
+    Grammar,
+)
+from srl_envs.commands.tool_call import name_and_arguments
+from srl_envs.data.agent_tools import IDLE_TOOLS, own_call, waits
+from srl_envs.data.chat import Message, messages_of
 from srl_envs.trajectory import ExpertStep, Trajectory
 
-Message = Mapping[str, Any]
-
-_ISSUE = re.compile(
-    r"<pr_description>\s*(?:Consider the following PR description:\s*)?(.*?)\s*</pr_description>",
-    re.DOTALL,
+_ISSUES = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"<pr_description>\s*(?:Consider the following PR description:\s*)?(.*?)\s*"
+        r"</pr_description>",
+        r"<issue_description>\s*(.*?)\s*</issue_description>",
+        r"<github_issue>\s*(.*?)\s*</github_issue>",
+        r"\A.*?\nISSUE:\n(.*?)\s*\n\s*INSTRUCTIONS:\n",
+        r"-+ NEW TASK DESCRIPTION -+\s*(.*?)\s*-+ END OF NEW TASK DESCRIPTION -+",
+    )
 )
-_WORKDIR = re.compile(r"<uploaded_files>\s*(/\S+)\s*</uploaded_files>")
+_WORKDIRS = (
+    re.compile(r"<uploaded_files>\s*(/\S+)\s*</uploaded_files>"),
+    re.compile(r"\(Current directory: (/[^)\n]*)\)"),
+)
 _REPOSITORY = re.compile(r"([\w.-]+?)__([\w.-]+?)(?:\.[0-9a-f]{8}\..+|-\d+)")
+_PREFIX = re.compile(r"\A(?:(?:OBSERVATION|Observation)|EXECUTION RESULT of \[[\w.-]+\]):[ \n]?")
+_RESPONSE = re.compile(r"\A\s*<tool_response>\n?(.*?)\n?</tool_response>\s*\Z", re.DOTALL)
+_WINDOW = re.compile(
+    r"^```\w*\n(?:open|goto|scroll_up|scroll_down|create|edit|search_dir|search_file|find_file)\b",
+    re.MULTILINE,
+)
+_IDS = ("traj_id", "trajectory_id", "instance_id", "uuid", "id")
+_STOPPED = re.compile(r"</parameter>\s*(?:</(?:function)?)?\Z")
+_MAY_BE_SKIPPED = ("no command", "several commands")
 
 
-def read_conversations(
+def read(
     rows: Iterable[Mapping[str, Any]],
     rejected: Counter[str],
-    *,
-    unsolved: Callable[[Mapping[str, Any]], str],
-    id_columns: tuple[str, ...],
-    fenced: str,
-    tool_calls: str,
-    observation: Callable[[str], str] = str,
-    parallel: bool = False,
+    resolved_only: bool = True,
+    resolved: bool = False,
 ) -> Iterator[Trajectory]:
-    """Rows with a column ``messages`` -> trajectories; what is left out is counted in ``rejected``.
+    """Rows with a conversation -> trajectories; what is left out is counted in ``rejected``.
 
     Args:
-        rows: See the sources.
+        rows: As :mod:`srl_envs.data.chat` reads them.
         rejected: Counts by reason.
-        unsolved: Why a row is to be left out; empty if it is not.
-        id_columns: The first of these that a row has is the trajectory's id, with a
-            count where it comes again.
-        fenced: The grammar of a row that has neither tool calls nor XML.
-        tool_calls: The grammar of a row that has tool calls.
-        observation: See :func:`steps_of`, as ``parallel``.
-        parallel: See there.
+        resolved_only: Leave out rows that did not solve their issue, and those that do
+            not say whether they did.
+        resolved: The data set holds only rows that did, and does not say so in each.
     """
     seen: Counter[str] = Counter()
     for row in rows:
-        messages = messages_of(row.get("messages"))
-        issue, workdir = task_of(messages or [])
-        if reason := unsolved(row) or (
-            "no messages" if messages is None else "" if issue else "no issue"
-        ):
+        reason = unsolved(row) if resolved_only and not resolved else ""
+        messages = messages_of(row)
+        issue, workdir = task_of(row, messages or [])
+        reason = reason or ("no messages" if messages is None else "" if issue else "no issue")
+        if reason or messages is None:
             rejected[reason] += 1
             continue
-        grammar = grammar_of(messages or [], fenced, tool_calls)
-        steps, skipped = steps_of(messages or [], grammar, observation, parallel)
+        grammar = grammar_of(messages, row)
+        try:
+            steps, skipped = steps_of(messages, GRAMMARS[grammar])
+        except CommandError as error:
+            rejected[f"{error.reason} {error.subject}".strip()] += 1
+            continue
         if not steps:
             rejected["no command"] += 1
             continue
-        name = next(
-            (
-                row[column]
-                for column in id_columns
-                if isinstance(row.get(column), str) and row[column]
-            ),
-            "trajectory",
-        )
+        name = next((row[key] for key in _IDS if isinstance(row.get(key), str) and row[key]), "")
+        name = name or "trajectory"
         seen[name] += 1
-        metadata = {
-            **origin_of(row),
-            "grammar": grammar,
-            "workdir": workdir,
-            "skipped_turns": skipped,
-        }
         yield Trajectory(
             name if seen[name] == 1 else f"{name}-{seen[name]}",
             issue,
             steps,
             domain="swe",
-            metadata=metadata,
+            metadata={
+                **origin_of(row),
+                "grammar": grammar,
+                "workdir": workdir,
+                "skipped_turns": dict(skipped),
+            },
         )
 
 
-def messages_of(value: object) -> list[Message] | None:
-    """A column ``messages``, a list or the JSON of one, as a list; None if it is neither."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return (
-        value
-        if isinstance(value, list) and value and all(isinstance(message, dict) for message in value)
-        else None
-    )
+def unsolved(row: Mapping[str, Any]) -> str:
+    """Why a row does not count as solved; empty if it does.
 
-
-def text_of(message: Message) -> str:
-    """The text of a message: its content, or the text parts of it."""
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(
-            part["text"]
-            for part in content
-            if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    return content if isinstance(content, str) else ""
-
-
-def task_of(messages: list[Message]) -> tuple[str, str]:
-    """The issue that the first user message states, and the folder of the repository.
-
-    The issue is what stands inside ``<pr_description>``, without the line that
-    introduces it; else the whole message. The folder is ``/testbed`` unless the message
-    names another one.
+    A verdict is a column ``resolved``, ``target``, ``verified`` or ``reward``: true or
+    false, 1 or 0, or these as text. An agent that does not know the verdict says
+    whether it submitted, with an ``exit_status``.
     """
-    task = next((text_of(message) for message in messages if message.get("role") == "user"), "")
-    issue, workdir = _ISSUE.search(task), _WORKDIR.search(task)
-    return (issue[1] if issue else task.strip()), (workdir[1] if workdir else "/testbed")
+    for column in ("resolved", "target", "verified", "reward"):
+        if row.get(column) is not None:
+            verdict = _truth(row[column])
+            if verdict is None:
+                return f"unreadable {column!r}"
+            return "" if verdict else "not resolved"
+    info = row.get("info")
+    status = row.get("exit_status") or (info.get("exit_status") if isinstance(info, dict) else None)
+    if isinstance(status, str):
+        return "" if status.lower() in ("submitted", "submit") else "not submitted"
+    if "resolved" in row:
+        return "not resolved"
+    return "no verdict in the row (resolved_only=False takes it all the same)"
 
 
-def grammar_of(messages: list[Message], fenced: str, tool_calls: str) -> str:
-    """The grammar of most turns: XML, or the agent's for tool calls, or else for fenced blocks."""
+def _truth(value: object) -> bool | None:
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, int | float):
+        return value >= 1 if value >= 0 else None
+    if isinstance(value, str):
+        return {
+            **dict.fromkeys(("true", "1", "1.0", "yes", "resolved"), True),
+            **dict.fromkeys(("false", "0", "0.0", "no", "unresolved"), False),
+        }.get(value.strip().lower())
+    return None
+
+
+def task_of(row: Mapping[str, Any], messages: list[Message]) -> tuple[str, str]:
+    """The issue that a row states, and the folder of the repository.
+
+    The issue is the column ``problem_statement``; else what stands in the tags or
+    between the headings of the first user message in which agents wrap it; else all of
+    that message. The folder is ``/testbed`` unless the message names another one.
+    """
+    task = next((one["content"] for one in messages if one.get("role") == "user"), "")
+    found = [match for pattern in _ISSUES if (match := pattern.search(task))]
+    statement = row.get("problem_statement")
+    issue = statement if isinstance(statement, str) else found[0][1] if found else task
+    folders = [match for pattern in _WORKDIRS if (match := pattern.search(task))]
+    return issue.strip(), (folders[0][1] if folders else "/testbed")
+
+
+def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:
+    """The grammar in which most turns are written: a name of :data:`GRAMMARS`."""
     turns = [message for message in messages if message.get("role") == "assistant"]
-    if any(message.get("tool_calls") for message in turns):
-        return tool_calls
-    return (
-        "xml"
-        if sum("<function=" in text_of(message) for message in turns) * 2 > len(turns)
-        else fenced
-    )
+    texts = [_without_thought(turn["content"]) for turn in turns]
+    replies = [one["content"] for one in messages if one.get("role") in ("user", "tool")]
+    mini = str(row.get("trajectory_format", "")).startswith("mini-swe-agent")
+    if any(turn.get("tool_calls") for turn in turns):
+        calls = str([turn.get("tool_calls") for turn in turns])
+        return "bash_tool" if mini or any(mark in calls for mark in SUBMIT_MARKERS) else "tool"
+
+    def most(mark: str) -> bool:
+        return sum(mark in text for text in texts) * 2 > len(texts)
+
+    if most("<function="):
+        r2e = any("<function=search>" in text or "<parameter=cmd>" in text for text in texts)
+        return "r2e" if r2e else "xml"
+    if most("<tool_call>"):
+        return "tool"
+    if most("```mswea_bash_command"):
+        return "mswea_bash"
+    if most("```bash") and (mini or any("<returncode>" in reply for reply in replies)):
+        return "bash"
+    return "swe_agent_0" if any(_WINDOW.search(text) for text in texts) else "ticks"
 
 
 def steps_of(
-    messages: list[Message],
-    grammar: str,
-    observation: Callable[[str], str] = str,
-    parallel: bool = False,
-) -> tuple[tuple[ExpertStep, ...], int]:
-    """The steps of a conversation, and how many turns were left out because they hold no command.
+    messages: list[Message], grammar: Grammar
+) -> tuple[tuple[ExpertStep, ...], Counter[str]]:
+    """The steps of a conversation, and how many turns are no step, by reason.
 
-    Args:
-        messages: The whole conversation.
-        grammar: A name of :data:`srl_envs.commands.GRAMMARS`.
-        observation: Makes the observation of the text that answered a command.
-        parallel: The agent runs all tool calls of a message; each is then a step of its
-            own. Otherwise such a turn is left out.
+    Raises:
+        CommandError: A turn cannot be read, for another reason than that it holds no
+            command, or several.
     """
     steps: list[ExpertStep] = []
-    skipped = 0
+    skipped: Counter[str] = Counter()
+    carried = ""
     for turn, replies in _turns(messages):
+        thought, calls = carried, list[Any]()
         try:
-            thought, commands = _commands(turn, grammar, parallel)
-        except CommandError:
-            skipped += 1
+            said, calls = _calls_of(turn, replies, grammar)
+            thought = _join(carried, said)
+        except CommandError as error:
+            if error.reason not in _MAY_BE_SKIPPED:
+                raise
+            skipped[error.reason] += 1
             continue
-        for command, seen in zip(
-            commands, _observations(turn, replies, len(commands)), strict=True
+        carried = ""
+        for (tool, arguments), seen in zip(
+            calls, _observations(turn, replies, len(calls)), strict=True
         ):
-            steps.append(ExpertStep(command.text, thought=thought, observation=observation(seen)))
+            if tool in IDLE_TOOLS:
+                skipped["idle tool"] += 1
+                thought = _join(thought, *arguments.values())
+                continue
+            if waits(tool, arguments):
+                skipped["wait or interrupt"] += 1
+                continue
+            command = grammar.checked(*own_call(tool, arguments))
+            steps.append(ExpertStep(command.text, thought=thought, observation=_seen(seen)))
             thought = ""
+        carried = thought
     return tuple(steps), skipped
 
 
@@ -174,9 +225,8 @@ def origin_of(row: Mapping[str, Any]) -> dict[str, str]:
 
     The keys are ``instance_id``, ``repo`` (owner/name), ``base_commit`` and ``model``.
 
-
     SWE-smith's ids hold a commit too, but the task's bug was put in after it: that is
-    no ``base_commit``.
+    not the ``base_commit``.
     """
     origin = {
         name: row[name]
@@ -199,24 +249,36 @@ def _turns(messages: list[Message]) -> Iterator[tuple[Message, list[Message]]]:
         yield messages[start], messages[start + 1 : end]
 
 
-def _commands(turn: Message, grammar: str, parallel: bool) -> tuple[str, list[Command]]:
+def _calls_of(
+    turn: Message, replies: list[Message], grammar: Grammar
+) -> tuple[str, list[tuple[str, dict[str, str]]]]:
+    """The thought of a turn, and tool and arguments of each of its calls.
+
+    Several tool calls were run only if each was answered, or if the last one ended the
+    work.
+    """
     calls = turn.get("tool_calls")
-    if grammar not in TOOL_CALLS or not isinstance(calls, list) or not calls:
-        thought, command = GRAMMARS[grammar].split(text_of(turn))
-        return thought, [command]
-    if len(calls) > 1 and not parallel:
+    text = turn["content"]
+    if grammar.name not in TOOL_CALLS or not isinstance(calls, list) or not calls:
+        answer = _closed(_without_thought(text))
+        start, tool, arguments = grammar.find(answer)
+        before = text.rpartition("</think>")[0] + answer[:start].removesuffix("<tool_call>\n")
+        return _join(turn.get("reasoning", ""), before), [(tool, arguments)]
+    answered = sum(reply.get("role") == "tool" for reply in replies)
+    ended = any(reply.get("role") == "exit" for reply in replies) or not replies
+    if len(calls) > 1 and answered < len(calls) and not ended:
         raise CommandError("several commands", f"There are {len(calls)} tool calls.")
-    return text_of(turn).strip(), [TOOL_CALLS[grammar].of_call(call) for call in calls]
+    return _join(turn.get("reasoning", ""), text), [name_and_arguments(call) for call in calls]
 
 
 def _observations(turn: Message, replies: list[Message], count: int) -> list[str]:
     """The reply to each command of the turn: by the call's id if replies name it, else in order."""
     if count == 1:
-        return ["\n\n".join(map(text_of, replies))]
+        return ["\n\n".join(reply["content"] for reply in replies)]
     by_id = {
-        name: text_of(reply) for reply in replies if (name := _name(reply.get("tool_call_id")))
+        name: reply["content"] for reply in replies if (name := _name(reply.get("tool_call_id")))
     }
-    in_order = [*map(text_of, replies), *[""] * count]
+    in_order = [*(reply["content"] for reply in replies), *[""] * count]
     return [
         by_id.get(_name(call.get("id")), "") if by_id else in_order[number]
         for number, call in enumerate(turn["tool_calls"])
@@ -226,3 +288,26 @@ def _observations(turn: Message, replies: list[Message], count: int) -> list[str
 def _name(value: object) -> str:
     """The id of a tool call; empty if it is none, as any other value than text is."""
     return value if isinstance(value, str) else ""
+
+
+def _seen(text: str) -> str:
+    """An observation without the words with which an agent hands it over."""
+    response = _RESPONSE.match(text)
+    return _PREFIX.sub("", response[1] if response else text, count=1)
+
+
+def _closed(text: str) -> str:
+    """A text with the ``</function>`` at which its agent stopped the model, and which it lacks."""
+    call = text.rfind("<function=")
+    if call < 0 or "</function>" in text[call:] or not (end := _STOPPED.search(text, call)):
+        return text
+    return f"{text[: end.start()]}</parameter>\n</function>"
+
+
+def _without_thought(text: str) -> str:
+    """What follows ``</think>``: a thought may mention commands."""
+    return text.rpartition("</think>")[2]
+
+
+def _join(*parts: str) -> str:
+    return "\n\n".join(stripped for part in parts if (stripped := part.strip()))

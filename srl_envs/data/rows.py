@@ -15,7 +15,7 @@ _SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<count>\d+)")
 
 
 def read_rows(
-    source: str, hub_name: str, path: Path | None, split: str
+    source: str, hub_name: str, path: Path | None, split: str, config: str | None = None
 ) -> Iterable[Mapping[str, Any]]:
     """The rows of one split.
 
@@ -25,7 +25,8 @@ def read_rows(
         path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the
             split, also in shards (``train-00000-of-00002.parquet``), which are joined
             in order; None reads the hub.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"``, ``"test"``, or another name that the set has.
+        config: The set's configuration on the hub; None where it has one only.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
@@ -36,7 +37,7 @@ def read_rows(
             raise DataError(
                 f"The source {source!r} has no data set on the hub: give the path of a file."
             )
-        return _hub_rows(source, hub_name, split)
+        return _hub_rows(hub_name, config or ("main" if source == "gsm8k" else None), split)
     return (row for file in _files_of(path, split) for row in _file_rows(file))
 
 
@@ -83,12 +84,28 @@ def _file_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     return _json_rows(file) if file.suffix == ".json" else _parquet_rows(file)
 
 
-def _json_rows(file: Path) -> list[Mapping[str, Any]]:
+def read_object(file: Path) -> Mapping[str, Any]:
+    """The object that a file of JSON holds.
+
+    Raises:
+        DataError: The file cannot be read, or holds something else.
+    """
+    found = _json(file)
+    if not isinstance(found, dict):
+        raise DataError(f"{file} must hold one JSON object.")
+    return found
+
+
+def _json(file: Path) -> Any:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}.") from None
-    rows = parse_json(text, str(file))
+    return parse_json(text, str(file))
+
+
+def _json_rows(file: Path) -> list[Mapping[str, Any]]:
+    rows = _json(file)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file} must hold a list of objects.")
     return rows
@@ -106,7 +123,7 @@ def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     return rows
 
 
-def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _hub_rows(hub_name: str, config: str | None, split: str) -> Iterable[Mapping[str, Any]]:
     try:
         import datasets
         from huggingface_hub import HfApi
@@ -121,9 +138,7 @@ def _hub_rows(source: str, hub_name: str, split: str) -> Iterable[Mapping[str, A
     try:
         if not offline:  # asked once: the libraries themselves would try again for minutes
             HfApi().dataset_info(hub_name, timeout=10)
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-            hub_name, "main" if source == "gsm8k" else None, split=split
-        )
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(hub_name, config, split=split)
     except (
         Exception
     ) as error:  # whatever the libraries raise: the user needs to know what would serve

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from srl_envs.data import builtin, gsm8k, jsonl, mini_swe_agent, numbered, s1k, swe_smith
+from srl_envs.data import agent_sets, builtin, gsm8k, jsonl, numbered, s1k
 from srl_envs.data.registry import (
     SOURCES,
     Source,
@@ -26,8 +26,7 @@ register_source("s1k", hub_name=s1k.HUB_NAME)(s1k.load)
 register_source("gsm8k", hub_name=gsm8k.HUB_NAME, has_test_split=True)(gsm8k.load)
 register_source("numbered")(numbered.load)
 register_source("builtin_swe", domain="swe", takes_path=False)(builtin.load_swe)
-register_source("swe_smith", domain="swe", hub_name=swe_smith.HUB_NAME)(swe_smith.load)
-register_source("mini_swe_agent", domain="swe")(mini_swe_agent.load)
+agent_sets.register()
 register_source("jsonl")(jsonl.load)
 
 
@@ -48,13 +47,15 @@ def load_trajectories(
     Args:
         source: ``"builtin"`` (generated word problems) or ``"builtin_swe"`` (solved
             tasks of software engineering): no file, no network. ``"s1k"``, ``"gsm8k"``,
-            ``"numbered"``, ``"swe_smith"``, ``"mini_swe_agent"``, ``"jsonl"``, a hub
-            name of one of these, or the path of a ``.jsonl`` in our schema. Any other
-            file, folder or copy of a data set needs both: the source it is like, and
-            its ``path``.
+            ``"numbered"``, ``"jsonl"``, a set of agents' trajectories (see
+            :data:`~srl_envs.data.agent_sets.AGENT_SETS`; ``"agent"`` reads any of their
+            shapes), a hub name of one of these, or the path of a ``.jsonl`` in our
+            schema. Any other file, folder or copy of a data set needs both: the source
+            it is like, and its ``path``.
         path: A local file or folder of the source; None reads the hub (``"jsonl"``,
-            ``"numbered"`` and ``"mini_swe_agent"`` need a path, the built-in ones take
-            none).
+            ``"numbered"``, ``"agent"`` and ``"mini_swe_agent"`` need a path, the
+            built-in ones take none). Of agents' trajectories, also a saved run (a
+            ``.traj`` or ``.traj.json``) or a folder of such runs.
         split: None gives everything that trains. ``"train"`` and ``"validation"`` part
             it by question; ``"test"`` is the source's own test set.
         limit: At most this many trajectories; None gives all.
@@ -63,8 +64,8 @@ def load_trajectories(
         count: How many problems ``"builtin"`` generates; at least 1.
         hub_split: Which spelling of ``"swe_smith"`` is read: ``"xml"``, ``"tool"`` or
             ``"ticks"``; of a local folder, the file of that name.
-        resolved_only: Leave out the failed runs of ``"swe_smith"`` and
-            ``"mini_swe_agent"``.
+        resolved_only: Leave out agents' runs that failed, and those that do not say
+            whether they did.
 
     Returns:
         The trajectories, and how many rows were left out, by reason.
@@ -80,9 +81,9 @@ def load_trajectories(
         raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
     if count < 1:
         raise ConfigError(f"count is {count}: give at least 1.")
-    if hub_split not in swe_smith.HUB_SPLITS:
+    if hub_split not in agent_sets.HUB_SPLITS:
         raise ConfigError(
-            f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, swe_smith.HUB_SPLITS))}."
+            f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, agent_sets.HUB_SPLITS))}."
         )
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()

@@ -5,7 +5,7 @@ Neither paper nor data fix the words: these are this project's own.
 
 from __future__ import annotations
 
-from srl_envs.commands import grammar_named
+from srl_envs.commands import Tool, grammar_named
 
 _TASK = (
     "You fix an issue in a source code repository, one command at a time. You see "
@@ -14,19 +14,15 @@ _TASK = (
     "exactly one command in the format below and nothing else."
 )
 
-_TOOLS = """Tools:
-- bash: runs a shell command. Argument: command. The folder and the variables of the \
-shell last from one command to the next.
-- str_replace_editor: shows or edits a file. Arguments: command (view, create, str_replace, insert \
-or undo_edit) and path (absolute); for view \
-optionally view_range (first and last line); for create file_text; for str_replace \
-old_str, which must occur exactly once, and new_str; for insert \
-insert_line and new_str, which goes after that line.
-- submit: hands in the changes once the issue is solved. No arguments."""
-
-_SHELL_ONLY = """There is one tool, the shell. To hand in the changes once the issue is \
+_SHELL_ONLY = """There is one tool, the shell. {shell} To hand in the changes once the issue is \
 solved, start a command with \
 `echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`."""
+
+_LASTING = "The folder and the variables of the shell last from one command to the next."
+_FRESH = (
+    "Each command runs in a new shell in the repository's folder: folder and variables do not "
+    "last, so join what belongs together with `&&`."
+)
 
 
 def swe_system_prompt(grammar: str) -> str:
@@ -36,5 +32,15 @@ def swe_system_prompt(grammar: str) -> str:
         ConfigError: There is no such grammar.
     """
     named = grammar_named(grammar)
-    tools = _TOOLS if "submit" in named.tools else _SHELL_ONLY
+    if "submit" in named.tools:
+        tools = "\n".join(
+            ["Tools:", *(_described(name, tool) for name, tool in named.tools.items())]
+        )
+    else:
+        tools = _SHELL_ONLY.format(shell=_FRESH if named.fresh_shell else _LASTING)
     return "\n\n".join((_TASK, tools, named.instructions))
+
+
+def _described(name: str, tool: Tool) -> str:
+    arguments = ", ".join((*tool.required, *tool.optional)) or "none"
+    return f"- {name}: {tool.description or f'Arguments: {arguments}.'}"

@@ -172,7 +172,8 @@ def test_scored_text() -> None:
     assert scored_text("just prose", "xml", "arguments") == "just prose"
     with pytest.raises(
         ConfigError,
-        match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash', 'bash_tool'",
+        match="grammar is 'yaml': use one of 'xml', 'tool', 'ticks', 'bash', 'mswea_bash', "
+        "'bash_tool', 'r2e', 'swe_agent_0'",
     ):
         scored_text("x", "yaml")
 

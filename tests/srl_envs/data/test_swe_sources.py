@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from srl_envs import ExpertStep, Trajectory, load_trajectories
 from srl_envs.commands import GRAMMARS
-from srl_envs.data import builtin, mini_swe_agent, save_trajectories, swe_smith
+from srl_envs.data import builtin, save_trajectories
+from srl_envs.data.agent_turns import read
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 
@@ -103,7 +104,7 @@ def test_the_three_splits_of_swe_smith_give_the_same_trajectory(
         "model": "m",
         "grammar": grammar,
         "workdir": "/testbed",
-        "skipped_turns": 0,
+        "skipped_turns": {},
     }
     assert [(step.thought, step.observation) for step in trajectory.steps] == [
         ("Let me look.", "seen 0"),
@@ -161,7 +162,7 @@ def test_a_turn_without_command_is_left_out_with_the_complaint_about_it(tmp_path
     ]
     (trajectory,) = load(tmp_path, [given])
     assert [step.observation for step in trajectory.steps] == ["seen 0", "seen 1", ""]
-    assert trajectory.metadata["skipped_turns"] == 1
+    assert trajectory.metadata["skipped_turns"] == {"no command": 1}
 
 
 def test_a_message_without_tags_is_the_issue_itself(tmp_path: Path) -> None:
@@ -299,16 +300,7 @@ JSON = st.recursive(
 
 @given(data=st.data())
 def test_no_row_is_a_crash_whatever_stands_in_one_of_its_places(data: st.DataObject) -> None:
-    read, given_row = data.draw(
-        st.sampled_from(
-            [
-                (swe_smith.read, row("xml")),
-                (swe_smith.read, row("tool")),
-                (mini_swe_agent.read, mini(1)),
-                (mini_swe_agent.read, mini(2)),
-            ]
-        )
-    )
+    given_row = data.draw(st.sampled_from([row("xml"), row("tool"), mini(1), mini(2)]))
     place: Any = given_row
     while True:
         key = data.draw(
@@ -322,9 +314,14 @@ def test_no_row_is_a_crash_whatever_stands_in_one_of_its_places(data: st.DataObj
     assert len(list(read([given_row], rejected))) + rejected.total() == 1
 
 
-def test_swe_agent_runs_no_turn_with_several_tool_calls(tmp_path: Path) -> None:
-    (trajectory,) = load(tmp_path, [mini(2, resolved=True)])
-    assert (len(trajectory.steps), trajectory.metadata["skipped_turns"]) == (1, 1)
+def test_several_tool_calls_that_were_not_each_answered_were_not_run(tmp_path: Path) -> None:
+    given = mini(2, resolved=True)
+    given["messages"][3:5] = [{"role": "user", "content": "Use exactly one tool."}]
+    (trajectory,) = load(tmp_path, [given])
+    assert (len(trajectory.steps), trajectory.metadata["skipped_turns"]) == (
+        1,
+        {"several commands": 1},
+    )
 
 
 def test_mini_swe_agent_counts_what_was_submitted_where_nobody_says_resolved(
@@ -406,8 +403,8 @@ def test_all_shared_trajectories_load(shared_data: Path) -> None:
     assert (len(mini_rows), mini_rows.rejected) == (40, {})
     assert (
         sum(len(t.steps) for t in mini_rows),
-        sum(t.metadata["skipped_turns"] for t in mini_rows),
-    ) == (1336, 31)
+        sum((Counter(t.metadata["skipped_turns"]) for t in mini_rows), Counter()),
+    ) == (1336, {"several commands": 31})
     for trajectory in (*smith, *mini_rows):
         grammar = GRAMMARS[trajectory.grammar]
         assert grammar.parse(trajectory.steps[-1].action).submits
