@@ -13,7 +13,7 @@ from srl_envs.commands import register_grammar
 from srl_envs.data import load_trajectories, register_source
 from srl_envs.domain import register_domain
 from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
-from srl_envs.response import Response, ResponseFormat, parse_response
+from srl_envs.response import Response, ResponseFormat, SplitAnswer, parse_response
 from srl_envs.reward import (
     RewardSettings,
     StepReward,
@@ -31,6 +31,7 @@ __all__ = [
     "Response",
     "ResponseFormat",
     "RewardSettings",
+    "SplitAnswer",
     "StepInstance",
     "StepInstances",
     "StepReward",

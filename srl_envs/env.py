@@ -22,9 +22,9 @@ from srl_envs.errors import ConfigError
 from srl_envs.instances import TrajectorySet
 from srl_envs.matching import LazyBlocks
 from srl_envs.prompts.step import PromptSettings, as_text
-from srl_envs.response import Response, parse_response
+from srl_envs.response import ModelAnswer, Response, parse_response, whole_text
 from srl_envs.reward import RewardSettings, StepReward, response_rewards
-from srl_envs.spaces import UnicodeText
+from srl_envs.spaces import AnswerSpace, UnicodeText
 from srl_envs.trajectory import Targets, Trajectory
 
 _NO_STEP = ""  # an expert action to which every non-empty answer has similarity 0
@@ -35,7 +35,7 @@ class Answer:
     """One model answer, read once.
 
     Attributes:
-        text: What the model wrote.
+        text: What the model wrote, its thought in a block.
         response: Its thought and action.
         reading: What the domain reads in the action.
         expert: What it is compared with; empty where the expert has no such step.
@@ -47,8 +47,11 @@ class Answer:
     expert: str
 
 
-class ExpertStepEnv(gym.Env[str, str]):
+class ExpertStepEnv(gym.Env[str, ModelAnswer]):
     r"""An episode is one expert solution; an action is the model's raw answer with its thought.
+
+    The answer is one text, or a :class:`~srl_envs.SplitAnswer` where the thought came
+    apart from it.
 
     With ``follow="expert"`` the reward is the similarity to the expert's step (-1 if
     malformed), the expert's step becomes the state whatever was answered, and the
@@ -71,7 +74,7 @@ class ExpertStepEnv(gym.Env[str, str]):
     ``{"instance_id": id}`` (of a trajectory, or of one of its steps to start there);
     without it a trajectory is drawn at random. A step before the first ``reset``, or
     after the end of an episode, raises :class:`gymnasium.error.ResetNeeded`, an action
-    that is no text :class:`gymnasium.error.InvalidAction`.
+    that is not an answer :class:`gymnasium.error.InvalidAction`.
 
     Args:
         domain: What differs by domain; it serves this environment alone.
@@ -138,7 +141,7 @@ class ExpertStepEnv(gym.Env[str, str]):
             )
         domain.prepare(self.trajectories, follow, reward)
         self.observation_space = UnicodeText()
-        self.action_space = UnicodeText()
+        self.action_space = AnswerSpace()
         self._trajectory = self.trajectories[self._usable[0]]
         self._expert_actions: Sequence[str] = ()
         self._targets = 0
@@ -174,12 +177,12 @@ class ExpertStepEnv(gym.Env[str, str]):
         self._expert_actions = self.domain.begin(self._trajectory, self._index, self._targets)
         return self._state({}, finished=False)
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: ModelAnswer) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score one answer and go on to the next step.
 
         Raises:
             ResetNeeded: No episode is under way.
-            InvalidAction: The action is no text.
+            InvalidAction: The action is neither a text nor thought and action.
             SandboxError: The machinery of the domain failed; that ends the episode.
         """
         answer = self.read(action)
@@ -188,24 +191,24 @@ class ExpertStepEnv(gym.Env[str, str]):
         )
         return self.advance(answer, score)
 
-    def read(self, action: str) -> Answer:
+    def read(self, action: ModelAnswer) -> Answer:
         """The first part of :meth:`step`: read the answer, once.
 
         Raises:
             ResetNeeded: No episode is under way.
-            InvalidAction: The action is no text.
+            InvalidAction: The action is neither a text nor thought and action.
         """
         if not self._in_episode:
             raise ResetNeeded(
                 "No episode is under way, or it has ended: call reset() before step()."
             )
-        if not isinstance(action, str):
-            raise InvalidAction(
-                f"An action is the model's answer, a text, not {type(action).__name__}."
-            )
+        try:
+            text = whole_text(action)
+        except TypeError as error:
+            raise InvalidAction(str(error)) from None
         response = parse_response(action, self.reward_settings.format)
         reading = self.domain.read(response.action) if response.error is None else Reading("")
-        return Answer(action, response, reading, self.expert_action or _NO_STEP)
+        return Answer(text, response, reading, self.expert_action or _NO_STEP)
 
     def advance(
         self, answer: Answer, score: StepReward

@@ -19,7 +19,7 @@ import cydifflib
 import difflib_fast
 
 from srl_envs.errors import ConfigError
-from srl_envs.response import Response, ResponseFormat, parse_response
+from srl_envs.response import ModelAnswer, Response, ResponseFormat, parse_response
 from srl_envs.rewards import REWARDS, register_reward, rewarded
 
 MALFORMED_REWARD = -1.0
@@ -115,7 +115,7 @@ def sequence_similarities(
 
 
 def step_reward(
-    text: str,
+    answer: ModelAnswer,
     expert_action: str,
     settings: RewardSettings = RewardSettings(),
     *,
@@ -125,7 +125,8 @@ def step_reward(
     """Score one answer against the expert's step.
 
     Args:
-        text: What the model wrote, think block included.
+        answer: What the model wrote: a text with its think block, or a
+            :class:`~srl_envs.SplitAnswer`; both have the same reward.
         expert_action: The expert's step. Outer white space counts on neither side.
         settings: How to score.
         truncated: The answer hit the token limit.
@@ -136,13 +137,13 @@ def step_reward(
         The reward: 2M/T of the actions (or what ``settings.name`` says), or -1 for a
         malformed answer.
     """
-    return step_rewards([text], [expert_action], settings, truncated=[truncated], scored=[scored])[
-        0
-    ]
+    return step_rewards(
+        [answer], [expert_action], settings, truncated=[truncated], scored=[scored]
+    )[0]
 
 
 def step_rewards(
-    texts: Sequence[str],
+    answers: Sequence[ModelAnswer],
     expert_actions: Sequence[str],
     settings: RewardSettings = RewardSettings(),
     *,
@@ -154,12 +155,12 @@ def step_rewards(
     Raises:
         ValueError: The sequences differ in length.
     """
-    cut_off = [False] * len(texts) if truncated is None else truncated
+    cut_off = [False] * len(answers) if truncated is None else truncated
     responses = [
-        parse_response(text, settings.format, truncated=cut)
-        for text, cut in zip(texts, cut_off, strict=True)
+        parse_response(answer, settings.format, truncated=cut)
+        for answer, cut in zip(answers, cut_off, strict=True)
     ]
-    scorings = [str] * len(texts) if scored is None else scored
+    scorings = [str] * len(answers) if scored is None else scored
     parts = [
         scoring(response.action) if response.error is None else ""
         for response, scoring in zip(responses, scorings, strict=True)

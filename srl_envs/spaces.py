@@ -26,6 +26,7 @@ from gymnasium.vector.utils import (
 )
 
 from srl_envs.errors import InfrastructureError
+from srl_envs.response import whole_text
 
 _HEADER_BYTES = 8
 _LONGEST_SAMPLE = 80
@@ -70,12 +71,29 @@ class UnicodeText(Text):
         return f"UnicodeText({self.min_length}, {self.max_length})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnicodeText) and (self.min_length, self.max_length) == (
+        return type(other) is type(self) and (self.min_length, self.max_length) == (
             other.min_length,
             other.max_length,
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable (its generator), as every gymnasium space
+
+
+class AnswerSpace(UnicodeText):
+    """What a model may answer: a text, or its thought and action apart.
+
+    Samples are texts.
+    """
+
+    def contains(self, x: Any) -> bool:
+        """Whether ``x`` is a text, or a :class:`~srl_envs.SplitAnswer` or another such pair."""
+        try:
+            return super().contains(whole_text(x))
+        except TypeError:
+            return False
+
+    def __repr__(self) -> str:
+        return "AnswerSpace()"
 
 
 class _SharedText:

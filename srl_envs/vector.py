@@ -14,13 +14,14 @@ from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
 from srl_envs.math import MathEnv
+from srl_envs.response import ModelAnswer
 from srl_envs.reward import response_rewards
 from srl_envs.steps import StepsEnv
 
 Result = TypeVar("Result")
 
 
-class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
+class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[ModelAnswer], Any]):
     """``num_envs`` environments over the same trajectories, with gymnasium's next-step autoreset.
 
     Equal to ``SyncVectorEnv`` in observations, rewards and infos; the data is loaded
@@ -81,13 +82,15 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self._finished = [False] * self.num_envs
         return tuple(observations), infos
 
-    def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], Any, Any, Any, dict[str, Any]]:
+    def step(
+        self, actions: Sequence[ModelAnswer]
+    ) -> tuple[tuple[str, ...], Any, Any, Any, dict[str, Any]]:
         """Score all answers in one batch; one that had finished is reset, its answer ignored.
 
         Raises:
             ValueError: There are more or fewer actions than environments.
             ResetNeeded: An environment has no episode under way.
-            InvalidAction: An action is no text.
+            InvalidAction: An action is neither a text nor thought and action.
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
             given = "one text" if isinstance(actions, str) else f"{len(actions)} actions"

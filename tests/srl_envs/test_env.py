@@ -43,6 +43,29 @@ def test_the_math_environment_works_without_arguments_and_passes_gymnasiums_chec
     env.close()
 
 
+@pytest.mark.parametrize("thought", ["so", "", " \n so ", "</think>", "<think>", None])
+@pytest.mark.parametrize("action", ["Add 2 and 4.", " ", "<think>x</think>Add 2 and 3 to get 5."])
+def test_a_thought_apart_from_its_action_is_scored_as_the_text_of_both(thought, action):
+    text = action if thought is None else f"<think>{thought}</think>{action}"
+    env = make()
+    steps = []
+    for form in (text, srl_envs.SplitAnswer(thought, action), (thought, action)):
+        env.reset(options={"trajectory": 2})
+        assert form in env.action_space
+        observation, reward, _, _, info = env.step(form)
+        blocks = list(info.pop("matching_blocks"))
+        steps.append((observation, reward, blocks, info))
+        assert srl_envs.step_reward(form, STEPS[0]).value == reward
+    assert steps[0] == steps[1] == steps[2]
+
+
+def test_the_action_space_knows_what_an_answer_is():
+    space = make().action_space
+    assert isinstance(space.sample(), str)
+    for wrong in (3, ("one", "two", "three"), ["thought", "action"], ("thought", None)):
+        assert wrong not in space
+
+
 def test_an_episode_walks_the_experts_steps_whatever_is_answered():
     env = make()
     observation, info = env.reset(options={"trajectory": 2})

@@ -8,6 +8,7 @@ from srl_envs.response import (
     OPEN,
     Response,
     ResponseFormat,
+    SplitAnswer,
     format_response,
     has_text,
     parse_response,
@@ -86,6 +87,36 @@ def test_any_text_is_well_formed_or_has_a_known_malformation(text, format, trunc
         assert response.action and OPEN not in response.action and CLOSE not in response.action
     else:
         assert response.error in MALFORMATIONS and response.action == response.thought == ""
+
+
+@given(PIECES, PIECES, FORMATS, st.booleans())
+def test_a_thought_apart_from_its_action_is_the_same_answer(thought, action, format, truncated):
+    inside = "" if format.think_prefilled else OPEN
+    text = f"{inside}{thought}{CLOSE}{action}"
+    expected = parse_response(text, format, truncated=truncated)
+    for apart in (SplitAnswer(thought, action), (thought, action)):
+        assert parse_response(apart, format, truncated=truncated) == expected
+
+
+@given(PIECES, FORMATS, st.booleans())
+def test_an_answer_without_a_thought_is_its_text(action, format, truncated):
+    apart = parse_response(SplitAnswer(None, action), format, truncated=truncated)
+    assert apart == parse_response(action, format, truncated=truncated)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (["thought", "action"], "list"),
+        (("thought",), r"tuple of \(str\)"),
+        (("thought", None), r"tuple of \(str, NoneType\)"),
+        ({"thought": "t", "action": "a"}, "dict"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_not_an_answer_is_refused(wrong, kind):
+    with pytest.raises(TypeError, match=f"not {kind}"):
+        parse_response(wrong)
 
 
 @given(PLAIN, PLAIN, st.booleans())

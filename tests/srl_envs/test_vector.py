@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
+from srl_envs import SplitAnswer
 from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.trajectory import ExpertStep, Trajectory
 
@@ -18,7 +19,7 @@ SOLUTIONS = [
 MODES = ("sync", "async", "vector_entry_point")
 
 
-def play(mode, **settings):
+def play(mode, apart=False, **settings):
     env = gym.make_vec(
         "SRL-Math-v0", num_envs=4, vectorization_mode=mode, trajectories=SOLUTIONS, **settings
     )
@@ -31,6 +32,13 @@ def play(mode, **settings):
                 ("malformed" if (i + k) % 4 == 0 else f"<think>é</think>step {k} of {i}")
                 for i in range(4)
             )
+            if apart:  # beside texts
+                actions = tuple(
+                    SplitAnswer("é", action.removeprefix("<think>é</think>"))
+                    if "<think>" in action and (i + k) % 2
+                    else action
+                    for i, action in enumerate(actions)
+                )
             observations, rewards, terminated, truncated, infos = env.step(actions)
             seen.append(
                 (
@@ -54,6 +62,11 @@ def test_all_three_vector_forms_see_and_score_the_same(settings):
         any(cut) for _, _, _, cut, _ in sync[1:]
     )
     assert len({observation for observations, *_ in sync for observation in observations}) > 8
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_vector_forms_take_a_thought_apart_from_its_action(mode):
+    assert play(mode, apart=True) == play(mode)
 
 
 def test_the_batched_form_shares_its_data_and_stops_like_the_others():
