@@ -30,14 +30,14 @@ class RolloutGroup:
         prompt_ids: The prompt's tokens.
         completion_ids: The tokens of each completion, the end token included.
         rewards: The score of each completion.
-        sampling_logps: The log-probability of each token as the sampler had it; None
-            where it does not say.
+        sampling_logps: The log-probability of each token as the sampler had it, None
+            for a token that it could not score; None if it gives none.
     """
 
     prompt_ids: list[int]
     completion_ids: list[list[int]]
     rewards: list[StepReward]
-    sampling_logps: list[list[float]] | None = None
+    sampling_logps: list[list[float | None]] | None = None
 
     @property
     def values(self) -> list[float]:
@@ -100,6 +100,29 @@ class FilledBatch:
             for reward in group.rewards
             if reward.response.error
         )
+
+    def metrics(self, malformations: Sequence[str]) -> dict[str, float]:
+        """What a step logs of its batch; ``malformations`` names all that are counted."""
+        everything = [reward for group in self.groups for reward in group.rewards]
+        lengths = [len(ids) for group in self.groups for ids in group.completion_ids]
+        similarities = [reward.similarity for reward in everything if reward.similarity is not None]
+        malformed = self.malformations()
+        values = {
+            "reward": fmean(value for group in self.kept for value in group.values),
+            "reward_all": fmean(reward.value for reward in everything),
+            "reward_std": fmean(group.spread for group in self.kept),
+            "format_rate": 1 - malformed.total() / len(everything),
+            "groups_kept": len(self.kept),
+            "groups_dropped": len(self.dropped),
+            "groups_surplus": len(self.surplus),
+            "rounds": self.rounds,
+            "completions/mean_length": fmean(lengths),
+            "completions/max_length": max(lengths),
+            **{f"malformed/{name}": malformed[name] / len(everything) for name in malformations},
+        }
+        if similarities:
+            values["similarity"] = fmean(similarities)
+        return values
 
     def explain(self) -> str:
         """Why groups are missing, in one line of counts."""

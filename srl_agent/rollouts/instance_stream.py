@@ -1,8 +1,18 @@
-"""An endless, seeded stream of training instances whose whole state is one number."""
+"""An endless, seeded stream of training instances whose whole state is one number.
+
+Also the prompts of these instances that are short enough.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+
+from srl_agent.rollouts.sampler import encode_prompt
+from srl_agent.rollouts.scorers import Instance
+from srl_envs.errors import ConfigError
 
 
 class InstanceStream:
@@ -44,3 +54,54 @@ class InstanceStream:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.size))
         return self._order[1]
+
+
+class PromptStream:
+    """The instances of a stream with their prompts' tokens, without prompts that are too long.
+
+    Args:
+        instances: What the stream's numbers stand for.
+        stream: Decides the order.
+        tokenizer: Of the model.
+        think_prefilled: Whether prompts end with an open think block.
+        max_length: The most tokens of a prompt; None sets no limit.
+
+    Attributes:
+        skipped: How many prompts were too long so far.
+    """
+
+    def __init__(
+        self,
+        instances: Sequence[Instance],
+        stream: InstanceStream,
+        tokenizer: Any,
+        think_prefilled: bool,
+        max_length: int | None,
+    ) -> None:
+        self.instances, self.stream, self.max_length = instances, stream, max_length
+        self._tokenizer, self._think_prefilled = tokenizer, think_prefilled
+        self.skipped = 0
+
+    def take(self, count: int) -> list[tuple[Instance, list[int]]]:
+        """The next ``count`` instances whose prompts are short enough.
+
+        Raises:
+            ConfigError: No prompt is.
+        """
+        drawn: list[tuple[Instance, list[int]]] = []
+        skipped = 0
+        while len(drawn) < count:
+            instance = self.instances[self.stream.take(1)[0]]
+            ids = encode_prompt(self._tokenizer, instance.messages, self._think_prefilled)
+            if self.max_length is None or len(ids) <= self.max_length:
+                drawn.append((instance, ids))
+                skipped = 0
+                continue
+            self.skipped += 1
+            skipped += 1
+            if skipped >= self.stream.size:
+                raise ConfigError(
+                    f"Every prompt has more than max_prompt_length = {self.max_length} tokens:"
+                    " raise it."
+                )
+        return drawn

@@ -62,7 +62,8 @@ def validate(
     Args:
         instances: What to answer: this process's share.
         tokenizer: Of the model.
-        complete: Prompts and a seed -> ``num_samples`` completions of each prompt.
+        complete: Prompts and a seed -> ``num_samples`` completions of each prompt. Called
+            without prompts too, since other processes may wait for this one.
         eos_token_ids: Any of these ends a completion.
         scorer: How answers are scored.
         num_samples: Answers per instance.
@@ -77,7 +78,7 @@ def validate(
     give_back_freed_memory()
     messages = [instance.messages for instance in instances]
     prompts = [encode_prompt(tokenizer, prompt, scorer.think_prefilled) for prompt in messages]
-    completions = complete(prompts, seed) if prompts else []
+    completions = complete(prompts, seed)
     asked = [instance for instance in instances for _ in range(num_samples)]
     shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
     texts, rewards = score(tokenizer, asked, completions, eos_token_ids, scorer)

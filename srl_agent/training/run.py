@@ -47,8 +47,7 @@ from srl_agent.training.data import LearningData, fitted, load_data
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
-from srl_agent.training.trl.interrupt import CheckpointOnInterrupt
-from srl_agent.training.trl.progress import short_progress
+from srl_agent.training.trl.terminal import CheckpointOnInterrupt, short_progress
 from srl_envs.errors import ConfigError, DataError, SRLError
 
 _logger = get_logger(__name__)  # speaks in the main process only; what it logs at info is progress

@@ -20,8 +20,8 @@ from trl import SFTConfig, SFTTrainer
 from srl_agent.rollouts.instance_stream import InstanceStream
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.trl.examples import expert_example
-from srl_agent.training.trl.progress import short_progress
+from srl_agent.training.trl.sft import expert_example
+from srl_agent.training.trl.terminal import short_progress
 
 _CPU_TOKENS, _GPU_TOKENS = 1024, 16384
 """Tokens of a micro-batch.

@@ -2,39 +2,47 @@
 
 The method (SRL, RLVR) decides how answers are scored.
 
-What TRL does stays TRL's: loss, optimizer, precision, distribution, checkpoints,
-logging. What is here: which prompts are rolled out, which groups are kept, what is
-logged of them, and a checkpoint that resumes to the same losses. How the kept groups
-are learned from is :mod:`policy_loss`'s, how time is measured :mod:`step_times`'s, and
-what is done with held-out instances :mod:`held_out`'s (all in this package).
+What TRL does stays TRL's: loss, importance ratios, optimizer, precision, distribution,
+checkpoints, logging. What is here: which prompts are rolled out, which groups are kept,
+what is logged of them, and a checkpoint that resumes to the same losses. The parts it
+is made of are in this package: :mod:`policy_loss` lays out rows, :mod:`shared_prompt`
+computes a prompt once, :mod:`step_times` measures, :mod:`validation` answers held-out
+instances.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from trl import GRPOTrainer
 
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
-from srl_agent.rollouts.instance_stream import InstanceStream
-from srl_agent.rollouts.sampler import RolloutModel, Sampler, encode_prompt, is_truncated, score
+from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
+from srl_agent.rollouts.sampler import RolloutModel, Sampler, is_truncated, score
 from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.trl.held_out import HeldOut
-from srl_agent.training.trl.policy_loss import PolicyLoss
-from srl_agent.training.trl.step_times import StepClock, TimedSteps, TimeSteps
-from srl_envs.errors import ConfigError, DataError
+from srl_agent.training.trl.policy_loss import Row, windows_of
+from srl_agent.training.trl.shared_prompt import completion_log_probs, has_shared_prompts
+from srl_agent.training.trl.step_times import StepClock, TimeSteps
+from srl_agent.training.trl.validation import (
+    answer,
+    load_best,
+    log_validation,
+    without_tied_weights,
+)
+from srl_envs.errors import DataError
 
 STATE_FILE = "srl_state-{rank}.pt"
 """What a checkpoint holds beyond transformers' own files, one file a process."""
 
 
-class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
+class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
     """Trains a policy by GRPO with dynamic sampling.
 
     On an expert's steps (SRL), or on final answers (RLVR).
@@ -51,6 +59,7 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         scorer: How answers are scored; None: by their similarity to the expert's step.
     """
 
+    args: SRLConfig
     control: Any
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
 
@@ -70,10 +79,9 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
                 "No training instances: every trajectory has too few steps. Use --targets all, or"
                 " other data."
             )
-        self.train_instances, self.eval_instances = train_instances, eval_instances
-        self.settings = args
+        self.eval_instances = eval_instances
         self.scorer = scorer or StepScorer(args.reward_settings)
-        self._rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
+        self.rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
         super().__init__(
             model=model,
             reward_funcs=[self._score_for_trl],
@@ -86,21 +94,67 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
             peft_config=peft_config,
             callbacks=callbacks,
         )
-        self.stream = InstanceStream(len(train_instances), args.seed, bool(args.shuffle_dataset))
-        self._sampler = Sampler(
+        self.prompts = PromptStream(
+            train_instances,
+            InstanceStream(len(train_instances), args.seed, bool(args.shuffle_dataset)),
             processing_class,
-            self.eos_token_ids,
-            args.sampling_settings,
+            self.scorer.think_prefilled,
+            args.max_prompt_length,
         )
-        self._samples_itself = not (
+        self.sampler = Sampler(processing_class, self.eos_token_ids, args.sampling_settings)
+        self.samples_itself = not (
             self.use_vllm
             or self.use_transformers_continuous_batching
             or self.is_deepspeed_enabled
             or self.is_fsdp_enabled
         )
-        self._skipped_prompts = 0
         self.clock = StepClock(self.accelerator.device)
         self.add_callback(TimeSteps(self.clock))
+
+    # ---------------------------------------------------------------- rollouts
+
+    def _roll_out(self, count: int) -> list[RolloutGroup]:
+        """Roll out fresh prompts, whole groups on each process.
+
+        Every process gets all groups, in the same order.
+        """
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        first = self.prompts.stream.position
+        mine = self.prompts.take(count + -count % processes)[rank::processes]
+        prompts = [ids for _, ids in mine]
+        size = self.num_generations
+        self.clock.switch("generation")
+        completions, logps = self._complete(prompts, size, (self.args.seed, first, rank))
+        self.clock.switch("reward")
+        instances = [instance for instance, _ in mine for _ in range(size)]
+        _, rewards = score(
+            self.processing_class, instances, completions, self.eos_token_ids, self.scorer
+        )
+        self.clock.switch("other")
+        groups = [
+            RolloutGroup(
+                prompt,
+                completions[start : start + size],
+                rewards[start : start + size],
+                None if logps is None else logps[start : start + size],
+            )
+            for start, prompt in zip(range(0, len(completions), size), prompts, strict=True)
+        ]
+        by_rank = gather_object([groups])
+        return [group for same_place in zip(*by_rank, strict=True) for group in same_place]
+
+    def _complete(
+        self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]
+    ) -> tuple[list[list[int]], list[list[float | None]] | None]:
+        """Completions of each prompt, and the sampler's log-probabilities where it gives them."""
+        if self.samples_itself:
+            policy = self.accelerator.unwrap_model(self.model)
+            model = self.rollout_model.at(self.state.global_step, policy)
+            with self.accelerator.autocast():
+                return self.sampler(model, prompts, num_samples, seed), None
+        repeated = [ids for ids in prompts for _ in range(num_samples)]
+        completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
+        return completions, logps
 
     # ---------------------------------------------------------------- batches
 
@@ -108,10 +162,7 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         if not self.model.training:  # validation does not come this way
             inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
             return inputs
-        if (
-            self._step % (self.args.steps_per_generation * self.num_iterations) == 0
-            or self._buffered_inputs is None
-        ):
+        if self._between_generations or self._buffered_inputs is None:
             batch = fill_batch(
                 self._roll_out,
                 self.args.generation_batch_size // self.num_generations,
@@ -126,80 +177,58 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         ]
         return micro_batch
 
-    def _roll_out(self, count: int) -> list[RolloutGroup]:
-        """Roll out fresh prompts, whole groups on each process.
+    @property
+    def _between_generations(self) -> bool:
+        """Whether the next micro-batch needs new completions."""
+        return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
 
-        Every process gets all groups, in the same order.
-        """
+    def _micro_batches(self, groups: list[RolloutGroup]) -> list[dict[str, torch.Tensor]]:
+        """This process's micro-batches of one generation."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        count += -count % processes
-        first = self.stream.position
-        drawn = self._draw(count)
-        mine = drawn[rank::processes]
-        prompts = [ids for _, ids in mine]
-        self.clock.switch("generation")
-        completions, logps = self._complete(
-            prompts, self.num_generations, (self.args.seed, first, rank)
+        inputs = []
+        for window in windows_of(
+            groups, self.args, self.num_generations, self.processing_class.pad_token_id
+        ):
+            mine = [self._inputs_of(rows) for rows in window.micro_batches[rank::processes]]
+            learned = sum(batch["completion_mask"].sum() for batch in mine)
+            tokens = self.accelerator.gather(learned).sum() * self.args.windows
+            weight = torch.tensor(window.loss_weight)
+            inputs += [
+                batch | {"num_items_in_batch": tokens, "loss_weight": weight} for batch in mine
+            ]
+        return inputs
+
+    def _inputs_of(self, rows: list[Row]) -> dict[str, torch.Tensor]:
+        """The inputs of TRL's loss, made by TRL from rollouts that it did not draw.
+
+        These are tensors, log-probabilities of older and reference policies, and the
+        correction of the sampler's probabilities. Advantages are ours.
+        """
+        logged, self._metrics["train"] = self._metrics["train"], defaultdict(list)
+        inputs: dict[str, torch.Tensor] = self._generate_and_score_completions(
+            [{"prompt": row} for row in rows]
         )
-        self.clock.switch("reward")
-        instances = [instance for instance, _ in mine for _ in range(self.num_generations)]
-        _, rewards = score(self._tokenizer, instances, completions, self.eos_token_ids, self.scorer)
-        self.clock.switch("other")
-        size = self.num_generations
-        groups = [
-            RolloutGroup(
-                prompt,
-                completions[start : start + size],
-                rewards[start : start + size],
-                None if logps is None else logps[start : start + size],
-            )
-            for start, prompt in zip(range(0, len(completions), size), prompts, strict=True)
-        ]
-        if processes == 1:
-            return groups
-        by_rank = gather_object([(rank, groups)])
-        shares = [share for _, share in sorted(by_rank, key=lambda item: item[0])]
-        return [group for same_place in zip(*shares, strict=True) for group in same_place]
+        # What TRL logs of rewards and lengths counts filler rows, and leaves dropped groups out.
+        for name, values in self._metrics["train"].items():
+            if name.startswith("sampling/"):
+                logged[name] += values
+        self._metrics["train"] = logged
+        mask = inputs["completion_mask"]
+        mask[torch.tensor([row.is_filler for row in rows], device=mask.device)] = 0
+        inputs["advantages"] = torch.tensor([row.advantage for row in rows], device=mask.device)
+        return inputs
 
-    def _draw(self, count: int) -> list[tuple[Instance, list[int]]]:
-        """The next instances whose prompts are short enough, with their prompts' tokens."""
-        drawn: list[tuple[Instance, list[int]]] = []
-        limit = self.args.max_prompt_length
-        skipped = 0
-        while len(drawn) < count:
-            instance = self.train_instances[self.stream.take(1)[0]]
-            ids = encode_prompt(self._tokenizer, instance.messages, self.scorer.think_prefilled)
-            if limit is None or len(ids) <= limit:
-                drawn.append((instance, ids))
-                skipped = 0
-                continue
-            self._skipped_prompts += 1
-            skipped += 1
-            if skipped >= self.stream.size:
-                raise ConfigError(
-                    f"Every prompt has more than max_prompt_length = {limit} tokens: raise it."
-                )
-        return drawn
+    def _generate(self, prompts: list[Row]) -> tuple[Any, ...]:
+        """Called by TRL for completions: those of the rows that stand in for prompts."""
+        logps = None
+        if any(row.sampling_logps is not None for row in prompts):
+            logps = [row.sampling_logps or [None] * len(row.completion_ids) for row in prompts]
+        ids = [row.completion_ids for row in prompts]
+        return [row.prompt_ids for row in prompts], ids, None, [""] * len(ids), logps, {}, None, []
 
-    def _complete(
-        self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Completions of each prompt, and the sampler's log-probabilities where it gives them."""
-        if self._samples_itself:
-            policy = self.accelerator.unwrap_model(self.model)
-            with self.accelerator.autocast():
-                return (
-                    self._sampler(
-                        self._rollout_model.at(self.state.global_step, policy),
-                        prompts,
-                        num_samples,
-                        seed,
-                    ),
-                    None,
-                )
-        repeated = [ids for ids in prompts for _ in range(num_samples)]
-        completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
-        return completions, logps
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Called by TRL for rewards: of one group, and unused, since the advantages are ours."""
+        return torch.zeros(self.num_generations, 1, device=self.accelerator.device)
 
     def _score_for_trl(self, prompts: Any, completions: Any, **columns: Any) -> list[float]:
         """TRL requires a reward function, but never calls this one.
@@ -208,61 +237,117 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
         """
         raise NotImplementedError
 
+    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        self.clock.switch("forward")
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        loss = loss * inputs["loss_weight"].to(loss.device)
+        self.clock.switch("backward")
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        shares = (
+            self.args.shared_prompt
+            and self.samples_itself
+            and not self.args.gradient_checkpointing
+            and model is not self.ref_model
+        )
+        self.clock.switch("forward")
+        if shares and has_shared_prompts(input_ids, logits_to_keep):
+            with self.accelerator.autocast():
+                logps, entropies = completion_log_probs(
+                    model, input_ids, attention_mask, logits_to_keep
+                )
+            result = (logps, entropies, None)
+        else:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        if not torch.is_grad_enabled():  # of an older or a reference policy
+            self.clock.switch("other")
+        return result
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in TRL."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self.clock.switch("other")
+        return loss
+
     # ---------------------------------------------------------------- logs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in TRL, with the phases of a step where a step is logged."""
+        super().log(logs | self.clock.metrics() if "loss" in logs else logs, start_time)
 
     def _log_batch(self, batch: FilledBatch) -> None:
         """What dynamic sampling did, in TRL's metrics: the same on every process."""
-        log: dict[str, list[float]] = self._metrics["train"]
-        everything = [reward for group in batch.groups for reward in group.rewards]
-        lengths = [len(ids) for group in batch.groups for ids in group.completion_ids]
-        similarities = [reward.similarity for reward in everything if reward.similarity is not None]
-        malformed = batch.malformations()
-        values = {
-            "reward": fmean(value for group in batch.kept for value in group.values),
-            "reward_all": fmean(reward.value for reward in everything),
-            "reward_std": fmean(group.spread for group in batch.kept),
-            "format_rate": 1 - malformed.total() / len(everything),
-            "groups_kept": len(batch.kept),
-            "groups_dropped": len(batch.dropped),
-            "groups_surplus": len(batch.surplus),
-            "rounds": batch.rounds,
-            "completions/mean_length": fmean(lengths),
-            "completions/max_length": max(lengths),
-            "completions/clipped_ratio": fmean(
-                is_truncated(ids, self.eos_token_ids)
-                for group in batch.groups
-                for ids in group.completion_ids
-            ),
-            "data_epoch": self.stream.epoch,
-            "skipped_prompts": self._skipped_prompts,
-            **{
-                f"malformed/{name}": malformed[name] / len(everything)
-                for name in self.scorer.malformations
-            },
+        answers = [ids for group in batch.groups for ids in group.completion_ids]
+        truncated = sum(is_truncated(ids, self.eos_token_ids) for ids in answers)
+        values = batch.metrics(self.scorer.malformations) | {
+            "completions/clipped_ratio": truncated / len(answers),
+            "data_epoch": self.prompts.stream.epoch,
+            "skipped_prompts": self.prompts.skipped,
         }
-        if similarities:
-            values["similarity"] = fmean(similarities)
         for name, value in values.items():
-            log[name].append(float(value))
+            self._metrics["train"][name].append(float(value))
         if not batch.is_full and self.accelerator.is_main_process:
             print(
                 f"step {self.state.global_step + 1}: the batch is not full: {batch.explain()}",
                 flush=True,
             )
 
-    # ---------------------------------------------------------------- exact resume
+    # ---------------------------------------------------------------- validation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Answer the held-out instances, with the same seeds each time, and log how well.
+
+        Returns:
+            ``eval_reward``, ``eval_similarity`` (of the well-formed answers),
+            ``eval_format_rate`` and more.
+        """
+        return log_validation(self, self.answer(self.eval_instances)[0], metric_key_prefix)
+
+    def answer(
+        self, instances: Sequence[Instance]
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Answer instances: the metrics, and one record per answer."""
+        return answer(
+            self,
+            instances,
+            self.scorer,
+            self.processing_class,
+            self.eos_token_ids,
+            self._complete,
+            self.args.num_generations_eval or 1,
+        )
+
+    def load_best(self) -> tuple[int, list[str]]:
+        """Load the checkpoint that did best: its step, and a line about each damaged one."""
+        result = load_best(self, super()._load_best_model)
+        self.rollout_model.outdate()
+        return result
+
+    # ---------------------------------------------------------------- checkpoints
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        in_mid_generation = self._step % (self.args.steps_per_generation * self.num_iterations) != 0
         state = {
-            "position": self.stream.position,
+            "position": self.prompts.stream.position,
             "step": self._step,
-            "skipped_prompts": self._skipped_prompts,
+            "skipped_prompts": self.prompts.skipped,
             # A generation that serves further steps goes along: it could not be sampled again from
             # later weights.
-            "buffered_inputs": self._buffered_inputs if in_mid_generation else None,
+            "buffered_inputs": None if self._between_generations else self._buffered_inputs,
         }
         torch.save(state, folder / STATE_FILE.format(rank=self.accelerator.process_index))
         self.accelerator.wait_for_everyone()  # before the checkpoint is sealed
@@ -278,6 +363,21 @@ class SRLTrainer(HeldOut, TimedSteps, PolicyLoss):
                 " processes. Start with a checkpoint of this run."
             )
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        self.stream.position, self._step = state["position"], state["step"]
-        self._skipped_prompts = state["skipped_prompts"]
+        self.prompts.stream.position, self._step = state["position"], state["step"]
+        self.prompts.skipped = state["skipped_prompts"]
         self._buffered_inputs = state["buffered_inputs"]
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # killed after its last step
+            self.control.should_training_stop = True
+
+    def _load_best_model(self) -> None:
+        """Left to :meth:`load_best`, which passes damaged checkpoints over."""
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        super()._issue_warnings_after_load(without_tied_weights(self.model, load_result))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Does not write one: ``config.yaml`` and ``report.html`` describe the run."""

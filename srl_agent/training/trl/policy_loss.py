@@ -1,185 +1,102 @@
-"""From the groups of a batch to the loss of a micro-batch.
+"""From the groups of a batch to the rows of micro-batches, and the weight of their loss.
 
-Rows, tensors, and the log-probabilities that the objective compares.
-
-The objective itself is TRL's. What is here differs from TRL in two ways: a batch that
-could not be filled weighs what it holds, and a prompt is computed once for all its
-completions.
+The objective itself is TRL's. A batch that could not be filled weighs what it holds.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from trl import GRPOTrainer
-from trl.trainer.utils import pad
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from srl_agent.rollouts.dynamic_sampling import RolloutGroup
-from srl_agent.rollouts.sampler import is_truncated
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.trl.micro_batches import Row, loss_weight
-from srl_agent.training.trl.shared_prompt import completion_log_probs, has_shared_prompts
-from srl_agent.training.trl.step_times import StepClock
 
 
-class PolicyLoss(GRPOTrainer):  # type: ignore[misc]
-    """TRL's GRPO trainer, learning from groups; a subclass rolls them out.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rollout to train on.
 
     Attributes:
-        clock: Told when log-probabilities without gradients are computed.
+        prompt_ids: The prompt's tokens.
+        completion_ids: The completion's tokens, at least one.
+        advantage: Of all its tokens.
+        sampling_logps: Log-probability of each token as the sampler had it, where it
+            says; vLLM gives None for a single token whose probability is not a number.
+        is_filler: It only fills the batch and carries no loss.
     """
 
-    args: SRLConfig
-    clock: StepClock
-    _samples_itself: bool
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    advantage: float
+    sampling_logps: Sequence[float | None] | None
+    is_filler: bool = False
 
-    def _micro_batches(self, groups: list[RolloutGroup]) -> list[dict[str, torch.Tensor]]:
-        """This process's micro-batches of one generation.
 
-        Rows of missing groups are empty and carry no loss.
-        """
-        args, processes = self.args, self.accelerator.num_processes
-        windows = args.windows
-        slots = args.rows_per_step // self.num_generations
-        micro_batches = []
-        for window in range(windows):
-            kept = groups[window::windows][:slots]
-            rows = [
-                Row(
-                    group.prompt_ids,
-                    ids,
-                    advantage,
-                    self._is_learned(ids),
-                    None if group.sampling_logps is None else group.sampling_logps[i],
-                )
-                for group in kept
-                for i, (ids, advantage) in enumerate(
-                    zip(
-                        group.completion_ids,
-                        group.advantages(args.scale_rewards == "group"),
-                        strict=True,
-                    )
-                )
-            ]
-            rows += [Row([self._tokenizer.pad_token_id] * 2, [], 0.0, False, None)] * (
-                args.rows_per_step - len(rows)
-            )
-            size = args.per_device_train_batch_size
-            chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-            tokens = sum(len(row.completion_ids) for row in rows if row.is_learned)
-            weight = loss_weight(args.loss_type, len(kept) * self.num_generations, len(rows), size)
-            mine = chunks[self.accelerator.process_index :: processes]
-            micro_batches += [
-                self._tensors(chunk, tokens * windows) | {"loss_weight": torch.tensor(weight)}
-                for chunk in mine
-            ]
-        self._add_old_log_probs(micro_batches)
-        return micro_batches
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rows of one optimizer step, on all processes.
 
-    def _is_learned(self, completion_ids: list[int]) -> bool:
-        """Whether a completion carries loss.
+    Attributes:
+        micro_batches: Of all processes; each takes its share.
+        loss_weight: The factor of each micro-batch's loss.
+    """
 
-        With ``mask_truncated_completions`` truncated ones do not.
-        """
-        return not self.args.mask_truncated_completions or not is_truncated(
-            completion_ids, self.eos_token_ids
-        )
+    micro_batches: list[list[Row]]
+    loss_weight: float
 
-    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        return loss * inputs["loss_weight"].to(loss.device)
 
-    def _tensors(self, rows: list[Row], tokens: int) -> dict[str, torch.Tensor]:
-        device, pad_id = self.accelerator.device, self._tokenizer.pad_token_id
-        prompts = [torch.tensor(row.prompt_ids) for row in rows]
-        answers = [torch.tensor(row.completion_ids or [pad_id]) for row in rows]
-        written = [
-            torch.full((max(1, len(row.completion_ids)),), int(row.is_learned)) for row in rows
+def windows_of(
+    groups: Sequence[RolloutGroup], args: SRLConfig, num_generations: int, pad_token_id: int
+) -> Iterator[Window]:
+    """Divide the groups of one generation among its optimizer steps.
+
+    Missing groups are replaced with filler rows.
+
+    Args:
+        groups: At most as many as the generation has room for.
+        args: The run's settings.
+        num_generations: Completions of each group.
+        pad_token_id: The token of filler rows.
+    """
+    slots = args.rows_per_step // num_generations
+    size = args.per_device_train_batch_size
+    filler = Row([pad_token_id] * 2, [pad_token_id], 0.0, None, is_filler=True)
+    for window in range(args.windows):
+        kept = groups[window :: args.windows][:slots]
+        rows = [
+            row for group in kept for row in _rows_of(group, scale=args.scale_rewards == "group")
         ]
-        tensors = {
-            "prompt_ids": pad(prompts, padding_value=pad_id, padding_side="left"),
-            "prompt_mask": pad(
-                [torch.ones_like(ids) for ids in prompts], padding_value=0, padding_side="left"
-            ),
-            "completion_ids": pad(answers, padding_value=pad_id, padding_side="right"),
-            "completion_mask": pad(written, padding_value=0, padding_side="right"),
-            "advantages": torch.tensor([row.advantage for row in rows]),
-            "num_items_in_batch": torch.tensor(tokens),
-        }
-        if any(row.sampling_logps is not None for row in rows):
-            tensors["sampling_per_token_logps"] = pad(
-                [
-                    torch.tensor(row.sampling_logps or [0.0] * len(answer))
-                    for row, answer in zip(rows, answers, strict=True)
-                ],
-                padding_value=0.0,
-                padding_side="right",
-            )
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
+        weight = loss_weight(args.loss_type, len(rows), args.rows_per_step, size)
+        rows += [filler] * (args.rows_per_step - len(rows))
+        yield Window([rows[start : start + size] for start in range(0, len(rows), size)], weight)
 
-    def _add_old_log_probs(self, micro_batches: list[dict[str, torch.Tensor]]) -> None:
-        """Log-probabilities under the sampling policy, where the policy will have moved.
 
-        With a KL term, also the reference's.
-        """
-        off_policy = self.args.windows * self.num_iterations > 1
-        corrects_vllm = self.use_vllm and self.vllm_importance_sampling_correction
-        if not (off_policy or corrects_vllm or self.beta):
-            return
-        self.clock.switch("forward")
-        for batch in micro_batches:
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            length = batch["completion_ids"].shape[1]
-            with torch.no_grad():
-                if off_policy or corrects_vllm:
-                    batch["old_per_token_logps"] = self._get_per_token_logps_and_entropies(
-                        self.model, ids, mask, length
-                    )[0]
-                if self.beta:
-                    batch["ref_per_token_logps"] = self._reference_log_probs(ids, mask, length)
-            if corrects_vllm:
-                ratio = torch.exp(
-                    batch["old_per_token_logps"] - batch["sampling_per_token_logps"]
-                ).nan_to_num(1.0)
-                batch["importance_sampling_ratio"] = ratio.clamp(
-                    max=self.vllm_importance_sampling_clip_max
-                )
-        self.clock.switch("other")
+def _rows_of(group: RolloutGroup, scale: bool) -> Iterator[Row]:
+    logps = group.sampling_logps
+    for i, (ids, advantage) in enumerate(
+        zip(group.completion_ids, group.advantages(scale), strict=True)
+    ):
+        yield Row(group.prompt_ids, ids, advantage, None if logps is None else logps[i])
 
-    def _reference_log_probs(
-        self, ids: torch.Tensor, mask: torch.Tensor, length: int
-    ) -> torch.Tensor:
-        if self.ref_model is not None:
-            logps: torch.Tensor = self._get_per_token_logps_and_entropies(
-                self.ref_model, ids, mask, length
-            )[0]
-            return logps
-        with self.accelerator.unwrap_model(self.model).disable_adapter():
-            logps = self._get_per_token_logps_and_entropies(self.model, ids, mask, length)[0]
-        return logps
 
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        shares = (
-            self.args.shared_prompt
-            and self._samples_itself
-            and not self.args.gradient_checkpointing
-        )
-        if shares and model is not self.ref_model and has_shared_prompts(input_ids, logits_to_keep):
-            with self.accelerator.autocast():
-                logps, entropies = completion_log_probs(
-                    model, input_ids, attention_mask, logits_to_keep
-                )
-            return logps, entropies, None
-        return super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-        )
+def loss_weight(loss_type: str, real_rows: int, all_rows: int, micro_batch: int) -> float:
+    """The factor of TRL's loss of each micro-batch.
+
+    With it an optimizer step has the mean over its real rows.
+
+    TRL 1.16 divides by one of three counts (``GRPOTrainer._compute_loss``): by the
+    tokens of the whole step, where filler rows add none; by the tokens of each
+    micro-batch, and then by the number of micro-batches, those of filler rows alone
+    included; or by the number of rows, filler rows included.
+
+    Args:
+        loss_type: As in TRL.
+        real_rows: Rollouts of the optimizer step; they come before the filler rows.
+        all_rows: With the filler rows.
+        micro_batch: Rows of a micro-batch.
+    """
+    if real_rows == 0 or loss_type in ("dapo", "cispo", "vespo"):
+        return 1.0
+    if loss_type == "bnpo":
+        return -(-all_rows // micro_batch) / -(-real_rows // micro_batch)
+    return all_rows / real_rows

@@ -14,17 +14,22 @@ from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from srl_agent.rollouts.sampler import RolloutModel, Sampler, end_token_ids
+from srl_agent.rollouts.sampler import RolloutModel, Sampler, encode_prompt, end_token_ids
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.trl.examples import expert_example
-from srl_agent.training.trl.held_out import HeldOut
+from srl_agent.training.methods import METHODS
+from srl_agent.training.trl.validation import (
+    answer,
+    load_best,
+    log_validation,
+    without_tied_weights,
+)
 from srl_envs.errors import DataError
 
 _logger = get_logger(__name__)  # speaks in the main process only
 
 
-class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains a model on the experts' answers; only the answer's tokens carry loss.
 
     Args:
@@ -39,6 +44,8 @@ class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
         scorer: How answers to the held-out instances are scored.
     """
 
+    control: Any
+
     def __init__(
         self,
         model: Any,
@@ -50,33 +57,93 @@ class SupervisedTrainer(HeldOut, SFTTrainer):  # type: ignore[misc]
         callbacks: list[Any],
         scorer: Scorer,
     ) -> None:
-        self.settings, self.scorer, self.eval_instances = args, scorer, eval_instances
-        self.eos_token_ids = end_token_ids(model, processing_class)
-        self._rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
-        self._sampler = Sampler(processing_class, self.eos_token_ids, args.sampling_settings)
+        self.scorer, self.eval_instances = scorer, eval_instances
+        self.num_generations_eval = args.num_generations_eval or 1
+        self.rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
+        self.sampler = Sampler(
+            processing_class, end_token_ids(model, processing_class), args.sampling_settings
+        )
         super().__init__(
             model=model,
             args=_supervised(args),
             train_dataset=Dataset.from_list(rows),
-            eval_dataset=Dataset.from_list(
-                rows[:1]
-            ),  # transformers wants one; validation answers ``eval_instances``
+            # transformers wants one; validation answers ``eval_instances``
+            eval_dataset=Dataset.from_list(rows[:1]),
             processing_class=processing_class,
             peft_config=peft_config,
             callbacks=callbacks,
         )
 
-    def _complete(
+    def complete(
         self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]
     ) -> tuple[list[list[int]], None]:
+        """Completions of each prompt by the current model."""
         policy = self.accelerator.unwrap_model(self.model)
-        trains, _ = policy.training, policy.eval()
+        model = self.rollout_model.at(self.state.global_step, policy)
         with self.accelerator.autocast():
-            completions = self._sampler(
-                self._rollout_model.at(self.state.global_step, policy), prompts, num_samples, seed
-            )
-        policy.train(trains)
-        return completions, None
+            return self.sampler(model, prompts, num_samples, seed), None
+
+    def answer(
+        self, instances: Sequence[Instance]
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Answer instances: the metrics, and one record per answer."""
+        return answer(
+            self,
+            instances,
+            self.scorer,
+            self.sampler.tokenizer,
+            self.sampler.eos_token_ids,
+            self.complete,
+            self.num_generations_eval,
+        )
+
+    def load_best(self) -> tuple[int, list[str]]:
+        """Load the checkpoint that did best: its step, and a line about each damaged one."""
+        result = load_best(self, super()._load_best_model)
+        self.rollout_model.outdate()
+        return result
+
+    # ------------------------------------------------ what transformers and TRL call
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Answer the held-out instances and log how well."""
+        return log_validation(self, self.answer(self.eval_instances)[0], metric_key_prefix)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # killed after its last step
+            self.control.should_training_stop = True
+
+    def _load_best_model(self) -> None:
+        """Left to :meth:`load_best`, which passes damaged checkpoints over."""
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        super()._issue_warnings_after_load(without_tied_weights(self.model, load_result))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Does not write one: ``config.yaml`` and ``report.html`` describe the run."""
+
+
+def expert_example(tokenizer: Any, instance: Instance, args: SRLConfig) -> dict[str, list[int]]:
+    """Prompt and expert answer as tokens.
+
+    ``input_ids``, and a ``completion_mask`` that is 1 where they are learned.
+
+    Args:
+        tokenizer: Of the model.
+        instance: A step, or a whole problem.
+        args: The run's settings.
+    """
+    expert = METHODS.named(args.method).expert_answer(instance, args)
+    prompt = encode_prompt(tokenizer, instance.messages, args.think_prefilled)
+    learned = [*tokenizer(expert, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    return {
+        "input_ids": prompt + learned,
+        "completion_mask": [0] * len(prompt) + [1] * len(learned),
+    }
 
 
 def supervised_trainer(

@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 PHASES = ("generation", "reward", "forward", "backward", "other")
 
@@ -72,6 +72,10 @@ class StepClock:
         self._reset()
         return means
 
+    def metrics(self) -> dict[str, float]:
+        """The lap under the names of the log."""
+        return {f"time/{phase}": round(seconds, 6) for phase, seconds in self.lap().items()}
+
     def _reset(self) -> None:
         self._seconds, self._steps = dict.fromkeys(PHASES, 0.0), 0
 
@@ -107,37 +111,3 @@ class TimeSteps(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
         """Called by transformers after the optimizer, before logs, validation and checkpoints."""
         self.clock.stop()
-
-
-class TimedSteps(Trainer):  # type: ignore[misc]
-    """Comes before a trainer of TRL in the bases.
-
-    Separates a micro-batch's forward from its backward for the clock, and logs the
-    phases.
-
-    The trainer holds the clock, adds :class:`TimeSteps` to its callbacks, and switches
-    to the phases of its rollouts itself.
-    """
-
-    clock: StepClock
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As in TRL; what follows it in a micro-batch is the backward pass."""
-        self.clock.switch("forward")
-        loss = super().compute_loss(*args, **kwargs)
-        self.clock.switch("backward")
-        return loss
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in TRL."""
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        self.clock.switch("other")
-        return loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As in TRL, with the phases of a step where a step is logged."""
-        if "loss" in logs:
-            logs |= {
-                f"time/{phase}": round(seconds, 6) for phase, seconds in self.clock.lap().items()
-            }
-        super().log(logs, start_time)

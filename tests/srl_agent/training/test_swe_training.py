@@ -18,7 +18,7 @@ from srl_agent.rollouts.validation import halves_by_question, validate
 from srl_agent.train import main
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.prompt_length import fitted_to
-from srl_agent.training.trl.examples import expert_example
+from srl_agent.training.trl.sft import expert_example
 from srl_envs.commands import GRAMMARS
 from srl_envs.data import load_trajectories
 from srl_envs.errors import ConfigError

@@ -10,8 +10,8 @@ import torch
 from transformers import TrainerCallback
 
 from srl_agent.training.config import SRLConfig
-from srl_agent.training.trl.examples import expert_example
 from srl_agent.training.trl.format_warmup import rows_at_once, warm_up
+from srl_agent.training.trl.sft import expert_example
 from srl_envs.instances import StepInstance
 from srl_envs.trajectory import ExpertStep, Trajectory
 

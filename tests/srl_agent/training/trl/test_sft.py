@@ -15,8 +15,7 @@ from srl_agent.rollouts.scorers import AnswerInstance, AnswerScorer
 from srl_agent.train import main
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import solution_answer
-from srl_agent.training.trl.examples import expert_example
-from srl_agent.training.trl.sft import SupervisedTrainer, examples_of
+from srl_agent.training.trl.sft import SupervisedTrainer, examples_of, expert_example
 from srl_envs.data.s1k import TRACE, read
 from srl_envs.trajectory import ExpertStep, Trajectory
 

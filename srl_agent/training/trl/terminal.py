@@ -1,11 +1,19 @@
-"""What a run shows in the terminal: a bar with the time left, and one short line a step."""
+"""A run in the terminal: a bar with the time left, one short line a step, and Ctrl-C.
+
+Ctrl-C and SIGTERM end a run after the current step, with a checkpoint; a second Ctrl-C
+ends it at once.
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
+from accelerate.utils import gather_object
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 
@@ -82,3 +90,42 @@ def short_line(step: int, logs: dict[str, Any]) -> str:
         )
         parts.append(f"length {float(logs['completions/mean_length']):.0f}")
     return "  ".join(parts)
+
+
+class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
+    """Asks the trainer to save and stop once a signal has come."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: dict[int, object] = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """Starts to listen for SIGINT and SIGTERM."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._note)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+
+    def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """Saves and stops if any process has received a signal.
+
+        All of them must stop after the same step.
+        """
+        if any(gather_object([self.interrupted])):
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        """Gives the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print(
+            "\nstopping after this step, with a checkpoint; the same command resumes"
+            " (again: stop at once)",
+            flush=True,
+        )
