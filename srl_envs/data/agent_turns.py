@@ -44,7 +44,10 @@ _WORKDIRS = (
     re.compile(r"\(Current directory: (/[^)\n]*)\)"),
 )
 _REPOSITORY = re.compile(r"([\w.-]+?)__([\w.-]+?)(?:\.[0-9a-f]{8}\..+|-\d+)")
-_PREFIX = re.compile(r"\A(?:(?:OBSERVATION|Observation)|EXECUTION RESULT of \[[\w.-]+\]):[ \n]?")
+_PREFIX = re.compile(
+    r"\A(?:(?:OBSERVATION|Observation)|EXECUTION RESULT of \[[\w.-]+\]|"
+    r"(?:Exit code: 0\n)?Execution output of \[[\w.-]+\]):[ \n]?"
+)
 _RESPONSE = re.compile(r"\A\s*<tool_response>\n?(.*?)\n?</tool_response>\s*\Z", re.DOTALL)
 _WINDOW = re.compile(
     r"^```\w*\n(?:open|goto|scroll_up|scroll_down|create|edit|search_dir|search_file|find_file)\b",

@@ -13,7 +13,7 @@ from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.response import Response
 from srl_envs.reward import RewardSettings
 from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
-from srl_envs.swe.agent_session import AgentSession, drift, unreadable
+from srl_envs.swe.agent_session import AgentSession, drift, require_runnable, unreadable
 from srl_envs.swe.tasks.images import image_of, images_at_hand, workdir_of
 from srl_envs.swe.tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
@@ -68,13 +68,20 @@ class SWEDomain:
                 f"{trajectories!r} holds trajectories of the domain {others.pop()!r}: SRL-SWE-v0 "
                 "needs 'swe'."
             )
+        grammars = {trajectory.grammar for trajectory in trajectories}
         if self.observations is None:
             live = (
                 follow == "agent"
                 or self._given_make_sandbox is not None
-                or images_at_hand(trajectories)
+                or (
+                    all(grammar_named(name).runs for name in grammars)
+                    and images_at_hand(trajectories)
+                )
             )
             self.observations = "live" if live else "recorded"
+        if self.observations == "live":
+            for grammar in sorted(grammars):
+                require_runnable(grammar)
         self._follow, self._compared = follow, reward.max_characters
 
     def begin(self, trajectory: Trajectory, start: int, targets: int) -> Sequence[str]:
@@ -135,7 +142,7 @@ class SWEDomain:
             return False
         assert self.session is not None
         self._turns.append((command.text, self.session.observe(command)))
-        return command.submits
+        return self.session.submitted
 
     def outcome(self, response: Response) -> tuple[bool | None, dict[str, Any]]:
         """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox."""

@@ -305,7 +305,7 @@ SETS: Mapping[str, tuple[dict[str, Any], str, list[str], list[str]]] = {
         R2E_GYM,
         "r2e",
         ["search", "str_replace_editor", "bash", "submit"],
-        ["Execution output of [search]:\nseen"],
+        ["seen"],
     ),
     "swe_agent_0": (
         NEBIUS,

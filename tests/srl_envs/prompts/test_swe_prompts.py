@@ -70,6 +70,14 @@ def test_each_grammar_has_its_system_prompt(grammar: str) -> None:
     ] == ["user"]
 
 
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_the_prompt_says_how_long_a_shell_lasts(grammar: str) -> None:
+    prompt = swe_system_prompt(grammar)
+    fresh = GRAMMARS[grammar].fresh_shell
+    assert ("runs in a new shell in the repository's folder" in prompt) == fresh
+    assert ("last from one command to the next" in prompt) == (not fresh)
+
+
 def test_the_middle_of_a_long_observation_is_left_out() -> None:
     seen = "X" * 6000 + "Y" * 6000
     text = user("It fails.", [("cat x", seen)], PromptSettings(observation_characters=1000))

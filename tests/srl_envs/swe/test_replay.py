@@ -32,7 +32,7 @@ def test_what_no_longer_resolves_is_left_out_and_nothing_runs_twice(
     }
     assert main(arguments) == 0
     assert report.read_text().splitlines() == lines
-    assert "2 trajectories are already in" in capsys.readouterr().out
+    assert "2 trajectories are already in" in capsys.readouterr().err
 
 
 @pytest.mark.docker
