@@ -11,13 +11,13 @@ own needs no environment of its own:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
-from srl_envs.data.registry import declare_domain
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message, PromptSettings
+from srl_envs.prompts.step import STEPS_SYSTEM_PROMPT, Message, PromptSettings
 from srl_envs.registry import Registry
 from srl_envs.response import Response
 from srl_envs.reward import RewardSettings
@@ -104,7 +104,10 @@ def _checked(name: str, made: Any) -> Callable[[PromptSettings], Domain]:
 DOMAINS: Registry[Callable[[PromptSettings], Domain]] = Registry(
     "domain", "srl_envs.domains", _checked
 )
-"""What ``SRL-Steps-v0`` makes of a trajectory's domain name; names that are not here are text."""
+"""What ``SRL-Steps-v0`` makes of a trajectory's domain name; other known names are text."""
+
+OURS = ("math", "steps", "swe")
+_declared = set(OURS)
 
 
 def register_domain(name: str) -> Callable[[DomainT], DomainT]:
@@ -119,8 +122,70 @@ def register_domain(name: str) -> Callable[[DomainT], DomainT]:
     """
 
     def decorated(made: DomainT) -> DomainT:
-        DOMAINS.register(name, made)
         declare_domain(name)
+        DOMAINS.register(name, made)
         return made
 
     return decorated
+
+
+def declare_domain(name: str) -> None:
+    """Let trajectories be of this domain, whose steps are text until it is registered.
+
+    Raises:
+        ConfigError: The name is empty, or is a known one in another spelling.
+    """
+    spelled = str(name).strip().casefold()
+    same = [other for other in _declared if spelled == other.casefold()]
+    if not isinstance(name, str) or not spelled or (same and name not in same):
+        raise ConfigError(
+            f"The domain is {name!r}: use one of {', '.join(known_domains())}, or a new name."
+        )
+    _declared.add(name)
+
+
+def known_domains() -> list[str]:
+    """All domains: ours, those that sources declare, and registered ones."""
+    return sorted({*_declared, *DOMAINS.names()})
+
+
+def check_domains(trajectories: Iterable[Trajectory]) -> None:
+    """Check that each trajectory is of a known domain.
+
+    Raises:
+        ConfigError: Nothing has declared or registered one: it may be misspelt.
+    """
+    for trajectory in trajectories:
+        name = trajectory.domain
+        if name not in _declared and name not in DOMAINS:
+            raise ConfigError(
+                f"Trajectory {trajectory.id!r} has the unknown domain {name!r}. Use one of "
+                f"{', '.join(known_domains())}, or register it: register_source(...,"
+                f" domain={name!r}) or register_domain({name!r})."
+            )
+
+
+@contextmanager
+def domain_at(
+    trajectory: Trajectory, index: int, prompt: PromptSettings
+) -> Iterator[tuple[Domain, Sequence[str]]]:
+    """A trajectory's registered domain, with the expert's first ``index`` steps as its state.
+
+    So a step is trained on the prompt that its environment shows.
+
+    Args:
+        trajectory: Of a domain in :data:`DOMAINS`.
+        index: Of the step that is to be written.
+        prompt: How prompts are rendered.
+
+    Yields:
+        The domain, and what each step is compared with.
+    """
+    if prompt.system_prompt is None:
+        prompt = replace(prompt, system_prompt=STEPS_SYSTEM_PROMPT)
+    domain = DOMAINS.named(trajectory.domain)(prompt)
+    try:
+        domain.prepare([trajectory], "expert", RewardSettings())
+        yield domain, domain.begin(trajectory, index, len(trajectory.steps))
+    finally:
+        domain.close()

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from srl_envs.data import load_trajectories
-from srl_envs.domain import Domain, Follow, Reading
+from srl_envs.domain import Domain, Follow, Reading, check_domains
 from srl_envs.errors import ConfigError
 from srl_envs.instances import TrajectorySet
 from srl_envs.matching import LazyBlocks
@@ -139,6 +139,7 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
                 f"{self.trajectories!r}: no trajectory has a target step; with targets='all' the "
                 "last step is one too."
             )
+        check_domains(self.trajectories)
         domain.prepare(self.trajectories, follow, reward)
         self.observation_space = UnicodeText()
         self.action_space = AnswerSpace()

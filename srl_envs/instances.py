@@ -15,12 +15,13 @@ from itertools import accumulate
 from typing import overload
 
 from srl_envs.commands import scored_text
+from srl_envs.domain import DOMAINS, OURS, check_domains, domain_at
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import (
-    MATH_SYSTEM_PROMPT,
     STEPS_SYSTEM_PROMPT,
     Message,
     PromptSettings,
+    shown_step,
     step_messages,
 )
 from srl_envs.prompts.swe import swe_step_messages
@@ -63,12 +64,18 @@ class StepInstance:
         says: the model's action must go through
         :meth:`scored`.
         """
+        if _has_own_domain(self.trajectory):
+            with domain_at(self.trajectory, self.index, self.settings) as (_, actions):
+                return actions[self.index]
         if self.trajectory.has_commands:
             return self.scored(self.step.action)
         return self.step.action if self.settings.title_hint else self.step.text
 
     def scored(self, action: str) -> str:
         """What of the model's action is compared: all of it, or the command without prose."""
+        if _has_own_domain(self.trajectory):
+            with domain_at(self.trajectory, self.index, self.settings) as (domain, _):
+                return domain.read(action).scored
         return (
             scored_text(action, self.trajectory.grammar, self.settings.scored)
             if self.trajectory.has_commands
@@ -77,22 +84,37 @@ class StepInstance:
 
     @property
     def messages(self) -> list[Message]:
-        """The chat messages (system, user) that ask for this step."""
+        """The chat messages (system, user) that ask for this step, as its environment asks."""
         steps = self.trajectory.steps
+        if _has_own_domain(self.trajectory):
+            with domain_at(self.trajectory, self.index, self.settings) as (domain, _):
+                return domain.messages(self.index, finished=False)
         if self.trajectory.domain == "swe":
             turns = [(step.action, step.observation) for step in steps[: self.index]]
             return swe_step_messages(
                 self.trajectory.prompt, turns, self.settings, grammar=self.trajectory.grammar
             )
         settings = self.settings
-        if self.trajectory.domain != "math" and settings.system_prompt == MATH_SYSTEM_PROMPT:
-            settings = replace(settings, system_prompt=STEPS_SYSTEM_PROMPT)  # the default says math
+        if self.trajectory.domain != "math" and settings.system_prompt is None:
+            settings = replace(settings, system_prompt=STEPS_SYSTEM_PROMPT)
         return step_messages(
             self.trajectory.prompt,
-            [step.text for step in steps[: self.index]],
+            [shown_step(step, settings) for step in steps[: self.index]],
             title=self.title,
             settings=settings,
         )
+
+
+def _has_own_domain(trajectory: Trajectory) -> bool:
+    """Whether another package's or a user's domain says what is asked and compared.
+
+    Raises:
+        ConfigError: There is no such domain.
+    """
+    if trajectory.domain in OURS:
+        return False
+    check_domains([trajectory])
+    return trajectory.domain in DOMAINS
 
 
 class StepInstances(Sequence[StepInstance]):

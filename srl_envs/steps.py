@@ -9,10 +9,16 @@ from typing import Any
 from srl_envs.answers.verifier import final_answer, same_text
 from srl_envs.commands import scored_text
 from srl_envs.data import load_trajectories
-from srl_envs.domain import DOMAINS, Domain, Follow, Reading, register_domain
+from srl_envs.domain import DOMAINS, Domain, Follow, Reading, check_domains, register_domain
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import STEPS_SYSTEM_PROMPT, Message, PromptSettings, step_messages
+from srl_envs.prompts.step import (
+    STEPS_SYSTEM_PROMPT,
+    Message,
+    PromptSettings,
+    shown_step,
+    step_messages,
+)
 from srl_envs.response import Response
 from srl_envs.reward import RewardSettings
 from srl_envs.trajectory import Trajectory
@@ -39,12 +45,17 @@ class TextDomain:
         self._whole_at_end = True
         self._grammar = ""
         self._texts: list[str] = []
+        self._shown: list[str] = []
         self._written: list[str] = []
 
     def prepare(
         self, trajectories: Sequence[Trajectory], follow: Follow, reward: RewardSettings
     ) -> None:
-        """See :meth:`Domain.prepare`."""
+        """See :meth:`Domain.prepare`; commands of software engineering are not text."""
+        if any(trajectory.domain == "swe" for trajectory in trajectories):
+            raise ConfigError(
+                f"{trajectories!r} holds trajectories of the domain 'swe': use SRL-SWE-v0."
+            )
         self._whole_at_end = follow == "expert"
 
     def begin(self, trajectory: Trajectory, start: int, targets: int) -> Sequence[str]:
@@ -52,7 +63,8 @@ class TextDomain:
         self._trajectory = trajectory
         self._grammar = trajectory.grammar if trajectory.has_commands else ""
         self._texts = [step.text for step in trajectory.steps]
-        self._written = self._texts[:start]
+        self._shown = [shown_step(step, self.prompt) for step in trajectory.steps]
+        self._written = self._shown[:start]
         if self._grammar:
             return [self.read(step.action).scored for step in trajectory.steps]
         return [step.action for step in trajectory.steps] if self.prompt.title_hint else self._texts
@@ -62,7 +74,7 @@ class TextDomain:
         trajectory = self._trajectory
         return step_messages(
             trajectory.prompt,
-            self._texts if finished and self._whole_at_end else self._written,
+            self._shown if finished and self._whole_at_end else self._written,
             title="" if finished or index >= len(self._texts) else trajectory.steps[index].title,
             settings=self.prompt,
         )
@@ -75,7 +87,7 @@ class TextDomain:
 
     def follow_expert(self, index: int) -> dict[str, Any]:
         """See :meth:`Domain.follow_expert`."""
-        self._written.append(self._texts[index])
+        self._written.append(self._shown[index])
         return {}
 
     def act(self, index: int, response: Response, reading: Reading) -> bool:
@@ -108,7 +120,7 @@ class StepsEnv(ExpertStepEnv):
     """``SRL-Steps-v0``: :class:`~srl_envs.env.ExpertStepEnv` for any domain.
 
     The trajectories' own domain is used where :func:`~srl_envs.domain.register_domain`
-    knows it, otherwise they are taken as text.
+    knows it; those of a domain that a source declares are taken as text.
 
     Args:
         source: The default ``"jsonl"`` needs ``path``.
@@ -161,6 +173,7 @@ def text_prompt(title_hint: bool, system_prompt: str) -> PromptSettings:
 
 
 def _domain_of(trajectories: Sequence[Trajectory], prompt: PromptSettings) -> Domain:
+    check_domains(trajectories)
     names = {trajectory.domain for trajectory in trajectories}
     known = sorted(name for name in names if name in DOMAINS)
     if len(names) > 1 and set(known) - {"steps"}:

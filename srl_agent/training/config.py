@@ -21,7 +21,7 @@ from srl_envs.commands import Scored
 from srl_envs.data import SOURCES
 from srl_envs.data.agent_sets import HUB_SPLITS
 from srl_envs.errors import ConfigError, require
-from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, PromptSettings
+from srl_envs.prompts.step import PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
 from srl_envs.rewards import REWARDS
@@ -193,7 +193,7 @@ class DataConfig:
         """How prompts are rendered."""
         return PromptSettings(
             title_hint=self.title_hint,
-            system_prompt=MATH_SYSTEM_PROMPT if self.system_prompt is None else self.system_prompt,
+            system_prompt=self.system_prompt,
             history_turns=self.history_turns,
             observation_characters=self.observation_characters or None,
             scored=self.scored,  # type: ignore[arg-type]  # the command line allows these values only

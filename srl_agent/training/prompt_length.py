@@ -14,8 +14,8 @@ from srl_agent.rollouts.scorers import Instance
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import METHODS
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message, PromptSettings
-from srl_envs.prompts.swe import cut_middle, swe_step_messages
+from srl_envs.prompts.step import Message, PromptSettings, cut_middle
+from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.prompts.swe_system import swe_system_prompt
 
 _logger = logging.getLogger(__name__)

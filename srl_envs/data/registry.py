@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from srl_envs.domain import declare_domain
 from srl_envs.errors import ConfigError
 from srl_envs.registry import Registry
 from srl_envs.trajectory import Trajectory
 
 Split = Literal["train", "validation", "test"]
-
-_domains = {"math", "swe", "steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,7 @@ def _source(name: str, given: Any) -> Source:
     source = given if isinstance(given, Source) else Source(given)
     if not callable(source.read):
         raise ConfigError(f"The source {name!r} is {given!r}: give a function of a SourceRequest.")
+    declare_domain(source.domain)
     return source
 
 
@@ -103,8 +102,9 @@ def register_source(
 
     Args:
         name: A new name.
-        domain: The domain of its trajectories. Any name but ``"math"`` and ``"swe"``
-            trains with the neutral prompt of ``SRL-Steps-v0``.
+        domain: The domain of its trajectories. A new name is text with the neutral
+            prompt of ``SRL-Steps-v0``, unless :func:`~srl_envs.register_domain` says
+            what it is.
         hub_name: A name on the hub that means this source; empty if it has none.
         takes_path: Whether it reads a file or folder that is given; a path is refused
             otherwise.
@@ -115,7 +115,7 @@ def register_source(
         trajectories.
 
     Raises:
-        ConfigError: The name is taken.
+        ConfigError: The name is taken, or the domain is a known one in another spelling.
     """
 
     def decorated(read: ReadT) -> ReadT:
@@ -123,14 +123,3 @@ def register_source(
         return read
 
     return decorated
-
-
-def declare_domain(name: str) -> None:
-    """Let trajectories be of this domain: for :func:`~srl_envs.register_domain`."""
-    _domains.add(name)
-
-
-def known_domains() -> list[str]:
-    """All domains: ours, registered ones, and those of registered sources and packages."""
-    offered = {plugin.name for plugin in entry_points(group="srl_envs.domains")}
-    return sorted(_domains | offered | {source.domain for source in SOURCES.values()})

@@ -12,11 +12,11 @@ from srl_envs.data.registry import (
     Source,
     SourceRequest,
     Split,
-    known_domains,
     register_source,
 )
 from srl_envs.data.splits import split_by_question
 from srl_envs.data.surrogates import lone_surrogate
+from srl_envs.domain import check_domains
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 from srl_envs.trajectory import Trajectory
@@ -161,19 +161,19 @@ def _read(name: str, source: Source, request: SourceRequest) -> Iterator[Traject
     """
     if request.split == "test" and not source.has_test_split:
         raise ConfigError(f"The source {name!r} has no test split of its own: use 'validation'.")
-    known = {source.domain, "math", "swe", "steps"}  # the others need all packages: only if met
+    checked = {source.domain, "math", "swe", "steps"}
     for trajectory in source.read(request):
         if not isinstance(trajectory, Trajectory):
             raise DataError(
                 f"The source {name!r} gave {type(trajectory).__name__}, not Trajectory objects."
             )
-        domain = trajectory.domain
-        if domain not in known and domain not in (known := {*known_domains()}):
-            raise DataError(
-                f"The source {name!r}: trajectory {trajectory.id!r} has the unknown domain "
-                f"{domain!r}. Use one of {', '.join(known_domains())}, or register it: "
-                f"register_source(..., domain={domain!r}) or register_domain({domain!r})."
-            )
+        if trajectory.domain not in checked:
+            list(SOURCES)  # loads the packages, which may declare it
+            try:
+                check_domains([trajectory])
+            except ConfigError as error:
+                raise DataError(f"The source {name!r}: {error}") from None
+            checked.add(trajectory.domain)
         if lone_surrogate(trajectory):
             request.rejected["a lone surrogate"] += 1
         else:

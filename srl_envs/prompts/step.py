@@ -13,6 +13,7 @@ from typing import TypedDict, get_args
 
 from srl_envs.commands import Scored
 from srl_envs.errors import ConfigError
+from srl_envs.trajectory import ExpertStep
 
 MATH_SYSTEM_PROMPT = (
     "You continue the solution of a math problem by exactly one step. First think inside "
@@ -40,12 +41,13 @@ class PromptSettings:
     """How the prompt of a step is rendered.
 
     The first two are for math and other steps in text, the rest for software
-    engineering.
+    engineering; observations are cut in all.
 
     Attributes:
         title_hint: Show the title of the step that is to be written. The paper found
             that it helps (footnote 1).
-        system_prompt: The system message; empty sends none.
+        system_prompt: The system message; empty sends none. None takes the domain's
+            own: that of math, or :data:`STEPS_SYSTEM_PROMPT`.
         history_turns: How many of the latest (command, observation) pairs are shown; 0
             shows none. The paper shows 2.
         observation_characters: Longer observations are cut in the middle to this
@@ -65,7 +67,7 @@ class PromptSettings:
     """
 
     title_hint: bool = True
-    system_prompt: str = MATH_SYSTEM_PROMPT
+    system_prompt: str | None = None
     history_turns: int = 2
     observation_characters: int | None = 8000
     max_prompt_tokens: int | None = None
@@ -84,6 +86,16 @@ class PromptSettings:
             raise ConfigError(
                 f"scored is {self.scored!r}: use {' or '.join(map(repr, get_args(Scored)))}."
             )
+
+
+def shown_step(step: ExpertStep, settings: PromptSettings) -> str:
+    """A step that is already written: its text, and the observation that followed, if any."""
+    if not step.observation:
+        return step.text
+    seen = step.observation.strip("\n")
+    if settings.observation_characters is not None:
+        seen = cut_middle(seen, settings.observation_characters)
+    return f"{step.text.strip()}\nObservation:\n{seen}"
 
 
 def step_messages(
@@ -109,10 +121,23 @@ def step_messages(
         parts.append("Solution so far:\n" + "\n".join(step.strip() for step in previous))
     if settings.title_hint and title:
         parts.append(f"Next step: {title.strip()}")
-    messages: list[Message] = (
-        [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
-    )
+    system = MATH_SYSTEM_PROMPT if settings.system_prompt is None else settings.system_prompt
+    messages: list[Message] = [{"role": "system", "content": system}] if system else []
     return [*messages, {"role": "user", "content": "\n\n".join(parts)}]
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """The text, or its beginning and end with a note in between of how many characters are missing.
+
+    The note counts: the result is not longer than ``limit``, or than a bare note where
+    that is longer. A text that is not longer than its note stays.
+    """
+    note = "\n[... {} characters left out ...]\n"
+    longest_note = len(note.format(len(text)))
+    if len(text) <= max(limit, longest_note):
+        return text
+    kept = max(0, limit - longest_note)
+    return text[: kept - kept // 2] + note.format(len(text) - kept) + text[len(text) - kept // 2 :]
 
 
 def as_text(messages: Sequence[Message]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message, PromptSettings
+from srl_envs.prompts.step import Message, PromptSettings, cut_middle
 from srl_envs.prompts.swe_system import swe_system_prompt
 
 
@@ -157,20 +157,6 @@ class _Prompt:
             else:
                 high = middle
         return best
-
-
-def cut_middle(text: str, limit: int) -> str:
-    """The text, or its beginning and end with a note in between of how many characters are missing.
-
-    The note counts: the result is not longer than ``limit``, or than a bare note where
-    that is longer. A text that is not longer than its note stays.
-    """
-    note = "\n[... {} characters left out ...]\n"
-    longest_note = len(note.format(len(text)))
-    if len(text) <= max(limit, longest_note):
-        return text
-    kept = max(0, limit - longest_note)
-    return text[: kept - kept // 2] + note.format(len(text) - kept) + text[len(text) - kept // 2 :]
 
 
 def utf8_bytes(text: str) -> int:

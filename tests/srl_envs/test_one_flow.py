@@ -8,7 +8,7 @@ import pytest
 
 import srl_envs
 from srl_envs.commands import Grammar
-from srl_envs.domain import DOMAINS, Reading, register_domain
+from srl_envs.domain import DOMAINS, Reading, declare_domain, register_domain
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import PromptSettings
 from srl_envs.sandbox import DockerSandbox, SandboxLimits
@@ -111,6 +111,7 @@ def test_a_domain_of_ones_own_is_reached_by_its_name(monkeypatch):
 
 
 def test_commands_of_any_domain_are_scored_as_they_are_trained():
+    declare_domain("shell")
     steps = (ExpertStep("```bash\nls\n```"), ExpertStep("```bash\nid\n```"))
     game = Trajectory("g", "Look.", steps, domain="shell", metadata={"grammar": "bash"})
     env = gym.make("SRL-Steps-v0", trajectories=[game])
@@ -121,7 +122,8 @@ def test_commands_of_any_domain_are_scored_as_they_are_trained():
     assert env.step("<think></think>Some prose.\n```bash\nls\n```")[1] == 1.0
 
 
-def test_a_domain_without_a_registration_is_text():
+def test_a_declared_domain_without_a_registration_is_text():
+    declare_domain("go")
     games = [Trajectory("g", "White plays.", MOVES, domain="go")]
     env = gym.make("SRL-Steps-v0", trajectories=games)
     env.reset()

@@ -13,8 +13,7 @@ from srl_envs import ExpertStep, RewardSettings, Trajectory, load_trajectories, 
 from srl_envs.commands import GRAMMARS, grammar_named
 from srl_envs.data import SOURCES, SourceRequest
 from srl_envs.data.jsonl import save_trajectories
-from srl_envs.data.registry import _domains
-from srl_envs.domain import DOMAINS
+from srl_envs.domain import DOMAINS, _declared
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.registry import Registry
 from srl_envs.rewards import REWARDS
@@ -30,9 +29,9 @@ def _names_of_this_test_only() -> Iterator[None]:
         (registry, dict(registry._entries))
         for registry in (SOURCES, GRAMMARS, REWARDS, SANDBOXES, DOMAINS)
     ]
-    domains = set(_domains)
+    domains = set(_declared)
     yield
-    _domains.intersection_update(domains)
+    _declared.intersection_update(domains)
     for registry, entries in before:
         registry._entries.clear()
         registry._entries.update(entries)

@@ -13,8 +13,7 @@ from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, i
 from srl_agent.evaluation.swebench.prompts import localize_messages
 from srl_agent.evaluation.swebench.read_patch import patched_files
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message
-from srl_envs.prompts.swe import cut_middle
+from srl_envs.prompts.step import Message, cut_middle
 
 MAX_FILES = 5
 _AROUND = "`'\"*,;:()[]<>"

@@ -22,7 +22,7 @@ from srl_agent.evaluation.swebench.results import (
     verdict_cells,
 )
 from srl_agent.runs.files import replace_file
-from srl_envs.prompts.swe import cut_middle
+from srl_envs.prompts.step import cut_middle
 
 _SHOWN_CHARACTERS = 12_000
 _HIGHLIGHTS = (

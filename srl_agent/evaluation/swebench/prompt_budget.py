@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import Message
-from srl_envs.prompts.swe import cut_middle
+from srl_envs.prompts.step import Message, cut_middle
 
 _TEST_FOLDERS = {"test", "tests", "testing", "e2e"}
 _TEST_FILE = re.compile(r"test_.*|.*_tests?\.[^.]+|tests\.py|conftest\.py")

@@ -23,7 +23,7 @@ from srl_envs.commands import GRAMMARS
 from srl_envs.data import load_trajectories
 from srl_envs.errors import ConfigError
 from srl_envs.instances import StepInstance
-from srl_envs.prompts.step import MATH_SYSTEM_PROMPT
+from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, STEPS_SYSTEM_PROMPT
 from srl_envs.prompts.swe_system import swe_system_prompt
 from srl_envs.trajectory import ExpertStep, Trajectory
 
@@ -105,7 +105,10 @@ def test_both_outcomes_of_the_check_occur(tiny_tokenizer) -> None:
 
 def test_the_system_message_is_the_domains_own_unless_one_is_given() -> None:
     own = DataConfig().prompt_settings
-    assert own.system_prompt == MATH_SYSTEM_PROMPT and own.swe_system_prompt is None
+    assert own.system_prompt is None and own.swe_system_prompt is None
+    for domain, words in (("math", MATH_SYSTEM_PROMPT), ("steps", STEPS_SYSTEM_PROMPT)):
+        text = Trajectory("t", "?", (ExpertStep("a"),), domain=domain)
+        assert StepInstance(text, 0, own).messages[0]["content"] == words
     for text in ("Mine.", ""):
         given = DataConfig(system_prompt=text).prompt_settings
         assert given.system_prompt == given.swe_system_prompt == text

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from srl_envs import ExpertStep, StepInstance, Trajectory
 from srl_envs.commands import GRAMMARS
 from srl_envs.errors import ConfigError
-from srl_envs.prompts.step import PromptSettings
-from srl_envs.prompts.swe import cut_middle, swe_step_messages, utf8_bytes
+from srl_envs.prompts.step import PromptSettings, cut_middle
+from srl_envs.prompts.swe import swe_step_messages, utf8_bytes
 from srl_envs.prompts.swe_system import swe_system_prompt
 
 TURNS = [(f"command {i}", f"output {i}\n") for i in range(9)]
