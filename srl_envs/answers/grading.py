@@ -7,10 +7,9 @@ the last ``#### N`` line; without that, what follows the last "answer is" in its
 sentence. The last number of a text is never taken for an answer: that would reward
 unfinished ones.
 
-**Verdict** (:class:`Grader`): both are written alike by the rules of
-:mod:`srl_envs.answers.notation`, then math-verify compares them in child processes,
-with a limit on the processor time of each answer: the same verdict as that of the
-environment and the trainer.
+**Verdict** (:class:`Grader`): :mod:`srl_envs.answers.equality` compares the two, in child
+processes with a limit on the processor time of each answer: the same verdict as that of
+the environment and the trainer.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
-from srl_envs.answers.notation import comparable_forms, number, verdict_by_notation
-from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer
+from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer, same_text
 from srl_envs.errors import InfrastructureError
 
 _ANSWER_IS = re.compile(r"\banswer(?:\s+is\b|\s*[:=])[ *:]*", re.IGNORECASE)
@@ -102,17 +100,14 @@ class Grader:
         ]
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two answers mean the same, for a vote.
+        """Whether two answers mean the same, for a vote: the verdict on one given the other.
 
-        Numbers count by their value, an answer that could not be graded in time only by
-        its text.
+        An answer that could not be graded in time counts only by its text.
         """
-        given, wanted = comparable_forms(one, other)
-        if given == wanted:
-            return True
-        if (number(given) and number(wanted)) or {one, other} & self._hanging:
-            return verdict_by_notation(given, wanted) is True
-        return self.grade([(one, other)])[0]
+        if {one, other} & self._hanging:
+            return same_text(one, other)
+        pair = (min(one, other), max(one, other))
+        return self.grade([pair])[0]
 
     def close(self) -> None:
         """End the child processes. A second call does nothing."""

@@ -1,128 +1,164 @@
-r"""One way to write a final answer, so that math-verify can compare answers of any data set.
+r"""One way to write a final answer, so that answers of any model and data set can be compared.
 
-* Marks that carry no meaning are left out: ``$``, ``\(``, bold stars, a final full
-  stop.
-* ``4.5e33`` is written ``4.5 \times 10^{33}``, ``1./3`` is ``1/3`` and ``np.arcsin`` is
-  ``\arcsin``: references are written so, models write LaTeX.
-* ``-2 \le x < 7`` is the interval ``[-2, 7)``.
-* The imaginary unit stands apart (``6 - 5 i``): math-verify takes the ``i`` of ``5i``
-  for another symbol than that of ``5 i``.
-* Where the reference is a number, a unit behind the answer's number is left out.
-* Two numbers of which the reference is written as a decimal (``0.5613``, ``4.5e33``)
-  are the same if they differ by at most 1e-4 of the greater one: the relative tolerance
-  of Qwen2.5-Math's grader, which grants it to integers too. Here integers must be
-  exact. math-verify, which compares everything else, rounds decimals to 6 places
-  instead.
+:func:`plain_notation` rewrites what has several spellings and one meaning. Each rule is a
+line of :data:`_RULES`. What is left is LaTeX: ``\frac{1}{2}``, ``\text{cm}``, ``\ldots``.
 """
 
 from __future__ import annotations
 
-import math
 import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
 
-RELATIVE_TOLERANCE = 1e-4
+_Replacement = str | Callable[[re.Match[str]], str]
 
-_MANTISSA = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
-_LOOSE_SPACE = re.compile(r"\s+(?=\W|$)|(?<=\W)\s+")
-_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_EXPONENT = re.compile(rf"(?<![\w.}}^])(?P<mantissa>{_MANTISSA})[eE]\+?(?P<power>-?\d+)(?![\w.])")
-_BARE_POINT = re.compile(r"(?<![\w.])(\d+)\.(?=/)")
-_TIMES_TEN = re.compile(r"\s*\\(?:times|cdot)\s*10\s*\^\s*")
-_NUMBER = re.compile(
-    rf"(?P<mantissa>{_MANTISSA})(?:e(?:\{{(?P<braced>[-+]?\d+)\}}|(?P<power>\d)))?"
-)
-_UNIT = re.compile(
-    r"(?P<number>.*[\d.}])(?:(?:\\[ ,;:!]|~|\s)*"
-    r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?"
-    r"|\s+(?P<words>[A-Za-z]{3,}[A-Za-z/ ]*))"
-)
-_NO_UNITS = frozenset(
-    (
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "dozen",
-        "percent",
-        "squared",
-        "cubed",
-        "factorial",
+_SIGNS = {
+    "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\ufe63": "-",
+    "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2217": "*", "\u00f7": "/",
+    "\u2044": "/", "\u2215": "/", "\u00b1": r"\pm ", "\u2213": r"\mp ", "\u221e": r"\infty ",
+    "\u2264": r"\le ", "\u2265": r"\ge ", "\u2a7d": r"\le ", "\u2a7e": r"\ge ",
+    "\u2260": r"\neq ", "\u2248": r"\approx ", "\u222a": r"\cup ", "\u2229": r"\cap ",
+    "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00d8": r"\emptyset ", "\u2026": r"\ldots ",
+    "\u22ef": r"\ldots ", "\u00b0": r"^\circ ", "\u2032": "'", "\u2019": "'", "\u2018": "'",
+    "\u201c": '"', "\u201d": '"', "\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}",
+    "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2216": r"\setminus ", "\u2213 ": r"\mp ",
+    "\uff04": "$", "\u2228": r"\lor ", "\u2227": r"\land ", "\u2030": r"\permil ",
+}  # fmt: skip
+_GREEK = {
+    unicodedata.lookup(f"GREEK SMALL LETTER {name}"): rf"\{name.lower()} "
+    for name in (
+        "ALPHA", "BETA", "GAMMA", "DELTA", "EPSILON", "ZETA", "ETA", "THETA", "IOTA", "KAPPA",
+        "MU", "NU", "XI", "PI", "RHO", "SIGMA", "TAU", "PHI", "CHI", "PSI", "OMEGA",
     )
-)
-_LESS = r"(?P<{}><|\\lt\b|\\leq?\b|\\leqslant\b|\u2264)"
-_CHAIN = re.compile(
-    rf"(?P<low>[^<\u2264,]+?)\s*{_LESS.format('first')}\s*(?P<name>[A-Za-z])"
-    rf"\s*{_LESS.format('second')}\s*(?P<high>[^<\u2264,]+)"
-)
+} | {"\u03bb": r"\lambda "}  # fmt: skip
+_TABLE = str.maketrans({sign: text for sign, text in (_SIGNS | _GREEK).items() if len(sign) == 1})
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
+
+_RULES: tuple[tuple[str, _Replacement], ...] = (
+    # Marks that carry no meaning.
+    (r"(?<!\\)(?:\\[()\[\]]|\$)", " "),
+    (r"(?<=[\w)}\]])\*\*(?=[\w({\-\\])", "^"),  # a power in code, unlike **bold**
+    (r"\*\*|`|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|hfill)(?![A-Za-z])", ""),
+    (r"\\(?:m?left|m?right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+    (r"\\(?:lvert|rvert|vert|mid)(?![A-Za-z])", "|"),
+    (r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
+    (r"\\(?:rbrace)(?![A-Za-z])", r"\\}"),
+    (r"\\(?:lbrack)(?![A-Za-z])", "["),
+    (r"\\(?:rbrack)(?![A-Za-z])", "]"),
+    # White space of all kinds; a thin one between digits parts thousands.
+    (r"\\!\s*", ""),
+    (r"(?<=\d)(?:\\[,;:]|\{,\}|\\ |~|')(?=\d{3}(?!\d))", ","),
+    (r"\\(?:quad|qquad|enspace|thinspace|medspace|newline)(?![A-Za-z])|(?<!\\)\\[,;: ]|~"
+     r"|\\hspace\*?\{[^{}]*\}|\\(?=\n)", " "),
+    # Text commands are \text; a label's is part of its name.
+    (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox"
+     r"|boldsymbol|bm|operatorname\*?|textup|emph|underline|pmb)\s*\{(?:\\(?:bf|rm|it)\s)?"
+     r"\s*([^{}]*?)\s*\}", lambda match: rf"\text{{{match[1]}}}"),
+    (r"\{?\\(?:rm|bf|it)\s+([^{}]*)\}", r"\\text{\1}"),
+    (r"\\text\{\\text\{([^{}]*)\}\}", r"\\text{\1}"),
+    (r"_\s*\{\s*\\text\{(\w+)\}\s*\}|_\s*\\text\{(\w+)\}",
+     lambda match: f"_{{{match[1] or match[2]}}}"),
+    (r"\\text\{\s*\}", ""),
+    (r"\\text\{([\d.,]+)\}", r"\1"),
+    (r"\\text\{(sin|cos|tan|cot|sec|csc|log|ln|exp|arcsin|arccos|arctan|gcd|min|max|lcm)\}",
+     r"\\\1 "),
+    (r"\\text\{([ied])\}", r"\1"),
+    (r"\\imath(?![A-Za-z])", "i"),
+    # Commands with several names.
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\(?:dots[a-z]?|cdots|ldots)(?![A-Za-z])|(?<!\.)\.{3}(?!\.)", r"\\ldots "),
+    (r"\\(?:lt)(?![A-Za-z])", "<"),
+    (r"\\(?:gt)(?![A-Za-z])", ">"),
+    (r"\\(?:leqslant|leqq|leq)(?![A-Za-z])|<=", r"\\le "),
+    (r"\\(?:geqslant|geqq|geq)(?![A-Za-z])|>=|=>(?=\s*[-\d])", r"\\ge "),
+    (r"\\(?:ne|not\s*=)(?![A-Za-z])|!=|/=", r"\\neq "),
+    (r"\\(?:simeq|approxeq|thickapprox)(?![A-Za-z])", r"\\approx "),
+    (r"\\(?:varnothing|empty)(?![A-Za-z])|(?<!\S)\\\{\s*\\\}(?!\S)|\\text\{[Øø]\}",
+     r"\\emptyset "),
+    (r"\\(?:mathbf|mathds|Bbb)\s*\{?R\}?|\\text\{R\}(?=\s*(?:$|\\setminus))|\\mathbb\s+R"
+     r"|\\R(?![A-Za-z])|\\Reals?(?![A-Za-z])", r"\\mathbb{R}"),
+    (r"\\backslash(?![A-Za-z])", r"\\setminus "),
+    (r"\\(?:vee)(?![A-Za-z])", r"\\lor "),
+    (r"\\(?:wedge)(?![A-Za-z])", r"\\land "),
+    (r"\\(?:var)(epsilon|phi|theta|rho)(?![A-Za-z])", r"\\\1"),
+    (r"\\(?:ast)(?![A-Za-z])", "*"),
+    (r"\^\s*\\prime(?![A-Za-z])|\^\s*\{\s*\\prime\s*\}", "'"),
+    (r"\^?\s*\{?\s*\^?\s*\\(?:circ|degree)(?![A-Za-z])\s*\}?(?:\s*(?:\\text\{([CFK])\}|([CFK])\b))?",
+     lambda match: rf" \text{{degrees {match[1] or match[2] or ''}}}".replace(" }", "}")),
+    (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
+    (r"\\(?:euro|texteuro)(?![A-Za-z])(?:\{\})?", "€"),
+    # Numbers, functions and products as code and plain text write them.
+    (r"(?<![\w.}^])([-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+))[eE]\+?(-?\d+)(?![\w.])",
+     r"\1 \\times 10^{\2}"),
+    (r"\b(?:np|numpy|math)\.(?=[a-z])", r"\\"),
+    (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"\\sqrt\s*\(([^()]*)\)(?!\^)", r"\\sqrt{\1}"),
+    (r"\u221a\s*\(([^()]*)\)|\u221a\s*(\d+(?:\.\d+)?|[A-Za-z])",
+     lambda match: rf"\sqrt{{{match[1] or match[2]}}}"),
+    (r"\u221b\s*\(([^()]*)\)|\u221b\s*(\d+|[A-Za-z])",
+     lambda match: rf"\sqrt[3]{{{match[1] or match[2]}}}"),
+    (r"\\sqrt\s*(\d|[A-Za-z])", r"\\sqrt{\1}"),
+    (r"(?<![\\A-Za-z])(?:pi)(?![A-Za-z])", r"\\pi "),
+    (r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])|\\text\{infinity\}", r"\\infty "),
+    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+    (r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{"),
+    (r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z])", r"\1{\2}"),
+    (r"\\(?:overline|bar)\s*(\d)", r"\\overline{\1}"),
+    (r"(?<![\w.])(\d+)\.(?=\s*(?:/|$))", r"\1"),
+    (r"(?<=[_^])\s*\{\s*(\w)\s*\}", r"\1"),
+    # The imaginary unit stands apart: the parser takes the i of 5i for another symbol.
+    (r"(?<=[\d})])i(?![A-Za-z])", " i"),
+    (r"(?<=\d)i(?=[a-mo-z](?![A-Za-z]))", " i "),
+    # "and", "or" in math are words like others.
+    (r"\\text\{(and|or)\}|\\text\{,\s*(and|or)\}", lambda match: f" {match[1] or match[2]} "),
+    (r"\\lor(?![A-Za-z])", " or "),
+    (r"\\text\{,\}", ","),
+    (r"\s+", " "),
+)  # fmt: skip
+_COMPILED = tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
+_TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
+_LEADING = re.compile(r"^(?:\s|[:=])+(?!$)")
+_VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
+_RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+_LOOSE_SPACE = re.compile(r"\s+(?=\W|$)|(?<=\W)\s+|(?<=[A-Za-z])\s+(?=\d)")
+_WRAPPED = re.compile(r"\{([^{}]*)\}|\\text\{([^{}]*)\}")
 
 
-def comparable_forms(answer: str, reference: str) -> tuple[str, str]:
-    """Both in plain notation, the answer without a unit where the reference is a number."""
-    given, wanted = plain_notation(answer), plain_notation(reference)
-    return (given if number(wanted) is None else without_unit(given)), wanted
-
-
-def verdict_by_notation(given: str, wanted: str) -> bool | None:
-    """Whether two :func:`comparable_forms` are the same; None where the notation cannot tell.
-
-    Their text decides, or their value as numbers.
-    """
-    if _bare(given) == _bare(wanted):
-        return True
-    value, target = number(given), number(wanted)
-    if value is None or target is None or not (target[1] or value[0] == target[0]):
-        return None
-    return math.isclose(value[0], target[0], rel_tol=RELATIVE_TOLERANCE)
-
-
+@lru_cache(maxsize=4096)
 def plain_notation(text: str) -> str:
-    """An answer as math-verify reads it: its numbers, intervals and imaginary units.
-
-    Marks without a meaning are removed.
-    """
-    text = re.sub(r"(?<!\\)\$|\*\*|\\[()]", "", text).strip()
-    text = re.sub(r"(?<=[\w})\]])\s*\.$", "", text)
-    text = _EXPONENT.sub(r"\g<mantissa> \\times 10^{\g<power>}", text)
-    text = re.sub(r"(?<=[_^])\{(\w)\}", r"\1", text)
-    text = re.sub(r"\b(?:np|numpy|math)\.(?=[a-z])", r"\\", text)
-    text = re.sub(r"(?<=[\d})])i(?![A-Za-z])", " i", text)
-    text = re.sub(r"(?<=\d)i(?=[a-mo-z](?![A-Za-z]))", " i ", text)  # "2it", but not "12in"
-    text = _BARE_POINT.sub(r"\1", text)
-    if chain := _CHAIN.fullmatch(text):
-        opening, closing = (
-            "(" if chain[sign] in ("<", r"\lt") else "[" for sign in ("first", "second")
-        )
-        return f"{opening}{chain['low']}, {chain['high']}{')' if closing == '(' else ']'}"
-    return text
+    """An answer in the one notation of this module."""
+    text = _VULGAR.sub(_vulgar_fraction, text)
+    text = _RAISED.sub(lambda run: f"^{{{run[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = _LOWERED.sub(lambda run: f"_{{{run[0].translate(_SUBSCRIPTS)}}}", text)
+    text = unicodedata.normalize("NFKC", text).translate(_TABLE)
+    if r"\begin" not in text:  # the & and \\ of a matrix have a meaning
+        text = re.sub(r"(?<!\\)&|\\\\(?![A-Za-z])", " ", text)
+        text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
+    text = _trimmed(text)
+    for pattern, replacement in _COMPILED:
+        text = pattern.sub(replacement, text)
+    return _trimmed(text)
 
 
-def number(text: str) -> tuple[float, bool] | None:
-    """The value of a number in plain notation, and whether it is written as a decimal.
-
-    A decimal has a point or a power of ten. None if the text is not a number.
-    """
-    compact = _TIMES_TEN.sub("e", re.sub(r"\\[,;:!]", "", text.replace("{,}", ",")).strip())
-    match = _NUMBER.fullmatch(compact)
-    if match is None:
-        return None
-    power = match["braced"] or match["power"]
-    value = float(f"{match['mantissa'].replace(',', '')}e{power or 0}")
-    return (value, power is not None or "." in compact) if math.isfinite(value) else None
+def bare(text: str) -> str:
+    """Plain notation without text commands and loose white space."""
+    text = _WRAPPED.sub(lambda match: match[0] if match[2] is None else match[2], text)
+    return _LOOSE_SPACE.sub("", text).strip()
 
 
-def without_unit(text: str) -> str:
-    """A number without the unit behind it.
+def _trimmed(text: str) -> str:
+    """Without the punctuation and the braces around all of it."""
+    while True:
+        before = text
+        text = _LEADING.sub("", _TRAILING.sub("", text)).strip()
+        if (match := _WRAPPED.fullmatch(text)) and match[1] is not None:
+            text = match[1]
+        if text == before:
+            return text
 
-    A unit is text in LaTeX, or words of three letters and more that are not part of the
-    number as "million" is.
-    """
-    match = _UNIT.fullmatch(text)
-    if match is None or (match["words"] and _NO_UNITS & set(match["words"].lower().split())):
-        return text
-    return match["number"]
 
-
-def _bare(text: str) -> str:
-    """The text without text commands and loose white space; "and" between parts is a comma."""
-    return _LOOSE_SPACE.sub("", re.sub(r"\s+and\s+", ",", _TEXT.sub(r"\1", text)))
+def _vulgar_fraction(match: re.Match[str]) -> str:
+    above, _, below = unicodedata.normalize("NFKC", match[0]).partition("\u2044")
+    return rf"\frac{{{above}}}{{{below}}}"

@@ -1,0 +1,151 @@
+r"""Whether two mathematical expressions are equal; needs math-verify.
+
+math-verify reads them. They are then evaluated at a few points, to 50 digits: two
+expressions that agree at all of them are equal, and no magnitude is lost to rounding.
+math-verify's own comparison is asked only about what cannot be evaluated. An expression
+that cannot be read as a whole equals nothing: its numbers alone say nothing about it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from math_verify import LatexExtractionConfig, parse, verify
+from math_verify.parser import NormalizationConfig
+from sympy.core.function import AppliedUndef
+
+_DIGITS = 50
+_POINTS = 4
+_CLOSE, _CLOSE_TO_A_DECIMAL = sympy.Float("1e-40", _DIGITS), sympy.Float("2e-6", _DIGITS)
+_GAMMA = re.compile(r"\\gamma(?![A-Za-z])")
+_READING = [
+    LatexExtractionConfig(
+        boxed_match_priority=0,
+        # math-verify's own removal of units takes the m of \frac{37}{4} m and the t of t/m for one.
+        normalization_config=NormalizationConfig(
+            basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last"
+        ),
+    )
+]
+
+
+def same_expression(one: str, other: str) -> bool:
+    """Whether two expressions in plain notation are equal."""
+    first, second = _read(one), _read(other)
+    if first is None or second is None:
+        return False
+    if isinstance(first, sympy.Rel) and isinstance(second, sympy.Rel):
+        return _same_relation(first, second)
+    if isinstance(first, sympy.Expr) and isinstance(second, sympy.Expr):
+        verdict = _same_values([first], [second])
+        if verdict is not None:
+            return verdict
+    elif isinstance(first, sympy.Expr | sympy.Rel) != isinstance(second, sympy.Expr | sympy.Rel):
+        return False
+    return bool(verify(first, second, timeout_seconds=None))
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Any:
+    """The expression as sympy has it; None if it cannot be read as a whole."""
+    if r"\ldots" in text or r"\text" in text:
+        return None
+    text = _GAMMA.sub("g_{amma}", text)  # the parser takes it for the function
+    found = parse(
+        f"\\boxed{{{text}}}",
+        _READING,
+        fallback_mode="no_fallback",
+        extraction_mode="first_match",
+        parsing_timeout=None,
+    )
+    if not found or found[0].has(sympy.zoo, sympy.nan):
+        return None
+    return found[0]
+
+
+def _same_relation(one: Any, other: Any) -> bool:
+    """Whether two equations or inequalities say the same: their sides differ by a factor."""
+    if isinstance(one, sympy.Gt | sympy.Ge):
+        one = one.reversed
+    if isinstance(other, sympy.Gt | sympy.Ge):
+        other = other.reversed
+    if type(one) is not type(other):
+        return False
+    try:
+        differences = one.lhs - one.rhs, other.lhs - other.rhs
+    except TypeError:  # of sets
+        return bool(one == other)
+    symmetric = isinstance(one, sympy.Eq | sympy.Ne)
+    ratios = [
+        first / second
+        for first, second in _values(*differences)
+        if abs(second) > _CLOSE and abs(first) > _CLOSE
+    ]
+    return (
+        len(ratios) >= _POINTS - 1
+        and all(_close(ratio, ratios[0], _CLOSE * 10**10) for ratio in ratios)
+        and (symmetric or bool(ratios[0].is_real and ratios[0] > 0))
+    )
+
+
+def _same_values(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
+    """Whether two expressions have the same value at all points; None if they have none."""
+    [first], [second] = one, other
+    if first.is_Rational and second.is_Rational:
+        return bool(first == second)
+    pairs = _values(first, second)
+    if not pairs:
+        return None
+    decimal = first.atoms(sympy.Float) or second.atoms(sympy.Float)
+    return all(_close(*pair, _CLOSE_TO_A_DECIMAL if decimal else _CLOSE) for pair in pairs)
+
+
+def _close(one: Any, other: Any, tolerance: Any) -> bool:
+    return bool(abs(one - other) <= tolerance * max(abs(one), abs(other)))
+
+
+def _values(one: Any, other: Any) -> list[tuple[Any, Any]]:
+    """The values of both at the points where both have one."""
+    one, other = _with_plain_symbols(one), _with_plain_symbols(other)
+    symbols = sorted(one.free_symbols | other.free_symbols, key=str)
+    found = []
+    for point in range(_POINTS if symbols else 1):
+        at = {symbol: _value_of(index, point) for index, symbol in enumerate(symbols)}
+        values = [_number(expression, at) for expression in (one, other)]
+        if all(value is not None for value in values):
+            found.append((values[0], values[1]))
+    return found
+
+
+def _value_of(index: int, point: int) -> Any:
+    """What the index-th symbol is at a point: positive at two of them, then of both signs."""
+    value = sympy.Rational(7 + 13 * index + 29 * point + index * index * point, 17 + 3 * index)
+    return -value if point >= 2 and (index + point) % 2 else value
+
+
+def _number(expression: Any, at: dict[Any, Any]) -> Any:
+    """The value at a point; None if there is none."""
+    try:
+        value = expression.subs(at).evalf(_DIGITS, maxn=400)
+    except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError):
+        return None
+    real, imaginary = value.as_real_imag()
+    return value if real.is_Number and imaginary.is_Number and value.is_finite else None
+
+
+def _with_plain_symbols(expression: Any) -> Any:
+    """One symbol for each name: i is the imaginary unit, f(x) a symbol of its own."""
+    expression = expression.replace(
+        lambda part: isinstance(part, AppliedUndef | sympy.Derivative),
+        lambda part: sympy.Symbol(re.sub(r"\s", "", str(part))),
+    )
+    return expression.subs(
+        {
+            symbol: sympy.I if symbol.name == "i" else sympy.Symbol(symbol.name)
+            for symbol in expression.free_symbols
+        }
+    )

@@ -1,0 +1,133 @@
+r"""Final answers as parts of the number line: intervals, unions and inequalities."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import NamedTuple
+
+from srl_envs.answers.notation import bare
+from srl_envs.answers.numbers import number
+from srl_envs.answers.structure import COMMA, ORDER, closes_at_end, is_name, split
+
+_OR = re.compile(r"\\cup|\bor\b|(?<=[)\]}])\s*U\s*(?=[(\[{])")
+_AND = re.compile(r"\\land|\band\b|,")
+_IN = re.compile(
+    r"(?P<name>[A-Za-z]|\\[a-z]+|[A-Za-z]\([a-z]\))\s*"
+    r"(?:\\in(?![A-Za-z])|=(?=\s*[(\[]))\s*(?P<rest>.+)"
+)
+_REALS = re.compile(
+    r"\\mathbb\{R\}|(?:\\text\{)?\s*(?:the )?(?:set of )?(?:all )?real numbers\s*\}?"
+    r"|(?:\\text\{)?\s*all reals\s*\}?",
+    re.IGNORECASE,
+)
+_WITHOUT = re.compile(r"(?P<all>.+?)\s*(?:\\setminus|-)\s*\\\{(?P<points>.*)\\\}")
+_INFINITE = re.compile(r"-?\s*\\infty")
+_TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\neq": r"\neq"}
+
+
+class Interval(NamedTuple):
+    """A piece of the number line, or a pair: ``(1, 2)`` may be either.
+
+    Attributes:
+        name: The variable, if the answer names one.
+        opening: ``(`` or ``[``.
+        closing: ``)`` or ``]``.
+        ends: Both ends.
+    """
+
+    name: str
+    opening: str
+    closing: str
+    ends: tuple[str, str]
+
+
+def intervals_of(text: str) -> list[Interval] | None:
+    """An answer as a union of intervals; None if it is not one."""
+    name = ""
+    if (match := _IN.fullmatch(text)) is not None:
+        name, text = match["name"], match["rest"]
+    pieces: list[Interval] = []
+    for part in split(text, _OR):
+        found = _pieces(part)
+        if found is None:
+            return None
+        pieces += found
+    return [piece._replace(name=piece.name or name) for piece in pieces]
+
+
+def _pieces(text: str) -> list[Interval] | None:
+    if _REALS.fullmatch(text):
+        return [_interval("", "(", r"-\infty", r"\infty", ")")]
+    if (match := _WITHOUT.fullmatch(text)) is not None and _REALS.fullmatch(match["all"]):
+        return _reals_without(split(match["points"], COMMA))
+    turned = text[:1] == "]" and text[-1:] == "["  # as open intervals are written in France
+    if turned or (text[:1] in "([" and text[-1:] in ")]" and closes_at_end(text)):
+        ends = split(text[1:-1], re.compile(","))
+        if len(ends) == 2 and all(ends):
+            opening, closing = "()" if turned else (text[0], text[-1])
+            return [_interval("", opening, ends[0], ends[1], closing)]
+    return _relations(text)
+
+
+def _reals_without(points: list[str]) -> list[Interval] | None:
+    r"""``\mathbb{R} \setminus \{3\}`` as two intervals."""
+    values = {point: value.value for point in points if (value := number(point)) is not None}
+    if len(values) < len(points):
+        return None
+    ends = [r"-\infty", *sorted(values, key=values.__getitem__), r"\infty"]
+    return [_interval("", "(", low, high, ")") for low, high in pairwise(ends)]
+
+
+def _relations(text: str) -> list[Interval] | None:
+    """One relation, or two half-lines that "and" joins: ``x > 3 and x < 5``."""
+    found = [_relation(part) for part in split(text, _AND)]
+    if len(found) == 1:
+        return found[0]
+    if len(found) != 2 or not all(part and len(part) == 1 for part in found):
+        return None
+    [above, below] = sorted(
+        (piece for part in found if part for piece in part),
+        key=lambda piece: piece.ends[0] == r"-\infty",
+    )
+    low, high = number(above.ends[0]), number(below.ends[1])
+    if above.name != below.name or low is None or high is None or low.value >= high.value:
+        return None
+    return [Interval(above.name, above.opening, below.closing, (above.ends[0], below.ends[1]))]
+
+
+def _relation(text: str) -> list[Interval] | None:
+    r"""``x > 3``, ``x \neq 3`` or ``-2 \le x < 7`` as pieces of the number line."""
+    sides, signs = split(text, ORDER), ORDER.findall(text)
+    if len(sides) != len(signs) + 1 or not all(sides) or "=" in text:
+        return None
+    if len(sides) == 2:
+        [sign] = signs
+        if not is_name(sides[0]):
+            sides, sign = sides[::-1], _TURNED[sign]
+        name, end = sides
+        if not is_name(name):
+            return None
+        below = _interval(name, "(", r"-\infty", end, "]" if sign == r"\le" else ")")
+        above = _interval(name, "[" if sign == r"\ge" else "(", end, r"\infty", ")")
+        return {"<": [below], r"\le": [below], ">": [above], r"\ge": [above]}.get(
+            sign, [below, above]
+        )
+    if set(signs) <= {">", r"\ge"}:
+        sides, signs = sides[::-1], [_TURNED[sign] for sign in reversed(signs)]
+    if len(sides) != 3 or not set(signs) <= {"<", r"\le"} or not is_name(sides[1]):
+        return None
+    opening, closing = "([", ")]"
+    return [
+        _interval(sides[1], opening[signs[0] != "<"], sides[0], sides[2], closing[signs[1] != "<"])
+    ]
+
+
+def _interval(name: str, opening: str, low: str, high: str, closing: str) -> Interval:
+    """An interval whose infinite ends are open and in one spelling."""
+    low, high = (re.sub(r"^\+\s*", "", end.strip()) for end in (low, high))
+    if _INFINITE.fullmatch(low):
+        low, opening = low.replace(" ", ""), "("
+    if _INFINITE.fullmatch(high):
+        high, closing = high.replace(" ", ""), ")"
+    return Interval(bare(name), opening, closing, (low, high))
