@@ -23,7 +23,7 @@ from srl_envs.sandbox.frames import Frames
 from srl_envs.sandbox.ownership import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
-_MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory several times
+_MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory twice
 # What the engine reads, and waits for without an end if commands leave a pipe there, whenever it
 # starts something; and what it finds after that.
 _ACCOUNTS = {"/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "/etc/group": b"root:x:0:\n"}
@@ -55,15 +55,17 @@ class BrokenContainerError(SRLError):
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What a program wrote (standard output, then what stands on standard error), and how it ended.
+    """What a program wrote, and how it ended.
 
     Attributes:
-        text: As UTF-8; bytes that are none stand as surrogate escapes, so that
-            ``encode("utf-8", "surrogateescape")`` gives them back.
+        output: Its standard output.
+        error: Its standard error as text without white space around it; bytes that are
+            not UTF-8 are replaced.
         exit_code: 0 to 255.
     """
 
-    text: str
+    output: bytes
+    error: str
     exit_code: int
 
 
@@ -72,16 +74,17 @@ class Container:
 
     Args:
         client: Of the engine.
-        image: Its image.
+        image: Its image; a name, or an id.
+        name: What messages call the image; None takes ``image``.
         settings: Further arguments of ``create_container``.
 
     Raises:
         SandboxError: The image is missing, or the engine failed.
     """
 
-    def __init__(self, client: Any, image: str, **settings: Any) -> None:
-        self.client, self.image = client, image
-        with engine_call(f"create a container of the image {image}"):
+    def __init__(self, client: Any, image: str, name: str | None = None, **settings: Any) -> None:
+        self.client, self.image = client, name or image
+        with engine_call(f"create a container of the image {self.image}"):
             self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)[
                 "Id"
             ]
@@ -97,7 +100,15 @@ class Container:
             SandboxError: It cannot be started.
         """
         with engine_call(f"start a container of the image {self.image}"):
-            self.client.api.start(self.id)
+            try:
+                self.client.api.start(self.id)
+            except docker.errors.APIError as error:
+                if '"bash": executable file not found' not in str(error.explanation):
+                    raise
+                raise SandboxError(
+                    f"The image {self.image} has no bash, which every sandbox needs: install it "
+                    "there."
+                ) from None
 
     def restart(self) -> None:
         """End every process in it, whatever they do, and start it again; files stay.
@@ -183,22 +194,35 @@ class Container:
             code = self.client.api.exec_inspect(exec_id)["ExitCode"]
         return 137 if code is None else int(code)
 
-    def execute(self, program: Sequence[str], timeout: float = 60.0) -> Executed:
+    def execute(
+        self,
+        program: Sequence[str],
+        timeout: float = 60.0,
+        stdin: bytes = b"",
+        max_output: int = _MAX_OUTPUT,
+    ) -> Executed:
         """Run a program to its end, as the container's user.
 
         If none can be started, every process in the container is ended, and it is tried
         once more.
 
+        Args:
+            program: Its name and arguments.
+            timeout: In seconds.
+            stdin: Its standard input, which is not closed: the program must know how
+                much to read.
+            max_output: Bytes that it may write.
+
         Raises:
             BrokenContainerError: It cannot be started even then, or did not end in
-                time, or wrote more than 96 MiB.
+                time, or wrote more than that.
             SandboxError: The engine failed.
         """
         try:
-            return self._execute(program, timeout)
+            return self._execute(program, timeout, stdin, max_output)
         except _CannotStartError:
             self.restart()
-            return self._execute(program, timeout)
+            return self._execute(program, timeout, stdin, max_output)
 
     def written_bytes(self) -> int:
         """Size of what was written to its file system, without deleted files that are open."""
@@ -240,37 +264,42 @@ class Container:
                 f"{path} is in the way of a start: {error.explanation}"
             ) from None
 
-    def _execute(self, program: Sequence[str], timeout: float) -> Executed:
-        exec_id, connection = self.attach(program)
-        out: list[bytes] = []
-        err: list[bytes] = []
+    def _execute(
+        self, program: Sequence[str], timeout: float, stdin: bytes, max_output: int
+    ) -> Executed:
+        exec_id, connection = self.attach(program, stdin=bool(stdin))
+        written: dict[bool, list[bytes]] = {False: [], True: []}  # by whether it is an error
         size = 0
         end = time.monotonic() + timeout
+        problem = ""
         with (
             contextlib.closing(Frames(connection)) as frames,
             engine_call(f"run {program[0]} in a container"),
         ):
-            while True:
+            if not frames.send(stdin, timeout):
+                problem = f"did not read its input in {timeout:g} s"
+            while not problem:
                 piece = frames.read(max(0.001, end - time.monotonic()))
-                if piece is not None and not piece.data:
+                if piece is None:
+                    problem = f"did not end in {timeout:g} s"
+                elif not piece.data:
                     break
-                size += len(piece.data) if piece else 0
-                if piece is None or size > _MAX_OUTPUT:
-                    self.exit_code(exec_id)  # raises if it is the engine that does not answer
-                    raise BrokenContainerError(
-                        f"{program[0]} did not end in {timeout:g} s"
-                        if piece is None
-                        else f"{program[0]} wrote too much"
-                    )
-                (err if piece.is_error else out).append(piece.data)
-        exit_code = self.exit_code(exec_id)
-        text = b"".join((*out, *err)).decode("utf-8", "surrogateescape")
-        no_process_left = exit_code != 0 and any(sign in text[-4096:] for sign in _CANNOT_FORK)
-        if no_process_left or (exit_code in (126, 127) and "OCI runtime exec failed" in text):
-            raise _CannotStartError(
-                f"no program can be started in the container: {text.strip()[:200]}"
-            )
-        return Executed(text, exit_code)
+                else:
+                    written[piece.is_error].append(piece.data)
+                    size += len(piece.data)
+                    problem = "wrote too much" if size > max_output else ""
+            exit_code = self.exit_code(exec_id)  # raises if the engine is what does not answer
+            if problem:
+                raise BrokenContainerError(f"{program[0]} {problem}")
+        output = b"".join(written[False])
+        error = b"".join(written[True]).decode("utf-8", "replace").strip()
+        no_process_left = exit_code != 0 and any(sign in error[-4096:] for sign in _CANNOT_FORK)
+        # The engine says on standard output why it could not start a program.
+        refused = exit_code in (126, 127) and b"OCI runtime exec failed" in output[:4096]
+        if no_process_left or refused:
+            reason = error or output.decode("utf-8", "replace").strip()
+            raise _CannotStartError(f"no program can be started in the container: {reason[:200]}")
+        return Executed(output, error, exit_code)
 
 
 class _CannotStartError(BrokenContainerError):

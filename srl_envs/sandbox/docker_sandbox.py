@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
+import re
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +21,7 @@ from srl_envs.sandbox import container_files, container_git
 from srl_envs.sandbox.container import BrokenContainerError, Container
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.limits import MIB, SandboxLimits
-from srl_envs.sandbox.protocol import ExecResult, SandboxError
+from srl_envs.sandbox.protocol import ExecResult, SandboxError, SandboxFileError
 from srl_envs.sandbox.shell import Shell, ShellResult
 
 BASE_IMAGE = "srl-base:bookworm"
@@ -28,6 +32,11 @@ BASE_IMAGE = "srl-base:bookworm"
 # signal from inside. It waits on a pipe whose both ends it holds.
 _INIT = "exec 3<> <(:); while :; do read -r -u 3; done"
 
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
+"""What root in a sandbox may do beyond other users: use a repository whose owner it is not."""
+
+_CAPABILITY = re.compile(r"(?!CAP_|ALL$)[A-Z_]{3,}")
+_TOOLS = ("find", "grep", "head", "mkdir", "mktemp", "stat", "tar")
 _ENVIRONMENT = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "MANPAGER": "cat"}
 _MAX_TIMEOUT_S = 7 * 86_400.0
 _WATCH_PERIOD_S = 1.0
@@ -38,7 +47,7 @@ _DESTROYED = "[A command destroyed what a shell needs: none can be started here 
 class DockerSandbox:
     """A :class:`~srl_envs.sandbox.Sandbox` in a Docker container.
 
-    Hardened by default: no network, no capabilities, no new privileges, no swap, no
+    Hardened by default: no network, three capabilities, no new privileges, no swap, no
     mounts of the host but Docker's own three (``/etc/hostname``, ``/etc/hosts``,
     ``/etc/resolv.conf``), bounds on memory, processors, processes, open files, file
     sizes and written data. What ends the shell ends every process in the container;
@@ -50,21 +59,28 @@ class DockerSandbox:
     ends.
 
     Args:
-        image: Any local image with bash; with git, if diffs are wanted.
+        image: Any local image with bash and the usual tools, busybox's or GNU's; with
+            git, if diffs are wanted. One with a ``VOLUME`` is refused: what is written
+            there escapes limits.
         workdir: Absolute path of the repository in the image; where shells start.
         limits: What commands may use.
         startup: A command that every new shell runs first (``"source
             /opt/miniconda3/bin/activate testbed"``); empty runs none.
         environment: Further variables of the shell.
-        user: Who runs the commands; None takes the image's user, often root without
-            capabilities.
+        user: Who runs commands and file calls; None takes the image's user, often root.
+        capabilities: What root may do beyond other users, by the names of
+            capabilities(7) without ``CAP_``. The default lets it write files of any
+            owner and change owners and modes, as ``tar xf`` and ``pip install -e .`` do
+            in a repository of another user; an empty one gives nothing. Other users
+            never have any.
         runtime: An OCI runtime that the engine knows; None takes its default.
         network: ``"none"``, or a network of the engine.
         deadline: Seconds that the engine may be silent in one call.
 
     Raises:
-        SandboxError: The engine or the image is missing, or the container does not
-            start.
+        ConfigError: There is no such capability.
+        SandboxError: The engine or the image is missing, the image lacks what a sandbox
+            needs, or the container does not start.
     """
 
     def __init__(
@@ -76,18 +92,21 @@ class DockerSandbox:
         startup: str = "",
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
+        capabilities: Sequence[str] = CAPABILITIES,
         runtime: str | None = None,
         network: str = "none",
         deadline: float = 60.0,
     ) -> None:
         self.image, self.workdir, self.limits = image, workdir, limits
         self._startup, self._user, self._runtime, self._network = startup, user, runtime, network
+        self._capabilities = _checked_capabilities(capabilities)
         self._environment = {**_ENVIRONMENT, **(environment or {})}
         self._client = connect(deadline)
         self._owner = os.getpid()
         self._closed = False
         self._folder = workdir
         self._shell: Shell | None = None
+        self._image_id = self._checked_image()
         self._open()
 
     @property
@@ -144,7 +163,10 @@ class DockerSandbox:
     def write_file(self, path: str, content: str | bytes) -> None:
         """Create or replace a file; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+        try:
+            data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+        except UnicodeEncodeError as error:
+            raise SandboxFileError(f"{path!r} cannot be written: {error}.", errno.EINVAL) from None
         container_files.write(
             self._container,
             self._absolute(path),
@@ -160,7 +182,8 @@ class DockerSandbox:
     def diff(self) -> str:
         """All changes since the start as a patch; see :class:`~srl_envs.sandbox.Sandbox`."""
         self._require_open()
-        return container_git.diff(self._container, self.workdir)
+        start = (self._client.api.base_url, self._image_id, self._user, self._capabilities)
+        return container_git.diff(self._container, self.workdir, start, self._fresh_container)
 
     def reset(self) -> None:
         """A fresh container in place of this one."""
@@ -196,28 +219,11 @@ class DockerSandbox:
     def _open(self) -> None:
         self._folder = self.workdir
         self._measured_at = time.monotonic()
-        self._container = Container(
-            self._client,
-            self.image,
-            entrypoint=["bash", "-c", _INIT],
-            command=[],
-            environment=self._environment,
-            user=self._user,
-            # The image's is often the repository: if that became a file, nothing would start.
-            working_dir="/",
-            network_disabled=self._network == "none",
-            host_config=self._host_config(),
-        )
+        self._container = self._new_container()
         try:
             self._container.start()
-            container_git.record_start(self._container, self.workdir)
             self._shell = self._new_shell()
-            first = self._shell.run(":", 600.0, 4096, lambda: False)
-            if first.end != "done":
-                raise SandboxError(
-                    f"The shell of a container of the image {self.image} ends by itself: "
-                    f"{first.output.strip()[-300:]!r}."
-                )
+            self._require_tools(self._shell)
         except BrokenContainerError as error:
             self._release()
             raise SandboxError(
@@ -226,6 +232,64 @@ class DockerSandbox:
         except BaseException:
             self._release()
             raise
+
+    def _require_tools(self, shell: Shell) -> None:
+        """Run a first command, which says what the image lacks."""
+        check = (
+            f'for tool in {" ".join(_TOOLS)}; do type -P "$tool" >/dev/null || echo "$tool"; done; '
+            f"[ -d {shlex.quote(self.workdir)} ] || echo {shlex.quote(f'folder {self.workdir}')}"
+        )
+        first = shell.run(check, 600.0, 4096, lambda: False)
+        if first.end != "done":
+            raise SandboxError(
+                f"The shell of a container of the image {self.image} ends by itself: "
+                f"{first.output.strip()[-300:]!r}."
+            )
+        if first.output:
+            missing = ", ".join(first.output.splitlines())
+            raise SandboxError(
+                f"The image {self.image} has no {missing}, which this sandbox needs: install it "
+                "there, or give the workdir of its repository."
+            )
+
+    def _checked_image(self) -> str:
+        """The image's id, so that every container is of the same, whatever its name becomes."""
+        with engine_call(f"read the image {self.image}"):
+            found = self._client.api.inspect_image(self.image)
+        volumes = sorted((found.get("Config") or {}).get("Volumes") or ())
+        if volumes:
+            raise SandboxError(
+                f"The image {self.image} declares volumes ({', '.join(volumes)}): what is written "
+                "there would escape the limit of the disk. Build it without VOLUME, or flatten it "
+                "with docker export and docker import."
+            )
+        return str(found["Id"])
+
+    def _new_container(self) -> Container:
+        return Container(
+            self._client,
+            self._image_id,
+            self.image,
+            entrypoint=["bash", "-p", "-c", _INIT],
+            command=[],
+            environment=self._environment,
+            user=self._user,
+            # The image's is often the repository: if that became a file, nothing would start.
+            working_dir="/",
+            healthcheck={"test": ["NONE"]},
+            network_disabled=self._network == "none",
+            host_config=self._host_config(),
+        )
+
+    @contextmanager
+    def _fresh_container(self) -> Iterator[Container]:
+        """Another container in the state of the start, for a moment."""
+        container = self._new_container()
+        try:
+            container.start()
+            yield container
+        finally:
+            container.remove()
 
     def _host_config(self) -> Any:
         limits = self.limits
@@ -242,6 +306,7 @@ class DockerSandbox:
                 Ulimit(name="core", soft=0, hard=0),
             ],
             cap_drop=["ALL"],
+            cap_add=list(self._capabilities),
             security_opt=["no-new-privileges"],
             init=False,  # see _INIT; some engines are told to give every container theirs
             runtime=self._runtime,
@@ -316,3 +381,13 @@ class DockerSandbox:
     def _require_open(self) -> None:
         if self._closed:
             raise SandboxError("This sandbox is closed.")
+
+
+def _checked_capabilities(capabilities: Sequence[str]) -> tuple[str, ...]:
+    names = () if isinstance(capabilities, str) else tuple(capabilities)
+    if isinstance(capabilities, str) or not all(map(_CAPABILITY.fullmatch, names)):
+        raise ConfigError(
+            f"capabilities of a sandbox are {capabilities!r}: give a sequence of names of "
+            f"capabilities(7) without CAP_, such as {CAPABILITIES!r}."
+        )
+    return tuple(sorted(set(names)))

@@ -59,6 +59,8 @@ def engine_call(purpose: str) -> Iterator[None]:
         raise SandboxError(
             f"Could not {purpose}: {_first_line(error)}. Pull or build the image first."
         ) from error
+    except docker.errors.APIError as error:  # the engine answered, and refused
+        raise SandboxError(f"Could not {purpose}: {_first_line(error)}.") from error
     except docker.errors.DockerException as error:
         raise SandboxError(
             f"Could not {purpose}: {_first_line(error)}. Is the engine running, and DOCKER_HOST "

@@ -62,6 +62,25 @@ class Frames:
         self._left -= len(data)
         return Piece(data, self._is_error)
 
+    def send(self, data: bytes, timeout: float) -> bool:
+        """Send bytes to the program's standard input; False if it did not take them in time.
+
+        A program that has ended takes nothing more, which is not an error here: what it
+        wrote says why.
+
+        Args:
+            data: Any number of bytes.
+            timeout: In seconds, above 0.
+        """
+        self.connection.settimeout(timeout)
+        try:
+            self.connection.sendall(data)
+        except TimeoutError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return True
+
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
         with contextlib.suppress(OSError):  # the other end may be gone

@@ -64,6 +64,7 @@ git init -q -b main .
 git update-index --add --remove -z --stdin < /tmp/.srl-files
 rm /tmp/.srl-files
 git commit -q --no-gpg-sign -m 'Start of the task'
+git repack -a -d -q
 """
 
 
@@ -297,9 +298,8 @@ def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
     except BrokenContainerError as error:
         raise SandboxError(f"Could not {purpose}: {error}") from None
     if done.exit_code:
-        raise SandboxError(
-            f"Could not {purpose}: {done.text.strip()[-500:] or f'exit code {done.exit_code}'}"
-        )
+        said = done.error or done.output.decode("utf-8", "replace").strip()
+        raise SandboxError(f"Could not {purpose}: {said[-500:] or f'exit code {done.exit_code}'}")
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:

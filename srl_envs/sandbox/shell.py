@@ -4,17 +4,19 @@ A command is handed over as data, ended by a NUL byte that no command can hold, 
 evaluated; so no quote, heredoc or brace of it can reach the lines around it. They frame
 its output with a word that was made at random for it, and tell how it ended::
 
-    IFS= read -r -d '' NAME                          reads the command, byte for byte
+    IFS= read -r -d '' NAME                          reads ")", then the command, byte for byte
     printf '\0%s<' WORD >&62                         what came before belongs to no command
     eval NAMEs </dev/null >/dev/null 2>/dev/null     tells whether the shell still works
-    eval "$NAME" </dev/null >&62 2>&62               runs the command, in this very shell
-    printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62
+    eval "${NAME:2}" </dev/null >&62 2>&62           runs the command, in this very shell
+    printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62 && read NAME   another ")"
 
 Standard output and error are one stream, so what was written first comes first. File
 descriptor 62 keeps the way out, whatever the command did to its own output. If the
 shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign. A shell
 in which nothing can be evaluated any more (``ulimit -n 3``, no ``/dev/null``), or that
-has no process left to start, says so and does not try.
+has no process left to start, says so and does not try. One that does not execute these
+lines as they are (``set -n``, a closed 62, a function ``builtin``) comes upon the ")" as
+code, and a syntax error ends it: no command waits for its time-out because of that.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from srl_envs.sandbox.frames import Frames
 from srl_envs.sandbox.output import CappedOutput
 
 _START = """exec 62>&1
-cd -- {folder} 2>/dev/null || cd -- {fallback}
+\\builtin cd -- {folder} 2>/dev/null || \\builtin cd -- {fallback}
 {startup}
 exec >/dev/null 2>&1
 """
@@ -39,18 +41,20 @@ exec >/dev/null 2>&1
 # The shell's own output goes nowhere, so that set -x shows nothing of these lines. $? starts as the
 # last command left it, as in any shell; under set -e it is 0 anyway, and saying otherwise would end
 # the shell. All names are new for each command, so that none can be readonly from an earlier one,
-# and none of them tells the word.
-_RUN = """IFS= builtin read -r -d '' {name}
-{command}\0builtin read -r {name}p </sys/fs/cgroup/pids.current || builtin read -r {name}p </sys/fs/cgroup/pids/pids.current || {name}p=0
-(( {name}p > {swarm} )) && builtin exit
-{name}s() {{ {name}ok=1; case $- in (*e*) ;; (*) builtin return {status};; esac; }}
-builtin printf '\\0%s<' {word} >&62
-builtin eval {name}s </dev/null >/dev/null 2>/dev/null
-builtin eval "${name}" </dev/null >&62 2>&62
-{name}=$?
-builtin read -r {name}p </sys/fs/cgroup/pids.current || builtin read -r {name}p </sys/fs/cgroup/pids/pids.current || {name}p=0
-builtin printf '\\0%s>%d:%d:%d:%s\\0' {word} "${{{name}ok:-0}}" "${name}" "${name}p" "$PWD" >&62
-builtin unset -v {name} {name}p {name}ok; builtin unset -f {name}s
+# and none of them tells the word. No alias and no function but one named builtin can take a word's
+# place. A line with ")" alone is input for the read before it: if that did not run (set -n, closed
+# 62, a changed builtin), it is a syntax error, which ends the shell at once.
+_RUN = """IFS= \\builtin read -r -d '' {name}
+)
+{command}\0{name}p() {{ {{ \\builtin read -r {name}n </sys/fs/cgroup/pids.current || \\builtin read -r {name}n </sys/fs/cgroup/pids/pids.current || {name}n=0; }} 2>/dev/null; }}
+{name}s() {{ {name}ok=1; \\builtin test "${{-/e}}" != "$-" || \\builtin return {status}; }}
+{name}e() {{ {name}p; \\builtin printf '\\0%s>%d:%d:%d:%s\\0' {word} "${{{name}ok:-0}}" "$1" "${name}n" "$PWD" >&62; }}
+{name}p; (( {name}n > {swarm} )) && \\builtin exit
+\\builtin printf '\\0%s<' {word} >&62
+\\builtin eval {name}s </dev/null >/dev/null 2>/dev/null
+\\builtin eval "${{{name}:2}}" </dev/null >&62 2>&62; {name}e "$?" && \\builtin read -r {name}n
+)
+\\builtin unset -v {name} {name}n {name}ok; \\builtin unset -f {name}p {name}s {name}e
 """
 
 End = Literal["done", "shell_ended", "timed_out", "stopped"]
@@ -68,7 +72,8 @@ class ShellResult:
         exit_code: 0 to 255 if done, else None.
         processes: How many processes and threads the container had at the end if done,
             else 0; 0 too where the kernel does not tell.
-        folder: Where the shell stands if done, else None.
+        folder: Where the shell stands if done, else None; bytes that are not UTF-8 are
+            surrogate escapes.
         started: False if the shell was gone, or of no use any more, before it came to
             the command.
     """
@@ -109,7 +114,7 @@ class Shell:
         self._send(
             _START.format(
                 folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup
-            )
+            ).encode(errors="surrogateescape")  # a folder's name may be any bytes
         )
 
     def run(
@@ -146,7 +151,7 @@ class Shell:
             swarm=self._max_processes,
         )
         try:
-            self._send(script, timeout)
+            self._send(script.encode(errors="replace"), timeout)
         except TimeoutError:
             return ShellResult("timed_out", "", False, started=False)
         except (BrokenPipeError, ConnectionResetError):
@@ -181,9 +186,9 @@ class Shell:
             return ShellResult("shell_ended", "", False, started=False)
         return ShellResult("done", output.text(), output.dropped > 0, self._status, left, folder)
 
-    def _send(self, text: str, timeout: float = 30.0) -> None:
+    def _send(self, data: bytes, timeout: float = 30.0) -> None:
         self._frames.connection.settimeout(timeout)
-        self._frames.connection.sendall(text.encode("utf-8", "replace"))
+        self._frames.connection.sendall(data)
 
 
 class _Framed:
@@ -209,7 +214,7 @@ class _Framed:
             data = after
         self._pending = data
         found, closed, _ = data.partition(b"\0")
-        return found.decode("utf-8", "replace") if closed else None
+        return found.decode(errors="surrogateescape") if closed else None
 
     def result(self, end: End) -> ShellResult:
         """What came until now, for a command that did not come to its end."""

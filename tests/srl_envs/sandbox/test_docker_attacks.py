@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from srl_envs.sandbox import DockerSandbox, SandboxFileError, SandboxLimits
+from srl_envs.errors import ConfigError
+from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxFileError, SandboxLimits
 from srl_envs.sandbox.images import image_of_tree
 
 pytestmark = pytest.mark.docker
@@ -224,17 +225,39 @@ def test_local_servers_of_the_machine_are_not_those_of_the_sandbox(contained: An
         )
 
 
-def test_there_are_no_capabilities_and_no_new_privileges(contained: Any) -> None:
-    status = dict(
-        line.split(":\t", 1)
-        for line in contained.sandbox.run("cat /proc/self/status").output.splitlines()
-        if ":\t" in line
-    )
-    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {
-        "0" * 16
-    }
+@pytest.mark.parametrize(
+    ("settings", "bits"),
+    [
+        ({}, 1 << 0 | 1 << 1 | 1 << 3),  # CHOWN, DAC_OVERRIDE, FOWNER of linux/capability.h
+        ({"capabilities": ()}, 0),
+        ({"capabilities": ("KILL",)}, 1 << 5),
+        ({"capabilities": ("SETUID", "SETGID", "SETUID")}, 1 << 6 | 1 << 7),
+    ],
+)
+def test_root_has_the_capabilities_asked_for_and_no_new_privileges(
+    base_image: str, small_limits: SandboxLimits, settings: dict[str, Any], bits: int
+) -> None:
+    with DockerSandbox(base_image, workdir="/tmp", limits=small_limits, **settings) as sandbox:
+        status = dict(
+            line.split(":\t", 1)
+            for line in sandbox.run("cat /proc/self/status").output.splitlines()
+            if ":\t" in line
+        )
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {bits}
+    assert int(status["CapAmb"], 16) == 0
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("capabilities", ["CHOWN", ("CAP_CHOWN",), ("chown",), ("ALL",), ("",)])
+def test_what_is_not_the_name_of_a_capability_is_refused(capabilities: Any) -> None:
+    with pytest.raises(ConfigError, match="capabilities"):
+        DockerSandbox("srl-no-such-image:1", capabilities=capabilities)
+
+
+def test_a_capability_that_the_engine_does_not_know_is_refused(base_image: str) -> None:
+    with pytest.raises(SandboxError, match="CAP_NO_SUCH"):
+        DockerSandbox(base_image, workdir="/tmp", capabilities=("NO_SUCH",))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +267,7 @@ def test_there_are_no_capabilities_and_no_new_privileges(contained: Any) -> None
         "mknod /tmp/disk b 8 0",
         "chroot / true",
         "hostname other",
-        "chown 1000 /etc/passwd",
+        "su nobody -s /bin/true",
         "dmesg",
         "unshare -n true",
     ],
