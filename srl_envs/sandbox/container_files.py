@@ -115,6 +115,9 @@ def listing(container: Container, path: str, depth: int) -> list[str]:
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     found = _run(container, _LIST, path, str(depth), limit=0).decode("utf-8", "replace")
     folders, _, others = found.partition("\0\0")
+    if not folders and not others:  # a link that leads to itself
+        reason = "too many levels of symbolic links"
+        raise SandboxFileError(f"{path} cannot be reached: {reason}.", errno.ELOOP)
     return sorted(
         [
             *(f"{name.rstrip('/')}/" for name in folders.split("\0") if name),

@@ -114,7 +114,8 @@ class OwnEngine:
         shutil.rmtree(self.folder)
 
     def import_small_image(self) -> str:
-        programs = [shutil.which("bash"), shutil.which("sleep")]
+        names = "bash find grep head mkdir mktemp sleep stat tar"
+        programs = [shutil.which(name) for name in names.split()]
         libraries = subprocess.run(
             ["ldd", *map(str, programs)], capture_output=True, text=True, check=True
         ).stdout
@@ -124,6 +125,9 @@ class OwnEngine:
             link = tarfile.TarInfo("bin/sh")
             link.type, link.linkname = tarfile.SYMTYPE, str(programs[0])
             tar.addfile(link)
+            folder = tarfile.TarInfo("tmp")
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+            tar.addfile(folder)
         client = connect()
         client.api.import_image(str(self.folder / "image.tar"), repository="small", tag="latest")
         client.close()
