@@ -1,11 +1,16 @@
 r"""From a model's text to a verdict: its final answer, and whether that is the reference.
 
-**Extraction** (:func:`extract_answer`): the last ``\boxed{...}`` with balanced braces,
-wherever it stands, inside a think block too. Boxes that follow each other with nothing
-but a comma, "and" or "or" between them are one answer of several parts. Without a box
-the last ``#### N`` line; without that, what follows the last "answer is" in its
-sentence. The last number of a text is never taken for an answer: that would reward
-unfinished ones.
+**Extraction** (:func:`extract_answer`), the first of these that a text has:
+
+* The last ``\boxed{...}``, inside a think block too. Boxes with nothing but spacing, a
+  comma, "and" or "or" between them are one answer of several parts.
+* What follows the last ``####`` in its line.
+* What follows the last "answer is", ``**Answer**:`` or heading "Final Answer", to the end
+  of its sentence.
+* What follows ``A:`` in the last line.
+
+The last number of a text is never taken for an answer, nor a box that the end of the text
+cuts off: that would reward unfinished ones.
 
 **Verdict** (:class:`Grader`): :mod:`srl_envs.answers.equality` compares the two, in child
 processes with a limit on the processor time of each answer: the same verdict as that of
@@ -24,11 +29,43 @@ from types import TracebackType
 from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer, same_text
 from srl_envs.errors import InfrastructureError
 
-_ANSWER_IS = re.compile(r"\banswer(?:\s+is\b|\s*[:=])[ *:]*", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
-_JOINT = re.compile(
-    r"(?:[^\S\n]|[$,;]|\\[()\[\],;]|\band\b|\bor\b|\\(?:text|mathrm)\s*\{\s*(?:and|or)\s*\})+"
+_MARKS = r"[\s*_`\"')]*"
+_VERB = (
+    r"(?:is|are|was|would be|should be|will be|must be|equals|becomes|comes (?:out )?to"
+    r"|turns out to be)\b"
 )
+_ANSWER_IS = re.compile(
+    rf"(?<!\bto )\b(?:answers?|ans)\b{_MARKS}"
+    rf"(?:(?:,?\s*\b(?:to|of|for|in|as|we|I|from|after|when)\b[^.!?\n:=]{{0,80}}?)?\b{_VERB}"
+    r"\s*:?|\s*(?:[:=\uff1a]|\u2192|->))"
+    r"|\u7b54\u6848(?:\u662f|\u4e3a)?\s*[:\uff1a]?",
+    re.IGNORECASE,
+)
+_ANSWER_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]*)?[*_]*(?:final[ \t]+)?answer[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+_QUESTION_AND_ANSWER = re.compile(r"(?:^|\n)[ \t]*A:[ \t]*(?P<answer>\S[^\n]*?)\s*$")
+_FILLER = re.compile(
+    r"(?:\s|[*_$`:]|\\[(\[]|\b(?:therefore|thus|hence|then|simply|just|equal to|given by|exactly"
+    r"|clearly|indeed|approximately|about|roughly|option|choice|the number|also|now)\b[ ,:]*)*",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r"(?<!\b[ap]\.m)(?<!\b[ap])[.!?](?:[\s*$)]|$)|\u3002"
+    r"|,?\s\(?(?:because|since|which|as we)\b"
+)
+_TAIL = re.compile(r"(?:\s|[*_`.,;:]|(?<!\\)\$|\\[)\]])+$")
+_NO_ANSWER = re.compile(
+    r"(?:not|correct|right|wrong|incorrect|valid|reasonable|unique|unknown|as follows|below|above"
+    r"|found|obtained|that|a|an|the|in|one of|what|given)(?:\b.*)?",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(
+    r"(?:\s|[$,;&~]|\\[()\[\],;:! ]|\\\\|\\q?quad(?![A-Za-z])|\b(?:and|or|also)\b"
+    r"|\\(?:lor|land|vee|wedge)(?![A-Za-z])"
+    r"|\\(?:text|mathrm|textbf|mbox)\s*\{\s*,?\s*(?:and|or)?\s*,?\s*\})+"
+)
+_NEXT_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 _EASY = (r"\frac{2}{2}", "1")
 
@@ -39,11 +76,23 @@ def extract_answer(text: str) -> str | None:
         return boxed
     if (answer := final_answer(text)) is not None:
         return answer
-    said = list(_ANSWER_IS.finditer(text))
-    if not said:
+    said = [*_ANSWER_IS.finditer(text), *_ANSWER_HEADING.finditer(text)]
+    for match in sorted(said, key=lambda match: match.end(), reverse=True):
+        if (answer := _said(text[match.end() :])) is not None:
+            return answer
+    if (last := _QUESTION_AND_ANSWER.search(text)) is not None:
+        return _said(last["answer"])
+    return None
+
+
+def _said(rest: str) -> str | None:
+    """The answer at the beginning of a text; None if the sentence says something else."""
+    match = _FILLER.match(rest)
+    sentence = rest[match.end() if match else 0 :].partition("\n")[0]
+    answer = _TAIL.sub("", _AFTER.split(sentence, maxsplit=1)[0])
+    if not answer or answer.count("{") != answer.count("}"):  # a box that is cut off
         return None
-    rest = text[said[-1].end() :].partition("\n")[0]
-    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" *$") or None
+    return None if _NO_ANSWER.fullmatch(answer) else answer
 
 
 def _joined_boxes(text: str) -> str | None:
@@ -53,7 +102,12 @@ def _joined_boxes(text: str) -> str | None:
         return None
     parts = [found[-1]]
     for box in reversed(found[:-1]):
-        if box.end > parts[0].start or not _JOINT.fullmatch(text[box.end : parts[0].start]):
+        between = text[box.end : parts[0].start]
+        if (
+            box.end > parts[0].start
+            or not _JOINT.fullmatch(between)
+            or (_NEXT_PARAGRAPH.search(between) and not between.strip(" \n$\\[]()"))
+        ):
             break
         parts.insert(0, box)
     return ", ".join(dict.fromkeys(part.content for part in parts))

@@ -25,9 +25,15 @@ MAX_ANSWER_CHARACTERS = 1_000
 """A longer final answer is wrong without being verified."""
 
 _BRACES = re.compile(
-    r"(?P<box>\\boxed\s*\{)|\\(?:\\(?!boxed)|[^\\])|(?P<brace>[{}])", re.DOTALL
+    r"(?P<box>\\(?:boxed|fbox|framebox)\s*\{)"
+    r"|\\boxed(?:\s+|(?=\d))(?P<bare>-?(?:\d[\d.,/]*\d|\w)(?!\w))"  # \boxed 7
+    r"|\\(?:\\(?!boxed|fbox|framebox)|[^\\])|(?P<brace>[{}])",
+    re.DOTALL,
 )  # an escaped brace is neither
-_HASHES = re.compile(r"^\s*####\s*(\S.*?)\s*$", re.MULTILINE)
+_EMPTY = re.compile(r"(?:[\s.]|\\[lc]?dots)*")
+_MATH_END = re.compile(r"(?<!\\)\$|\\[)\]]")
+_HASHES = re.compile(r"(?<!#)####[ \t]*(?P<answer>[^#\s].*?)[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"[\W_]*(?:\d+[.):]\s+)?[A-Za-z]{3,}[^=]*")
 _SILENT_SECONDS = 600.0
 """Wall time after which a child that neither answers nor ends is given up."""
 _MEMORY_BYTES = 4 * 2**30
@@ -35,12 +41,19 @@ _MEMORY_BYTES = 4 * 2**30
 
 
 def final_answer(text: str) -> str | None:
-    r"""The last ``\boxed{...}`` of a text, else its last ``#### N`` line; None without either."""
+    r"""The last ``\boxed{...}`` of a text, else its last ``#### N``; None without either.
+
+    ``####`` may follow a sentence in its line. In words and with text after it, it is a
+    heading of Markdown.
+    """
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed
-    hashes = _HASHES.findall(text)
-    return hashes[-1] if hashes else None
+    for match in reversed(list(_HASHES.finditer(text))):
+        heading = _HEADING.fullmatch(match["answer"])
+        if not (heading and (text[match.end() :].strip() or "answer" in match["answer"].lower())):
+            return match["answer"]
+    return None
 
 
 class Box(NamedTuple):
@@ -52,14 +65,18 @@ class Box(NamedTuple):
 
 
 def boxes(text: str) -> list[Box]:
-    r"""Every ``\boxed{...}`` with balanced braces, in the order in which they start.
+    r"""Every ``\boxed{...}`` that holds something, in the order in which they start.
 
-    ``\{`` and ``\}`` do not count as braces.
+    ``\fbox`` and ``\framebox`` are boxes too. ``\{`` and ``\}`` do not count as braces. The
+    last box may lack a brace if the formula around it ends; one that the end of the text
+    cuts off is none.
     """
     found: list[Box] = []
     open_braces: list[re.Match[str]] = []
     for match in _BRACES.finditer(text):
-        if match["box"] or match["brace"] == "{":
+        if match["bare"]:
+            found.append(Box(match.start(), match.end(), match["bare"]))
+        elif match["box"] or match["brace"] == "{":
             open_braces.append(match)
         elif match["brace"] and open_braces:
             opening = open_braces.pop()
@@ -67,7 +84,12 @@ def boxes(text: str) -> list[Box]:
                 found.append(
                     Box(opening.start(), match.end(), text[opening.end() : match.start()].strip())
                 )
-    return sorted(found)
+    unclosed = next((match for match in reversed(open_braces) if match["box"]), None)
+    if unclosed and (end := _MATH_END.search(text, unclosed.end())):
+        content = text[unclosed.end() : end.start()].strip()
+        if r"\boxed" not in content:
+            found.append(Box(unclosed.start(), end.start(), content))
+    return sorted(box for box in found if not _EMPTY.fullmatch(box.content))
 
 
 def last_boxed(text: str) -> str | None:

@@ -32,33 +32,34 @@ def majority_at_k(
     """Whether the most frequent answer is right.
 
     This is self-consistency (Wang et al. 2022, arXiv 2203.11171). Answers that are the
-    same by ``same`` vote together; a sample without an answer does not vote. A tie
-    counts as the share of right ones among the answers that lead, which is what drawing
-    one of them would give on average.
+    same by ``same`` vote together, and so do those that a third one joins: "5 cm" and
+    "5 kg" by "5". So the order of the samples does not matter. A sample without an answer
+    does not vote. A tie counts as the share of right ones among the answers that lead,
+    which is what drawing one of them would give on average.
 
     Args:
         answers: The final answers of one problem's samples; None where there is none.
         correct: Their verdicts.
-        same: Whether two answers mean the same.
+        same: Whether two answers mean the same, in either order.
 
     Returns:
-        1 or 0, or between in case of a tie; 0 if no sample has an answer.
+        1 or 0, or between in case of a tie or of answers that vote together although
+        only some of them are right; 0 if no sample has an answer.
     """
-    classes: list[tuple[str, list[bool]]] = []
+    verdicts: dict[str, list[bool]] = {}
     for answer, verdict in zip(answers, correct, strict=True):
-        if answer is None:
-            continue
-        found = next(
-            (votes for leader, votes in classes if answer == leader or same(answer, leader)), None
-        )
-        if found is None:
-            classes.append((answer, [verdict]))
-        else:
-            found.append(verdict)
+        if answer is not None:
+            verdicts.setdefault(answer, []).append(verdict)
+    classes: list[list[str]] = []
+    for answer in verdicts:
+        joined = [members for members in classes if any(same(answer, member) for member in members)]
+        classes = [members for members in classes if members not in joined]
+        classes.append([answer, *(member for members in joined for member in members)])
     if not classes:
         return 0.0
-    most = max(len(votes) for _, votes in classes)
-    return fmean(float(votes[0]) for _, votes in classes if len(votes) == most)
+    votes = [[verdict for answer in members for verdict in verdicts[answer]] for members in classes]
+    most = max(map(len, votes))
+    return fmean(fmean(of_class) for of_class in votes if len(of_class) == most)
 
 
 def powers_of_two_up_to(n: int) -> list[int]:

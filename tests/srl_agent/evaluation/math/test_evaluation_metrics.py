@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from srl_agent.evaluation.math.metrics import (
     pass_at_k,
     powers_of_two_up_to,
 )
+from srl_envs.answers.grading import Grader
 from srl_envs.errors import ConfigError
 
 
@@ -43,6 +44,21 @@ def test_majority_groups_answers_by_meaning_and_shares_ties() -> None:
         "what gives no answer does not vote"
     )
     assert majority_at_k([None, None], [False, False], same) == 0
+
+
+def test_the_majority_does_not_depend_on_the_order_of_the_samples() -> None:
+    """The answer "5" is the same as "5 cm" and as "5 kg", which are not the same as each other."""
+    answers = ["5", "5 cm", "5 kg", "x = 6", "6", None]
+    with Grader(processes=1) as grader:
+        verdicts = grader.grade([(answer, "5 cm") for answer in answers])
+        assert verdicts == [True, True, False, False, False, False]
+        shares = {
+            majority_at_k(
+                [answer for answer, _ in order], [right for _, right in order], grader.same
+            )
+            for order in permutations(zip(answers, verdicts, strict=True))
+        }
+    assert shares == {2 / 3}
 
 
 def test_which_k_are_reported() -> None:
