@@ -51,8 +51,8 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
-from srl_agent.rollouts.sampler import end_token_ids
 from srl_agent.rollouts.scorers import Instance, StepScorer
 from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.training.config import SRLConfig

@@ -1,15 +1,27 @@
-"""A conversation -> the token ids of a prompt, by the model's own chat template.
+"""A conversation -> the prompt that a model reads, and its tokens -> the text of its answer.
 
-One rule holds for all templates without a system role.
+Training and evaluation both ask and read through :class:`ChatEncoder`, so that a model is
+evaluated on the prompts that it was trained on. It finds out from what the model's own
+chat template writes:
+
+- whether a system message reaches the prompt as it is; where it does not, its text goes
+  to the front of the first user message;
+- whether the prompt already opens a think block, or has closed an empty one.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
+from srl_envs.response import CLOSE, OPEN, ResponseFormat
+
+_logger = logging.getLogger(__name__)
 
 SystemRole = Literal["auto", "user"]
 """Where a system message goes.
@@ -20,7 +32,35 @@ user message.
 
 SYSTEM_ROLES = get_args(SystemRole)
 
-_PROBE = "a system message"
+_SYSTEM_PROBE = "You think inside <think> </think>, then you answer."
+_USER_PROBE = "How many probes are there?"
+"""Templates may change texts that hold tags; SmolLM3's takes "/think" out of system messages."""
+
+_THINK_TAGS = (
+    (OPEN, CLOSE),
+    ("<thought>", "</thought>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
+"""How families of models write a think block; the first that a template mentions is its own."""
+
+_CHANNELS = "<|channel|>analysis"
+"""Of gpt-oss, whose thought and answer are two messages: there is no block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation as a model reads it.
+
+    Attributes:
+        ids: Its tokens; the answer's follow.
+        opened: What the answer's text begins with because the prompt wrote it already:
+            ``"<think>"`` if the prompt ends inside a think block, else empty.
+    """
+
+    ids: list[int]
+    opened: str = ""
 
 
 def without_system_role(messages: Sequence[Message]) -> list[Message]:
@@ -44,53 +84,172 @@ def without_system_role(messages: Sequence[Message]) -> list[Message]:
 
 
 class ChatEncoder:
-    """Writes prompts with a tokenizer's chat template.
+    """Writes prompts with a tokenizer's chat template, and reads the answers to them.
 
     Args:
         tokenizer: With a chat template.
         system_role: Where a system message goes.
+
+    Raises:
+        ConfigError: The template cannot write a prompt of instructions and a question.
     """
 
     def __init__(self, tokenizer: Any, system_role: SystemRole = "auto") -> None:
         self._tokenizer = tokenizer
-        self._merges = system_role == "user" or not _has_system_role(tokenizer)
+        template = str(tokenizer.chat_template)
+        self._open, self._close = next(
+            (tags for tags in _THINK_TAGS if tags[0] in template or tags[1] in template),
+            _THINK_TAGS[0],
+        )
+        self._channels = _CHANNELS in template
+        self._merges, self._in_parts, self._end = self._form(system_role)
+        if self._merges and system_role == "auto":
+            _say_merged(tokenizer.name_or_path)
+        added = tokenizer.added_tokens_decoder.items()
+        special = {index for index, token in added if token.special} | {*tokenizer.all_special_ids}
+        tags = {OPEN, CLOSE, self._open, self._close}
+        self._dropped = special - {index for index, token in added if token.content in tags}
 
-    def __call__(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a prompt that ends where the answer starts.
+    def __call__(self, messages: Sequence[Message], format: ResponseFormat | None = None) -> Prompt:
+        """The prompt that ends where the answer starts.
+
+        Args:
+            messages: The conversation.
+            format: Which shape the answer must have. With ``think_prefilled`` the
+                prompt ends inside a think block: one is opened if the template did not.
+                Where a thought is asked for, an empty block that the template closed is
+                left out. None leaves the end as the template writes it.
 
         Raises:
-            ConfigError: The template refuses this conversation.
+            ConfigError: The template refuses this conversation, or the model does not
+                think in blocks.
         """
-        from jinja2 import TemplateError
-
         chat = without_system_role(messages) if self._merges else list(messages)
-        try:
-            ids: list[int] = list(
-                self._tokenizer.apply_chat_template(
-                    chat, add_generation_prompt=True, return_dict=True
-                )["input_ids"]
-            )
-        except (TemplateError, ValueError, IndexError) as error:
-            roles = ", ".join(message["role"] for message in messages) or "no messages"
-            raise ConfigError(
-                f"The model's chat template refuses a conversation of {roles}: {error}"
-            ) from error
+        text = self._rendered(chat)
+        before, end = self._before_end(text, chat)
+        opened = end.rfind(self._open) > end.rfind(self._close)
+        if format is not None:
+            if self._channels and (format.require_think or format.think_prefilled):
+                raise ConfigError(
+                    "The model writes its thoughts in channels, which cannot be trained here:"
+                    " answers need a think block. Use another model; to evaluate this one, serve"
+                    " it with a reasoning parser and give --base_url."
+                )
+            if not opened and (format.require_think or format.think_prefilled):
+                text = before + self._without_closed_block(end)
+            if not opened and format.think_prefilled:
+                text, opened = text + self._open, True
+        ids = list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         if not ids:
             raise ConfigError(
                 "The model's chat template makes an empty prompt of a conversation: "
                 "there is nothing to continue."
             )
-        return ids
+        return Prompt(ids, OPEN if opened else "")
 
+    def answer(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The text of an answer: what its prompt opened, then what the model wrote."""
+        return prompt.opened + self.decoded(ids)
 
-def _has_system_role(tokenizer: Any) -> bool:
-    """Whether the template writes a system message; some refuse one, others leave it out."""
-    from jinja2 import TemplateError
+    def decoded(self, ids: Sequence[int]) -> str:
+        """The text of tokens without special ones, except those that mark the think block.
 
-    probe = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a question"}]
-    try:
-        return _PROBE in tokenizer.apply_chat_template(
-            probe, tokenize=False, add_generation_prompt=True
+        A model's own tags are written as ``<think>`` and ``</think>``.
+        """
+        text: str = self._tokenizer.decode(
+            [index for index in ids if index not in self._dropped],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
         )
-    except TemplateError:
-        return False
+        return text.replace(self._open, OPEN).replace(self._close, CLOSE)
+
+    def written(self, prompt: Prompt, answer: str) -> list[int]:
+        """The tokens that a model must write for :meth:`answer` to give this text.
+
+        The token that ends an answer is the last. An answer without a think block
+        closes one that the prompt opened.
+        """
+        if prompt.opened:
+            has_block = answer.startswith(OPEN)
+            answer = answer.removeprefix(OPEN) if has_block else f"{CLOSE}\n{answer}"
+        text = answer.replace(OPEN, self._open).replace(CLOSE, self._close)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return [*ids, self._tokenizer.eos_token_id]
+
+    def _form(self, system_role: SystemRole) -> tuple[bool, bool, str]:
+        """Whether system messages are merged, contents go in parts, and how prompts end."""
+        probe: list[Message] = [
+            {"role": "system", "content": _SYSTEM_PROBE},
+            {"role": "user", "content": _USER_PROBE},
+        ]
+        refusal = "it leaves out or changes the text of the messages"
+        for self._in_parts in (False, True):
+            for merges in (False, True) if system_role == "auto" else (True,):
+                try:
+                    text = self._rendered(without_system_role(probe) if merges else probe)
+                except ConfigError as error:
+                    refusal = str(error)
+                    continue
+                if _SYSTEM_PROBE in text and _USER_PROBE in text:
+                    return merges, self._in_parts, text.rpartition(_USER_PROBE)[2]
+        raise ConfigError(
+            f"The model's chat template cannot write a prompt of instructions and a question:"
+            f" {refusal}. Use another model, or put a chat_template.jinja into its folder."
+        )
+
+    def _rendered(self, chat: Sequence[Message]) -> str:
+        from jinja2 import TemplateError
+
+        messages: list[Any] = list(chat)
+        if self._in_parts:
+            for place, message in enumerate(chat):
+                parts = [{"type": "text", "text": message["content"]}]
+                messages[place] = {**message, "content": parts}
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        except (TemplateError, ValueError, TypeError, LookupError, AttributeError) as error:
+            roles = ", ".join(message["role"] for message in chat) or "no messages"
+            raise ConfigError(
+                f"The model's chat template refuses a conversation of {roles}: {error}"
+            ) from error
+        return text
+
+    def _before_end(self, text: str, chat: Sequence[Message]) -> tuple[str, str]:
+        """A prompt in two parts: up to the last message's content, and what comes after it."""
+        if text.endswith(self._end):
+            return text[: len(text) - len(self._end)], self._end
+        # This conversation's prompt ends otherwise: by a switch in its system message, say.
+        last = chat[-1]["content"].strip() if chat else ""
+        before, content, end = text.rpartition(last) if last else (text, "", "")
+        return before + content, end
+
+    def _without_closed_block(self, end: str) -> str:
+        closed = end.rfind(self._close)
+        if closed < 0 or end[closed + len(self._close) :].strip():
+            return end
+        opened = end.rfind(self._open, 0, closed)
+        return end[: closed if opened < 0 else opened]
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer.
+
+    The tokenizer's, and those of the model's generation config.
+    """
+    settings = model.generation_config
+    own = settings.eos_token_id if settings is not None else None
+    ends = {own} if isinstance(own, int) else {*(own or ())}
+    if tokenizer.eos_token_id is not None:
+        ends.add(tokenizer.eos_token_id)
+    return sorted(ends)
+
+
+@functools.cache
+def _say_merged(model: str) -> None:
+    """Say it once a model."""
+    _logger.info(
+        f"{model}: the chat template has no place for a system message as it is; its text goes to"
+        " the front of the first user message"
+    )

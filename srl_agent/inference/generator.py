@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
+from srl_envs.response import ResponseFormat
 
 FinishReason = Literal["stop", "length", "context"]
 """Why a completion ended.
@@ -68,10 +69,14 @@ class Request:
         messages: The conversation that the model answers, system message first if there
             is one.
         number: Tells samples of the same conversation apart: sample 0, 1, 2 ...
+        format: Which shape the answer must have, and so how the prompt ends: see
+            :class:`~srl_agent.inference.chat.ChatEncoder`. None leaves it to the chat
+            template.
     """
 
     messages: tuple[Message, ...]
     number: int = 0
+    format: ResponseFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Completion:
     """What a model wrote.
 
     Attributes:
-        text: Without special tokens and without the stop string.
+        text: The whole answer, without special tokens and without the stop string. It
+            begins with ``<think>`` where the prompt opened the think block, and holds
+            the block where a server gives the thought apart.
         tokens: How many tokens were written, the end token included.
         finish: Why it ended; with ``"context"`` nothing was written.
     """

@@ -5,6 +5,9 @@ sampling settings for what a request leaves open: ``vllm serve`` takes top_k and
 repetition penalty from the model's generation_config.json unless it is started with
 ``--generation-config vllm``, and ``transformers serve`` samples only where that file
 says ``do_sample``.
+
+A server's template may open the think block, and its reasoning parser may take the block
+out of the text. Both are put back, so that an answer reads the same from every server.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from srl_agent.inference.generator import (
     request_seed,
 )
 from srl_envs.errors import ConfigError, SRLError
+from srl_envs.response import CLOSE, OPEN, SplitAnswer, whole_text
 
 _UNFINISHED = ("abort", "error", None)
 """Reasons of a server that broke an answer off, when it shuts down for example: ask again."""
@@ -85,6 +89,11 @@ class OpenAIGenerator:
         """
         if not requests:
             return
+        if any(request.format and request.format.think_prefilled for request in requests):
+            raise ConfigError(
+                "think_prefilled is True, but a server writes its own prompts: leave it out. A"
+                " block that the server's chat template opens is recognized by its end."
+            )
         from anyio.from_thread import start_blocking_portal
 
         finished: SimpleQueue[tuple[int, Completion] | None] = SimpleQueue()
@@ -152,9 +161,7 @@ class OpenAIGenerator:
             choice = answer["choices"][0]
             if choice["finish_reason"] in _UNFINISHED:
                 raise ValueError(f"finish_reason is {choice['finish_reason']!r}")
-            text = choice["message"]["content"] or ""  # null where nothing was written
-            if not isinstance(text, str):
-                raise TypeError("the content is not text")
+            text = _whole_answer(choice["message"])
             before = before_stop(text, settings.stop)  # some servers leave the stop string in
             ended = before is not None or choice["finish_reason"] != "length"
             return Completion(
@@ -172,3 +179,23 @@ class OpenAIGenerator:
             return await server.ask(payload, completion)  # ends with the context, before the limit
         except ContextFullError:
             return Completion("", 0, "context")
+
+
+def _whole_answer(message: dict[str, Any]) -> str:
+    """The text of a message, with the think block that the server took out or its prompt opened.
+
+    vLLM calls the thought ``reasoning``, others ``reasoning_content``; an empty one is an
+    empty block, unless the content holds a block itself.
+    """
+    given = (message.get(name) for name in ("reasoning", "reasoning_content"))
+    thought = next((text for text in given if text is not None), None)
+    content = message["content"] if thought is None else message.get("content")
+    content = content or ""  # null where nothing was written
+    if not isinstance(content, str) or not isinstance(thought, str | None):
+        raise TypeError("the content is not text")
+    if thought is None or (thought == "" and OPEN in content):
+        opened_by_prompt = CLOSE in content and OPEN not in content
+        return OPEN + content if opened_by_prompt else content
+    if not content:  # the block was never closed
+        return OPEN + thought if thought else ""
+    return whole_text(SplitAnswer(thought, content))

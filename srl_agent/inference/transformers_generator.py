@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from srl_agent.inference.chat import ChatEncoder, SystemRole
+from srl_agent.inference.chat import ChatEncoder, Prompt, SystemRole, end_token_ids
 from srl_agent.inference.generator import (
     Completion,
     GenerationSettings,
@@ -36,8 +36,13 @@ _STOP_MARGIN = 8
 class _Prompt:
     """One conversation and all requests that want a completion of it."""
 
-    ids: list[int]
+    written: Prompt
     indices: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """Its tokens."""
+        return self.written.ids
 
 
 class TransformersGenerator:
@@ -88,8 +93,8 @@ class TransformersGenerator:
             trust_remote_code=trust_remote_code,
         )
         self._model: Any = loaded.to(place).eval()
-        self._encode = ChatEncoder(self._tokenizer, system_role)
-        self._eos = _end_tokens(self._model, self._tokenizer)
+        self._chat = ChatEncoder(self._tokenizer, system_role)
+        self._eos = end_token_ids(self._model, self._tokenizer)
         self.context: int | None = getattr(
             self._model.config.get_text_config(), "max_position_embeddings", None
         )
@@ -121,7 +126,7 @@ class TransformersGenerator:
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of a conversation, with everything that the chat template adds."""
-        return len(self._encode(messages))
+        return len(self._chat(messages).ids)
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -132,11 +137,12 @@ class TransformersGenerator:
 
     def _prompts(self, requests: Sequence[Request]) -> list[_Prompt]:
         """One prompt a conversation, the longest first."""
-        prompts: dict[tuple[tuple[str, str], ...], _Prompt] = {}
+        prompts: dict[object, _Prompt] = {}
         for index, request in enumerate(requests):
-            key = tuple((message["role"], message["content"]) for message in request.messages)
+            said = tuple((message["role"], message["content"]) for message in request.messages)
+            key = (said, request.format)
             if key not in prompts:
-                prompts[key] = _Prompt(self._encode(request.messages), [])
+                prompts[key] = _Prompt(self._chat(request.messages, request.format), [])
             prompts[key].indices.append(index)
         return sorted(prompts.values(), key=lambda prompt: -len(prompt.ids))
 
@@ -168,7 +174,7 @@ class TransformersGenerator:
                         ),
                     )
                 taken, rest = rest[: allowed - rows], rest[allowed - rows :]
-                batch.append(_Prompt(prompt.ids, taken))
+                batch.append(_Prompt(prompt.written, taken))
                 rows += len(taken)
                 if rows == allowed:
                     yield batch
@@ -181,7 +187,8 @@ class TransformersGenerator:
     ) -> Iterator[tuple[int, Completion]]:
         indices = [index for prompt in batch for index in prompt.indices]
         sources = [random.Random(request_seed(requests[index], settings.seed)) for index in indices]
-        stop = _StopTest(self._tokenizer, settings.stop)
+        opened = [prompt.written.opened for prompt in batch for _ in prompt.indices]
+        stop = _StopTest(self._chat, self._tokenizer, settings.stop)
         ends = {*self._eos, *stop.tokens}
 
         def uniforms(rows: Sequence[int]) -> torch.Tensor:
@@ -204,13 +211,13 @@ class TransformersGenerator:
         )
         try:
             for row, tokens in written:
-                text = stop.decoded(tokens)
+                text = self._chat.decoded(tokens)
                 before = before_stop(text, settings.stop)
                 ended = before is not None or tokens[-1] in ends
                 yield (
                     indices[row],
                     Completion(
-                        text if before is None else before,
+                        opened[row] + (text if before is None else before),
                         len(tokens),
                         "stop" if ended else "length",
                     ),
@@ -229,8 +236,8 @@ class _StopTest:
     It is called after every token, so it decodes only the last few.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
-        self._tokenizer, self._stop = tokenizer, stop
+    def __init__(self, chat: ChatEncoder, tokenizer: Any, stop: Sequence[str]) -> None:
+        self._decoded, self._stop = chat.decoded, stop
         # A token stands for at least one byte, so a stop string that its last token completed lies
         # within so many tokens.
         self._window = (
@@ -245,18 +252,12 @@ class _StopTest:
         """Stop strings that are special tokens: decoding omits those, so their ids are searched."""
 
     def __call__(self, row: int, tokens: Sequence[int]) -> bool:
-        if before_stop(self.decoded(tokens[-self._window :]), self._stop) is None:
+        if before_stop(self._decoded(tokens[-self._window :]), self._stop) is None:
             return False
         return (
-            len(tokens) <= self._window or before_stop(self.decoded(tokens), self._stop) is not None
+            len(tokens) <= self._window
+            or before_stop(self._decoded(tokens), self._stop) is not None
         )
-
-    def decoded(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, without special ones."""
-        text: str = self._tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
 
 def device_named(name: str) -> torch.device:
@@ -284,10 +285,3 @@ def device_named(name: str) -> torch.device:
 def dtype_named(name: str, device: torch.device) -> str:
     """The dtype; ``"auto"`` is bfloat16 on a GPU, float32 on a CPU."""
     return ("bfloat16" if device.type == "cuda" else "float32") if name == "auto" else name
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Every token that ends an answer: those of the model, and the tokenizer's."""
-    own = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ends = {own} if isinstance(own, int) else set(own or ())
-    return ends | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())

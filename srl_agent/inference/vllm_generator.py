@@ -13,8 +13,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from srl_agent.inference.chat import ChatEncoder, SystemRole
-from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
+from srl_agent.inference.chat import ChatEncoder, Prompt, SystemRole
+from srl_agent.inference.generator import (
+    Completion,
+    GenerationSettings,
+    Request,
+    before_stop,
+    request_seed,
+)
 from srl_agent.models.quickstart import QUICKSTART_NAMES, quickstart_model
 from srl_envs.errors import (
     ConfigError,
@@ -101,7 +107,7 @@ class VLLMGenerator:
                 f"The tokenizer of {model!r} has no chat template, "
                 "so that no chat prompt can be written. Use an instruction-tuned model."
             )
-        self._encode = ChatEncoder(tokenizer, system_role)
+        self._chat = ChatEncoder(tokenizer, system_role)
         self._calls = itertools.count()
         self._finished: dict[
             str, Any
@@ -117,15 +123,15 @@ class VLLMGenerator:
         if self._llm is None:
             raise ConfigError("This generator is closed: open another one.")
         engine, call = self._llm.llm_engine, next(self._calls)
-        prompts = [self._encode(request.messages) for request in requests]
+        prompts = [self._chat(request.messages, request.format) for request in requests]
         waiting: dict[str, int] = {}
         try:
             for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-                if len(prompt) >= engine.model_config.max_model_len:
+                if len(prompt.ids) >= engine.model_config.max_model_len:
                     yield index, Completion("", 0, "context")
                     continue
                 identity = f"{call}-{index}"
-                self._add(engine, identity, prompt, request, settings)
+                self._add(engine, identity, prompt.ids, request, settings)
                 waiting[identity] = index
             while waiting:
                 if (
@@ -135,10 +141,9 @@ class VLLMGenerator:
                         output.request_id: output for output in engine.step() if output.finished
                     }
                 for identity in waiting.keys() & self._finished.keys():
-                    yield (
-                        waiting.pop(identity),
-                        _completion(self._finished.pop(identity).outputs[0]),
-                    )
+                    index = waiting.pop(identity)
+                    output = self._finished.pop(identity).outputs[0]
+                    yield index, self._completion(prompts[index], output, settings)
         except self._dead as error:
             waiting.clear()
             raise InfrastructureError(
@@ -156,7 +161,7 @@ class VLLMGenerator:
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of a conversation, with everything that the chat template adds."""
-        return len(self._encode(messages))
+        return len(self._chat(messages).ids)
 
     def close(self) -> None:
         """End the engine and free its memory."""
@@ -172,6 +177,18 @@ class VLLMGenerator:
             stop=list(settings.stop),
             seed=request_seed(request, settings.seed),
             output_kind=self._final_only,
+            skip_special_tokens=False,  # think tags are special in some models
+        )
+
+    def _completion(self, prompt: Prompt, output: Any, settings: GenerationSettings) -> Completion:
+        if output.finish_reason == "abort":
+            raise InfrastructureError("vLLM broke a completion off: see its log above.")
+        text = self._chat.decoded(list(output.token_ids))
+        before = before_stop(text, settings.stop)
+        return Completion(
+            prompt.opened + (text if before is None else before),
+            len(output.token_ids),
+            "length" if output.finish_reason == "length" else "stop",
         )
 
     def _add(
@@ -191,11 +208,3 @@ class VLLMGenerator:
                 f"{self.name!r} does not take a prompt of {len(prompt)} tokens "
                 f"with these settings: {error}"
             ) from error
-
-
-def _completion(output: Any) -> Completion:
-    if output.finish_reason == "abort":
-        raise InfrastructureError("vLLM broke a completion off: see its log above.")
-    return Completion(
-        output.text, len(output.token_ids), "length" if output.finish_reason == "length" else "stop"
-    )

@@ -56,7 +56,7 @@ def load_model_and_tokenizer(
     """
     extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
     model, tokenizer = _load(name_or_path, revision, trust_remote_code, {"dtype": dtype, **extra})
-    _set_pad_token(model, tokenizer, name_or_path)
+    _set_end_and_padding(model, tokenizer, name_or_path)
     if not tokenizer.chat_template:
         raise DataError(
             f"The tokenizer of {name_or_path!r} has no chat template, so that no chat prompt can be"
@@ -117,18 +117,34 @@ def _load(
             ) from error
 
 
-def _set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise DataError(
-                f"The tokenizer of {name!r} has no pad and no end-of-sequence token: set one in its"
-                " tokenizer_config.json."
-            )
+def _set_end_and_padding(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> None:
+    """Give the tokenizer an end and a padding token that the model has, and both configurations.
+
+    Those of a composite model (text and images) are its text model's.
+    """
+    settings, config = model.generation_config, model.config.get_text_config()
+    size = model.get_input_embeddings().weight.shape[0]
+
+    def known(token: Any) -> bool:
+        return isinstance(token, int) and 0 <= token < size
+
+    ends = getattr(settings, "eos_token_id", None)
+    ends = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+    end = next((token for token in ends if known(token)), None)
+    if end is None:
+        raise DataError(
+            f"The tokenizer of {name!r} has no end-of-sequence token that the model knows: set"
+            " eos_token in its tokenizer_config.json."
+        )
+    if tokenizer.eos_token_id != end:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    if not tokenizer.pad_token or not known(tokenizer.pad_token_id):
         tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-    if model.generation_config is not None and model.generation_config.pad_token_id is None:
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    for place in (config, settings):
+        if place is not None and not known(getattr(place, "pad_token_id", None)):
+            place.pad_token_id = tokenizer.pad_token_id
 
 
 def _folder(name_or_path: str) -> Path | None:

@@ -6,13 +6,13 @@ Also the prompts of these instances that are short enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from srl_agent.rollouts.sampler import encode_prompt
+from srl_agent.inference.chat import ChatEncoder, Prompt
 from srl_agent.rollouts.scorers import Instance
 from srl_envs.errors import ConfigError
+from srl_envs.response import ResponseFormat
 
 
 class InstanceStream:
@@ -57,13 +57,13 @@ class InstanceStream:
 
 
 class PromptStream:
-    """The instances of a stream with their prompts' tokens, without prompts that are too long.
+    """The instances of a stream with their prompts, without prompts that are too long.
 
     Args:
         instances: What the stream's numbers stand for.
         stream: Decides the order.
-        tokenizer: Of the model.
-        think_prefilled: Whether prompts end with an open think block.
+        chat: Of the model.
+        format: Which shape answers must have.
         max_length: The most tokens of a prompt; None sets no limit.
 
     Attributes:
@@ -74,27 +74,27 @@ class PromptStream:
         self,
         instances: Sequence[Instance],
         stream: InstanceStream,
-        tokenizer: Any,
-        think_prefilled: bool,
+        chat: ChatEncoder,
+        format: ResponseFormat | None,
         max_length: int | None,
     ) -> None:
         self.instances, self.stream, self.max_length = instances, stream, max_length
-        self._tokenizer, self._think_prefilled = tokenizer, think_prefilled
+        self._chat, self._format = chat, format
         self.skipped = 0
 
-    def take(self, count: int) -> list[tuple[Instance, list[int]]]:
+    def take(self, count: int) -> list[tuple[Instance, Prompt]]:
         """The next ``count`` instances whose prompts are short enough.
 
         Raises:
             ConfigError: No prompt is.
         """
-        drawn: list[tuple[Instance, list[int]]] = []
+        drawn: list[tuple[Instance, Prompt]] = []
         skipped = 0
         while len(drawn) < count:
             instance = self.instances[self.stream.take(1)[0]]
-            ids = encode_prompt(self._tokenizer, instance.messages, self._think_prefilled)
-            if self.max_length is None or len(ids) <= self.max_length:
-                drawn.append((instance, ids))
+            prompt = self._chat(instance.messages, self._format)
+            if self.max_length is None or len(prompt.ids) <= self.max_length:
+                drawn.append((instance, prompt))
                 skipped = 0
                 continue
             self.skipped += 1

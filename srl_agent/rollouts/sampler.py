@@ -8,27 +8,15 @@ from typing import Any
 
 import torch
 
+from srl_agent.inference.chat import ChatEncoder, Prompt
 from srl_agent.inference.sampling import SamplingSettings, sample
 from srl_agent.rollouts.scorers import Instance, Scorer
-from srl_envs.prompts.step import Message
 from srl_envs.reward import StepReward
 
 
-def encode_prompt(tokenizer: Any, messages: Sequence[Message], think_prefilled: bool) -> list[int]:
-    """The token ids of a chat prompt that ends where the answer starts.
-
-    This is after ``<think>`` if that is prefilled.
-    """
-    ids: list[int] = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=True, return_dict=True
-    )["input_ids"]
-    return ids + (
-        tokenizer("<think>", add_special_tokens=False)["input_ids"] if think_prefilled else []
-    )
-
-
 def score(
-    tokenizer: Any,
+    chat: ChatEncoder,
+    prompts: Sequence[Prompt],
     instances: Sequence[Instance],
     completion_ids: Sequence[Sequence[int]],
     eos_token_ids: Sequence[int],
@@ -36,28 +24,20 @@ def score(
 ) -> tuple[list[str], list[StepReward]]:
     """Decode completions and score each against its instance, in one batch.
 
+    Args:
+        chat: Of the model.
+        prompts: One for each completion, as its instance.
+        instances: What each completion answers.
+        completion_ids: The tokens that the model wrote.
+        eos_token_ids: Any of these ends a completion.
+        scorer: How answers are scored.
+
     Returns:
-        The texts and their rewards.
+        The texts, from the think block on that a prompt opened, and their rewards.
     """
-    texts: list[str] = tokenizer.batch_decode(
-        [list(ids) for ids in completion_ids], skip_special_tokens=True
-    )
+    texts = [chat.answer(prompt, ids) for prompt, ids in zip(prompts, completion_ids, strict=True)]
     return texts, scorer.score(
         instances, texts, [is_truncated(ids, eos_token_ids) for ids in completion_ids]
-    )
-
-
-def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer.
-
-    The tokenizer's, and those of the model's generation config.
-    """
-    eos = model.generation_config.eos_token_id
-    return sorted(
-        {
-            tokenizer.eos_token_id,
-            *(eos if isinstance(eos, list) else [eos] if eos is not None else []),
-        }
     )
 
 

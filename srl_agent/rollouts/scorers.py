@@ -9,14 +9,14 @@ else in them depends on the method.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from srl_envs.answers.grading import Grader, extract_answer
 from srl_envs.data.splits import question_key
 from srl_envs.prompts.problem import EVALUATION_SYSTEM_PROMPT, evaluation_messages
 from srl_envs.prompts.step import Message
-from srl_envs.response import MALFORMATIONS, Response
+from srl_envs.response import MALFORMATIONS, Response, ResponseFormat
 from srl_envs.reward import RewardSettings, StepReward, step_rewards
 from srl_envs.trajectory import Trajectory
 
@@ -53,8 +53,8 @@ class Scorer(Protocol):
     """What the reward is, in a sentence for the reader of a report."""
     malformations: tuple[str, ...]
     """Every name that the ``response.error`` of a reward can have."""
-    think_prefilled: bool
-    """Whether prompts end with ``<think>``."""
+    format: ResponseFormat | None
+    """Which shape answers must have, and so how prompts end; None leaves it to the template."""
 
     def score(
         self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]
@@ -63,7 +63,7 @@ class Scorer(Protocol):
 
         Args:
             instances: One for each text.
-            texts: What the model wrote.
+            texts: The answers, from the think block on that a prompt opened.
             truncated: Whether an answer hit the token limit.
         """
 
@@ -83,7 +83,9 @@ class StepScorer:
     malformations: tuple[str, ...] = MALFORMATIONS
 
     def __init__(self, settings: RewardSettings) -> None:
-        self.settings, self.think_prefilled = settings, settings.format.think_prefilled
+        self.format: ResponseFormat | None = settings.format
+        # Texts that are scored begin with what their prompt opened.
+        self.settings = replace(settings, format=replace(settings.format, think_prefilled=False))
 
     def score(
         self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]
@@ -155,7 +157,7 @@ class AnswerScorer:
     measure = "accuracy"
     explained = "Share of right final answers."
     malformations: tuple[str, ...] = ("truncated", "no_answer")
-    think_prefilled = False
+    format: ResponseFormat | None = None
 
     def __init__(self, timeout: float = 10.0) -> None:
         self._grader = Grader(timeout)

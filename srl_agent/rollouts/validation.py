@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from srl_agent.rollouts.sampler import encode_prompt, score
+from srl_agent.inference.chat import ChatEncoder
+from srl_agent.rollouts.sampler import score
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.runs.memory import give_back_freed_memory
 from srl_envs.data.splits import question_key
@@ -77,11 +78,13 @@ def validate(
     """
     give_back_freed_memory()
     messages = [instance.messages for instance in instances]
-    prompts = [encode_prompt(tokenizer, prompt, scorer.think_prefilled) for prompt in messages]
-    completions = complete(prompts, seed)
+    chat = ChatEncoder(tokenizer)
+    prompts = [chat(prompt, scorer.format) for prompt in messages]
+    completions = complete([prompt.ids for prompt in prompts], seed)
     asked = [instance for instance in instances for _ in range(num_samples)]
+    answered = [prompt for prompt in prompts for _ in range(num_samples)]
     shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
-    texts, rewards = score(tokenizer, asked, completions, eos_token_ids, scorer)
+    texts, rewards = score(chat, answered, asked, completions, eos_token_ids, scorer)
     answers = [
         {
             "instance_id": instance.id,

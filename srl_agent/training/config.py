@@ -371,7 +371,10 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
     think_prefilled: bool = field(
         default=False,
         metadata={
-            "help": "End every prompt with <think>, so that the answer starts inside the block."
+            "help": (
+                "Make sure that every prompt ends inside a think block: <think> is added unless"
+                " the chat template opens the block itself. False leaves it to the template."
+            )
         },
     )
     require_think: bool = field(
@@ -485,6 +488,12 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             format=format,
             name=self.reward,
         )
+
+    @property
+    def answer_format(self) -> ResponseFormat | None:
+        """Which shape answers must have; None for whole problems, which have no fixed one."""
+        whole = METHODS.named(self.method).asks(self) == "problem"
+        return None if whole else self.reward_settings.format
 
     @property
     def sampling_settings(self) -> SamplingSettings:

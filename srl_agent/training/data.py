@@ -101,7 +101,7 @@ def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: An
         }
         if grammars and args.max_prompt_length is not None:
             prompt = fitted_to(
-                prompt, tokenizer, args.max_prompt_length, args.think_prefilled, grammars
+                prompt, tokenizer, args.max_prompt_length, args.answer_format, grammars
             )
         train, validation, test = (
             StepInstances(part.trajectories, part.targets, prompt)

@@ -29,7 +29,7 @@ from srl_envs.errors import ConfigError, DataError, require
 from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
 from srl_envs.prompts.problem import EVALUATION_SYSTEM_PROMPT
 from srl_envs.registry import Registry
-from srl_envs.response import ResponseFormat, format_response
+from srl_envs.response import format_response
 from srl_envs.trajectory import Trajectory, as_one_step
 
 SFT_ON = ("solutions", "traces", "steps")
@@ -115,7 +115,7 @@ class Method:
     def expert_answer(self, instance: Instance, args: Any) -> str:
         """The expert's answer to an instance, for supervised learning and the format warm-up."""
         if isinstance(instance, StepInstance):
-            return step_answer(instance, args.reward_settings.format)
+            return step_answer(instance)
         if isinstance(instance, AnswerInstance):
             return solution_answer(instance.trajectory)
         raise TypeError(f"There is no expert answer to {type(instance).__name__}.")
@@ -312,7 +312,7 @@ def problem_examples(trajectories: TrajectorySet, data: Any) -> Examples:
     return Examples(instances, "problems", left_out, "use other data, or --method srl")
 
 
-def step_answer(instance: StepInstance, format: ResponseFormat) -> str:
+def step_answer(instance: StepInstance) -> str:
     """The expert's step in the format of an answer."""
     step = instance.step
     # A command is learned as the environment takes it, even where only a part of it is compared.
@@ -320,7 +320,7 @@ def step_answer(instance: StepInstance, format: ResponseFormat) -> str:
     # Any thought will do to teach the format; the title says what the step is about where the
     # source gives no thought.
     thought = step.thought or step.title or "I continue with the next step of the solution."
-    return format_response(thought, action, format)
+    return format_response(thought, action)
 
 
 def solution_answer(trajectory: Trajectory, with_trace: bool = False) -> str:

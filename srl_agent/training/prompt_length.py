@@ -6,10 +6,11 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain as joined
+from itertools import islice
 from typing import Any
 
-from srl_agent.rollouts.sampler import encode_prompt
+from srl_agent.inference.chat import ChatEncoder, Prompt
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import METHODS
@@ -17,6 +18,7 @@ from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message, PromptSettings, cut_middle
 from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.prompts.swe_system import swe_system_prompt
+from srl_envs.response import ResponseFormat
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ def fitted_to(
     settings: PromptSettings,
     tokenizer: Any,
     max_prompt_length: int,
-    think_prefilled: bool,
+    format: ResponseFormat | None,
     grammars: Iterable[str],
 ) -> PromptSettings:
     """The settings that keep prompts of software-engineering steps in bounds.
@@ -42,16 +44,17 @@ def fitted_to(
         settings: How prompts are rendered otherwise.
         tokenizer: Of the model, with its chat template.
         max_prompt_length: In tokens.
-        think_prefilled: See :func:`~srl_agent.rollouts.sampler.encode_prompt`.
+        format: Which shape answers must have.
         grammars: Those of the trajectories (:data:`srl_envs.commands.GRAMMARS`); at
             least one. The longest of their system messages is allowed for.
 
     Raises:
         ConfigError: The system message leaves no room.
     """
+    chat = ChatEncoder(tokenizer)
 
     def length(messages: list[Message]) -> int:
-        return len(encode_prompt(tokenizer, messages, think_prefilled))
+        return len(chat(messages, format).ids)
 
     own = settings.swe_system_prompt
     systems = [
@@ -101,9 +104,9 @@ def check_lengths(
         ConfigError: Too few training prompts have at most ``max_prompt_length`` tokens;
             or a prompt and its answer take more positions than the model has.
     """
-    needed = args.prompts_per_batch
-    if len(list(islice(_fitting(args, tokenizer, train), needed))) < needed:
-        fits = sum(1 for _ in _fitting(args, tokenizer, train))
+    chat, needed = ChatEncoder(tokenizer), args.prompts_per_batch
+    if len(list(islice(_fitting(args, chat, train), needed))) < needed:
+        fits = sum(1 for _ in _fitting(args, chat, train))
         raise ConfigError(
             f"{fits} of {len(train)} training examples fit into max_prompt_length ="
             f" {args.max_prompt_length} and max_completion_length = {args.max_completion_length}"
@@ -113,12 +116,15 @@ def check_lengths(
     if positions is None:
         return
     answer = int(args.max_completion_length or 0)
-    asked = (len(_prompt(args, tokenizer, one)) + answer for one in held_out)
+    asked = (len(_prompt(args, chat, one).ids) + answer for one in held_out)
     # Where positions run out by and by, the held-out prompts stand for all: there may be many.
-    learned = _fitting(args, tokenizer, train) if hard else iter(())
+    learned = _fitting(args, chat, train) if hard else iter(())
     taught = train if hard and args.format_warmup_steps else ()
-    shown = (len(_prompt(args, tokenizer, one)) + _expert(args, tokenizer, one) for one in taught)
-    longest = max(chain(asked, learned, shown), default=0)
+    shown = (
+        len((prompt := _prompt(args, chat, one)).ids) + _expert(args, chat, prompt, one)
+        for one in taught
+    )
+    longest = max(joined(asked, learned, shown), default=0)
     if longest <= positions:
         return
     if hard:
@@ -154,23 +160,22 @@ def positions_of(model: Any) -> tuple[int | None, bool]:
     return positions, bool(rows)
 
 
-def _prompt(args: SRLConfig, tokenizer: Any, instance: Instance) -> list[int]:
-    return encode_prompt(tokenizer, instance.messages, args.think_prefilled)
+def _prompt(args: SRLConfig, chat: ChatEncoder, instance: Instance) -> Prompt:
+    return chat(instance.messages, args.answer_format)
 
 
-def _fitting(args: SRLConfig, tokenizer: Any, train: Sequence[Instance]) -> Iterator[int]:
+def _fitting(args: SRLConfig, chat: ChatEncoder, train: Sequence[Instance]) -> Iterator[int]:
     """Prompt and longest answer of each example that is learned from, in tokens."""
     method, most = METHODS.named(args.method), int(args.max_completion_length or 0)
     for instance in train:
-        prompt = len(_prompt(args, tokenizer, instance))
-        if args.max_prompt_length is not None and prompt > args.max_prompt_length:
+        prompt = _prompt(args, chat, instance)
+        if args.max_prompt_length is not None and len(prompt.ids) > args.max_prompt_length:
             continue
-        answer = most if method.samples else _expert(args, tokenizer, instance)
+        answer = most if method.samples else _expert(args, chat, prompt, instance)
         if answer <= most:
-            yield prompt + answer
+            yield len(prompt.ids) + answer
 
 
-def _expert(args: SRLConfig, tokenizer: Any, instance: Instance) -> int:
+def _expert(args: SRLConfig, chat: ChatEncoder, prompt: Prompt, instance: Instance) -> int:
     """The expert's answer and the token that ends it, in tokens."""
-    text = METHODS.named(args.method).expert_answer(instance, args)
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+    return len(chat.written(prompt, METHODS.named(args.method).expert_answer(instance, args)))

@@ -22,11 +22,12 @@ from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
+from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.reports.summary import read_answers, summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
-from srl_agent.rollouts.sampler import RolloutModel, Sampler, end_token_ids
+from srl_agent.rollouts.sampler import RolloutModel, Sampler
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import validate
 from srl_agent.runs.checkpoints import (

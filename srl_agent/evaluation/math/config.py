@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1
 from srl_agent.inference.generator import GenerationSettings
 from srl_envs.errors import ConfigError, require
+from srl_envs.response import ResponseFormat
 
 
 @dataclass
@@ -120,6 +121,16 @@ class MathConfig:
             )
         },
     )
+    think_prefilled: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "stepwise: as in training. Make sure that every prompt ends inside a think block;"
+                " False leaves it to the chat template. Not with a server, which writes its own"
+                " prompts."
+            )
+        },
+    )
     episodes_at_once: int = field(
         default=256,
         metadata={
@@ -183,6 +194,12 @@ class MathConfig:
             "above 0; greedy answers are always given too",
         )
         require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
+        require(
+            self.stepwise or not self.think_prefilled,
+            "think_prefilled",
+            True,
+            "left alone without stepwise: whole solutions are asked as the chat template asks",
+        )
         require(self.answer_timeout > 0, "answer_timeout", self.answer_timeout, "above 0")
         for name in (
             "max_new_tokens",
@@ -196,6 +213,11 @@ class MathConfig:
             raise ConfigError(
                 f"compare takes two run folders: --compare RUN_A RUN_B, not {len(self.compare)}."
             )
+
+    @property
+    def answer_format(self) -> ResponseFormat:
+        """Which shape the steps of a step-wise solution must have."""
+        return ResponseFormat(self.think_prefilled, self.require_think)
 
     def samples_of(self, benchmark: str) -> int:
         """How many sampled answers each problem of a benchmark gets."""

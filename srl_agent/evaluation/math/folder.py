@@ -78,6 +78,8 @@ def identity(config: MathConfig, model: GeneratorConfig) -> dict[str, Any]:
     """What must stay the same for as long as answers are added to a folder."""
     names = (*_ALWAYS_FIXED, *(_STEPWISE_FIXED if config.stepwise else ()))
     fixed = {name: getattr(config, name) for name in names} | model_identity(model)
+    if config.think_prefilled:
+        fixed["think_prefilled"] = True
     if config.system_prompt is None and not config.stepwise:
         fixed["system_prompt"] = EVALUATION_SYSTEM_PROMPT
     return fixed

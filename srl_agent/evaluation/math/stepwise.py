@@ -39,7 +39,8 @@ class _Solution:
     """One solution under way."""
 
     key: SampleKey
-    env: gym.Env[str, str]
+    env: gym.Env[str, Any]
+    format: srl_envs.ResponseFormat
     messages: tuple[Any, ...]
     texts: list[str] = field(default_factory=list)
     tokens: int = 0
@@ -63,6 +64,7 @@ class _Solution:
             trajectories=[Trajectory(problem.id, problem.text, (last_step,))],
             follow="agent",
             max_steps=config.max_steps,
+            # Completions begin with what their prompt opened.
             reward=srl_envs.RewardSettings(
                 format=srl_envs.ResponseFormat(require_think=config.require_think)
             ),
@@ -70,14 +72,15 @@ class _Solution:
             **settings,
         )
         _, info = env.reset()
-        return cls(key, env, tuple(info["messages"]))
+        return cls(key, env, config.answer_format, tuple(info["messages"]))
 
     def request(self, max_steps: int) -> Request:
         """Ask for the next step, with its own random numbers.
 
         After a malformed step the prompt is the same again.
         """
-        return Request(self.messages, self.key.number * max_steps + len(self.texts))
+        number = self.key.number * max_steps + len(self.texts)
+        return Request(self.messages, number, self.format)
 
     def take(self, completion: Completion, max_steps: int) -> None:
         """Add what the model wrote as the next step."""

@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.instance_stream import InstanceStream
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.training.config import SRLConfig
@@ -56,7 +57,8 @@ def warm_up(
     """
     stream = InstanceStream(len(instances), args.seed + _STREAM)
     drawn = [instances[i] for i in stream.take(args.format_warmup_steps * args.warmup_instances)]
-    rows = [expert_example(tokenizer, instance, args) for instance in drawn]
+    chat = ChatEncoder(tokenizer)
+    rows = [expert_example(chat, instance, args) for instance in drawn]
     share = -(-args.warmup_instances // args.world_size)
     at_once = rows_at_once(
         share,

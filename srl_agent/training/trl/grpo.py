@@ -22,6 +22,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOTrainer
 
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
 from srl_agent.rollouts.sampler import RolloutModel, Sampler, is_truncated, score
@@ -94,11 +95,12 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             peft_config=peft_config,
             callbacks=callbacks,
         )
+        self.chat = ChatEncoder(processing_class)
         self.prompts = PromptStream(
             train_instances,
             InstanceStream(len(train_instances), args.seed, bool(args.shuffle_dataset)),
-            processing_class,
-            self.scorer.think_prefilled,
+            self.chat,
+            self.scorer.format,
             args.max_prompt_length,
         )
         self.sampler = Sampler(processing_class, self.eos_token_ids, args.sampling_settings)
@@ -121,14 +123,15 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         first = self.prompts.stream.position
         mine = self.prompts.take(count + -count % processes)[rank::processes]
-        prompts = [ids for _, ids in mine]
+        prompts = [prompt.ids for _, prompt in mine]
         size = self.num_generations
         self.clock.switch("generation")
         completions, logps = self._complete(prompts, size, (self.args.seed, first, rank))
         self.clock.switch("reward")
         instances = [instance for instance, _ in mine for _ in range(size)]
+        answered = [prompt for _, prompt in mine for _ in range(size)]
         _, rewards = score(
-            self.processing_class, instances, completions, self.eos_token_ids, self.scorer
+            self.chat, answered, instances, completions, self.eos_token_ids, self.scorer
         )
         self.clock.switch("other")
         groups = [

@@ -14,7 +14,8 @@ from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from srl_agent.rollouts.sampler import RolloutModel, Sampler, encode_prompt, end_token_ids
+from srl_agent.inference.chat import ChatEncoder, end_token_ids
+from srl_agent.rollouts.sampler import RolloutModel, Sampler
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import METHODS
@@ -127,22 +128,22 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
         """Does not write one: ``config.yaml`` and ``report.html`` describe the run."""
 
 
-def expert_example(tokenizer: Any, instance: Instance, args: SRLConfig) -> dict[str, list[int]]:
+def expert_example(chat: ChatEncoder, instance: Instance, args: SRLConfig) -> dict[str, list[int]]:
     """Prompt and expert answer as tokens.
 
     ``input_ids``, and a ``completion_mask`` that is 1 where they are learned.
 
     Args:
-        tokenizer: Of the model.
+        chat: Of the model.
         instance: A step, or a whole problem.
         args: The run's settings.
     """
     expert = METHODS.named(args.method).expert_answer(instance, args)
-    prompt = encode_prompt(tokenizer, instance.messages, args.think_prefilled)
-    learned = [*tokenizer(expert, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    prompt = chat(instance.messages, args.answer_format)
+    learned = chat.written(prompt, expert)
     return {
-        "input_ids": prompt + learned,
-        "completion_mask": [0] * len(prompt) + [1] * len(learned),
+        "input_ids": prompt.ids + learned,
+        "completion_mask": [0] * len(prompt.ids) + [1] * len(learned),
     }
 
 
@@ -183,7 +184,8 @@ def examples_of(
     Raises:
         DataError: All are too long.
     """
-    examples = [expert_example(tokenizer, instance, args) for instance in instances]
+    chat = ChatEncoder(tokenizer)
+    examples = [expert_example(chat, instance, args) for instance in instances]
     rows = [row for row in examples if _fits(row["completion_mask"], args)]
     if not rows:
         raise DataError(

@@ -22,6 +22,7 @@ import pytest
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
 from srl_agent.inference.openai_generator import OpenAIGenerator
 from srl_envs.errors import ConfigError, InfrastructureError
+from srl_envs.response import ResponseFormat
 
 SETTINGS = GenerationSettings(max_new_tokens=9, temperature=0.5, top_p=0.9, stop=("END",), seed=3)
 Behaviour = Callable[["Handler", dict[str, Any]], None]
@@ -213,6 +214,50 @@ def test_answers(server: Server, given: dict[str, Any], expected: Completion) ->
     assert one(generator(server, retries=0)) == expected
 
 
+def message(finish: str = "stop", **fields: Any) -> dict[str, Any]:
+    given = answer(None, finish)
+    given["choices"][0]["message"] = {"role": "assistant", **fields}
+    return given
+
+
+WHOLE = "<think>So\n</think>\n\nx = 2"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (message(content=WHOLE), WHOLE),
+        (message(content=WHOLE, reasoning=None, reasoning_content=None), WHOLE),
+        (message(content=WHOLE, reasoning=""), WHOLE),
+        (message(content="So\n</think>\n\nx = 2"), WHOLE),  # the server's template opened it
+        (message(content="\n\nx = 2", reasoning="So\n"), WHOLE),
+        (message(content="\n\nx = 2", reasoning_content="So\n"), WHOLE),
+        (message(content="\n\nx = 2", reasoning="So\n", reasoning_content="So\n"), WHOLE),
+        (message(content="x = 2", reasoning=""), "<think></think>x = 2"),
+        (message(content="x = 2", reasoning=None), "x = 2"),
+        (message("length", content=None, reasoning="So"), "<think>So"),
+        (message("length", reasoning_content="So"), "<think>So"),
+        (message(content="", reasoning="So"), "<think>So"),
+        (message(content=None, reasoning=""), ""),
+        (message(content="x </think> y", reasoning="So"), "<think>So</think>x </think> y"),
+        (message(content="x END y", reasoning="So"), "<think>So</think>x "),
+        (message(content="", reasoning="So END y"), "<think>So "),
+    ],
+)
+def test_a_thought_that_the_server_took_apart_is_put_back(
+    server: Server, given: dict[str, Any], text: str
+) -> None:
+    server.behaviours = [says(200, given)]
+    assert one(generator(server, retries=0)).text == text
+
+
+def test_a_server_cannot_be_asked_to_open_the_block(server: Server) -> None:
+    prefilled = Request(request("hello").messages, format=ResponseFormat(think_prefilled=True))
+    with pytest.raises(ConfigError, match="a server writes its own prompts: leave it out"):
+        list(generator(server).generate([prefilled], SETTINGS))
+    assert server.asked == []
+
+
 FAULTS = {
     "429": says(429, {"error": {"message": "slow down"}}),
     "500": says(500, b"oops"),
@@ -226,6 +271,8 @@ FAULTS = {
     "no choices": says(200, {"choices": []}),
     "an error with 200": says(200, {"error": {"message": "upstream"}}),
     "content of another type": says(200, answer(["text"])),  # type: ignore[arg-type]
+    "no content": says(200, message()),
+    "a thought of another type": says(200, message(content="x", reasoning=["text"])),
     "aborted": says(200, answer("half of", "abort")),
     "no reason": says(200, answer("half of", None)),
     "no count": says(200, {"choices": answer("x")["choices"]}),

@@ -146,18 +146,14 @@ def test_system_messages_and_templates(
 ) -> None:
     tiny_tokenizer.chat_template = TEMPLATES[template]
     encode = ChatEncoder(tiny_tokenizer, system_role)
-    assert (
-        tiny_tokenizer.decode(encode(conversation("S", [Message(role="user", content="Q")])))
-        == expected
-    )
-    assert (
-        tiny_tokenizer.decode(encode([Message(role="user", content="Q")])) == "[user]Q[assistant]"
-    )
+    question = [Message(role="user", content="Q")]
+    assert tiny_tokenizer.decode(encode(conversation("S", question)).ids) == expected
+    assert tiny_tokenizer.decode(encode(question).ids) == "[user]Q[assistant]"
 
 
 def test_a_conversation_that_the_template_refuses(tiny_tokenizer: Any) -> None:
     tiny_tokenizer.chat_template = (
-        "{% if messages|length > 1 %}{{ raise_exception('one message only') }}{% endif %}x"
+        "{% if messages|length > 1 %}{{ raise_exception('one message only') }}{% endif %}" + PLAIN
     )
     encode = ChatEncoder(tiny_tokenizer)
     with pytest.raises(

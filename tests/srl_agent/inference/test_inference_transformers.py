@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer
 
 from srl_agent.inference import sampling, transformers_generator
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.inference.generator import Completion, GenerationSettings, Request
 from srl_agent.inference.transformers_generator import TransformersGenerator
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
@@ -179,8 +180,9 @@ def test_a_stop_string_is_found_at_the_token_that_completes_it(
         for piece, _ in ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
     )
     tokens = [of_byte[character] for character in pieces]
-    ends_at = transformers_generator._StopTest(tokenizer, [stop])
-    assert ends_at.decoded(tokens) == text
+    chat = ChatEncoder(tokenizer)
+    ends_at = transformers_generator._StopTest(chat, tokenizer, [stop])
+    assert chat.decoded(tokens) == text
     for length in range(1, len(tokens) + 1):
         expected = stop in tokenizer.decode(tokens[:length])
         assert ends_at(0, tokens[:length]) == expected

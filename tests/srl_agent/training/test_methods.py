@@ -29,7 +29,7 @@ from srl_envs.reward import StepReward
 
 
 class Shortness:
-    measure, malformations, think_prefilled = "shortness", (), False
+    measure, malformations, format = "shortness", (), None
     explained = "1 for an empty answer, less for longer ones."
 
     def score(self, instances, texts, truncated):

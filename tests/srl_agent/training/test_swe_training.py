@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from trl import ModelConfig
 
 from srl_agent.configuration import parse, read_config
-from srl_agent.rollouts.sampler import encode_prompt
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.scorers import StepScorer
 from srl_agent.rollouts.validation import halves_by_question, validate
 from srl_agent.train import main
@@ -25,8 +25,10 @@ from srl_envs.errors import ConfigError
 from srl_envs.instances import StepInstance
 from srl_envs.prompts.step import MATH_SYSTEM_PROMPT, STEPS_SYSTEM_PROMPT
 from srl_envs.prompts.swe_system import swe_system_prompt
+from srl_envs.response import ResponseFormat
 from srl_envs.trajectory import ExpertStep, Trajectory
 
+PREFILLED = ResponseFormat(think_prefilled=True)
 TEMPLATES = {
     "plain": None,
     # The end of a message is ordinary text, which can merge with the message's last characters; the
@@ -55,15 +57,16 @@ def test_no_prompt_exceeds_the_length_and_long_ones_fill_it(
     tokenizer.chat_template = TEMPLATES[template] or tokenizer.chat_template
     data = DataConfig(source="builtin_swe", system_prompt=system_prompt)
     length = 1300
-    settings = fitted_to(data.prompt_settings, tokenizer, length, True, {"xml"})
+    settings = fitted_to(data.prompt_settings, tokenizer, length, PREFILLED, {"xml"})
     instances = load_trajectories("builtin_swe", limit=2).instances("all", settings)
-    lengths = [len(encode_prompt(tokenizer, instance.messages, True)) for instance in instances]
+    chat = ChatEncoder(tokenizer)
+    lengths = [len(chat(instance.messages, PREFILLED).ids) for instance in instances]
     assert max(lengths) <= length
     assert length - 10 <= max(lengths), "no more is cut than has to be"
 
 
 def test_each_grammar_gets_its_own_system_message_and_all_fit(tiny_tokenizer) -> None:
-    settings = fitted_to(DataConfig().prompt_settings, tiny_tokenizer, 1100, False, GRAMMARS)
+    settings = fitted_to(DataConfig().prompt_settings, tiny_tokenizer, 1100, None, GRAMMARS)
     step = ExpertStep("ls", observation="a.py " * 2000)
     for grammar in GRAMMARS:
         trajectory = Trajectory(
@@ -71,7 +74,7 @@ def test_each_grammar_gets_its_own_system_message_and_all_fit(tiny_tokenizer) ->
         )
         messages = StepInstance(trajectory, 1, settings).messages
         assert messages[0] == {"role": "system", "content": swe_system_prompt(grammar)}
-        assert 500 < len(encode_prompt(tiny_tokenizer, messages, False)) <= 1100
+        assert 500 < len(ChatEncoder(tiny_tokenizer)(messages).ids) <= 1100
 
 
 @pytest.mark.parametrize("room", range(0, 60, 5))
@@ -81,26 +84,20 @@ def test_a_length_without_room_is_refused_at_the_start_or_never(tiny_tokenizer, 
         "t", "It fails. " * 500, (ExpertStep("ls", observation="a.py " * 99),) * 50, domain="swe"
     )
     try:
-        settings = fitted_to(base, tiny_tokenizer, 60 + room, False, {"xml"})
+        settings = fitted_to(base, tiny_tokenizer, 60 + room, None, {"xml"})
     except ConfigError as error:
         assert "max_prompt_length is" in str(error) and "--system_prompt" in str(error)
         return
+    chat = ChatEncoder(tiny_tokenizer)
     for index in (0, 1, 49):
-        assert (
-            len(
-                encode_prompt(
-                    tiny_tokenizer, StepInstance(trajectory, index, settings).messages, False
-                )
-            )
-            <= 60 + room
-        )
+        assert len(chat(StepInstance(trajectory, index, settings).messages).ids) <= 60 + room
 
 
 def test_both_outcomes_of_the_check_occur(tiny_tokenizer) -> None:
     base = DataConfig(system_prompt="Short.").prompt_settings
     with pytest.raises(ConfigError):
-        fitted_to(base, tiny_tokenizer, 30, False, {"xml"})
-    fitted_to(base, tiny_tokenizer, 200, False, {"xml"})
+        fitted_to(base, tiny_tokenizer, 30, None, {"xml"})
+    fitted_to(base, tiny_tokenizer, 200, None, {"xml"})
 
 
 def test_the_system_message_is_the_domains_own_unless_one_is_given() -> None:
@@ -157,7 +154,7 @@ def test_the_warm_up_teaches_prose_and_the_command_as_it_is_run(
     args = SRLConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True)
     for scored in ("action", "arguments"):
         instance = StepInstance(trajectory, 0, DataConfig(scored=scored).prompt_settings)
-        example = expert_example(tiny_tokenizer, instance, args)
+        example = expert_example(ChatEncoder(tiny_tokenizer), instance, args)
         learned = [
             token
             for token, mask in zip(example["input_ids"], example["completion_mask"], strict=True)

@@ -4,7 +4,12 @@ model is a script, so that each case is met.
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -13,6 +18,9 @@ from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.samples import Mode, Sample, SampleKey
 from srl_agent.evaluation.math.stepwise import solve_stepwise
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
+from srl_agent.inference.openai_generator import OpenAIGenerator
+from srl_envs.errors import ConfigError
+from srl_envs.response import ResponseFormat
 
 Script = Callable[[str, int], str]
 CUT = "CUT"
@@ -175,6 +183,108 @@ def test_without_think_blocks_where_they_are_not_required() -> None:
     assert model.rounds[0][0].messages[0] == {"role": "system", "content": "Go on."}
 
 
+class Served(ThreadingHTTPServer):
+    """Answers chat completions by a script, in one of the forms that servers use.
+
+    ``text``: the block is in the content. ``opened``: so it is, but the server's template
+    wrote its opening. Else the name of the field that its reasoning parser fills.
+    """
+
+    def __init__(self, script: Script, form: str) -> None:
+        super().__init__(("127.0.0.1", 0), ServedAnswer)
+        self.script, self.form = script, form
+
+    def message(self, text: str) -> dict[str, str | None]:
+        if self.form == "text" or "<think>" not in text:
+            return {"content": text}
+        if self.form == "opened":
+            return {"content": text.removeprefix("<think>")}
+        thought, closed, content = text.removeprefix("<think>").partition("</think>")
+        return {self.form: thought, "content": content if closed else None}
+
+
+class ServedAnswer(BaseHTTPRequestHandler):
+    server: Served
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        # Requests have no numbers here: what is sampled differs by its seed.
+        text = self.server.script(asked["messages"][-1]["content"], asked["seed"])
+        finish = "length" if CUT in text else "stop"
+        choice = {"message": self.server.message(text), "finish_reason": finish}
+        usage = {"completion_tokens": len(text.split())}
+        data = json.dumps({"choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def of_every_kind(prompt: str, number: int) -> str:
+    """Solutions that go well, and steps that are malformed in each way a parser keeps apart."""
+    if "number 0" in prompt:
+        return three_steps(prompt, number)
+    if "number 1" in prompt:
+        return "<think>never closed, \\boxed{3}"
+    if "number 2" in prompt:
+        return f"<think>{CUT} \\boxed{{3}}"
+    if "number 3" in prompt:
+        return "<think>\n</think>\n\nAn empty block: \\boxed{4}"
+    if "number 4" in prompt:
+        return "<think>twice</think>x</think>\\boxed{5}"
+    return "<think></think>\\boxed{6}"
+
+
+def served(form: str, mode: Mode) -> list[dict[str, Any]]:
+    config = MathConfig(max_steps=4)
+    of = [Problem("amc23", f"p{i}", f"Problem number {i}.", "secret") for i in range(6)]
+    asked = {SampleKey("amc23", problem.id, mode, 0): problem for problem in of}
+    with Served(of_every_kind, form) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+            samples = list(solve_stepwise(OpenAIGenerator("m", url, retries=0), asked, config))
+        finally:
+            server.shutdown()
+            thread.join()
+    return sorted((asdict(sample) for sample in samples), key=lambda row: row["problem_id"])
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampled"])
+def test_a_servers_reasoning_parser_changes_no_result(mode: Mode) -> None:
+    plain = served("text", mode)
+    assert [row["answer"] for row in plain] == ["42", None, None, "4", None, "6"]
+    assert [row["malformed"] > 0 for row in plain] == [False, True, True, False, True, False]
+    for form in ("reasoning", "reasoning_content"):
+        assert served(form, mode) == plain
+    opened = served("opened", mode)
+    never_closed = {"p1", "p2"}  # no tag is left that would show that the template opened it
+    for row, expected in zip(opened, plain, strict=True):
+        if expected["problem_id"] in never_closed:
+            expected = expected | {"text": expected["text"].replace("<think>", "")}
+        assert row == expected
+
+
 def test_nothing_to_ask() -> None:
     samples, model = solve(three_steps, problems=0)
     assert samples == [] and model.rounds == []
+
+
+def test_the_end_of_the_prompt_is_asked_for_as_in_training() -> None:
+    for settings, format in (
+        ({}, ResponseFormat()),
+        ({"think_prefilled": True}, ResponseFormat(think_prefilled=True)),
+        ({"require_think": False}, ResponseFormat(require_think=False)),
+    ):
+        config = MathConfig(stepwise=True, **settings)
+        assert config.answer_format == format
+        key = SampleKey("amc23", "p", "greedy", 0)
+        model = ScriptedModel(three_steps)
+        list(solve_stepwise(model, {key: Problem("amc23", "p", "Q?", "1")}, config))
+        assert {request.format for requests in model.rounds for request in requests} == {format}
+    with pytest.raises(ConfigError, match="think_prefilled is True"):
+        MathConfig(think_prefilled=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.format_warmup import rows_at_once, warm_up
 from srl_agent.training.trl.sft import expert_example
@@ -49,7 +50,7 @@ def test_the_answers_alone_are_learned(
         Trajectory("sum", "What is 1 + 2 + 3?", (ExpertStep("1 + 2 = 3"), ExpertStep("3 + 3 = 6"))),
         1,
     )
-    row = expert_example(tiny_tokenizer, instance, args)
+    row = expert_example(ChatEncoder(tiny_tokenizer), instance, args)
     ids, mask = torch.tensor([row["input_ids"]]), torch.tensor([row["completion_mask"]])
     with torch.no_grad():
         expected = tiny_model(ids, labels=ids.masked_fill(mask == 0, -100)).loss.item()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from test_train import arguments, lines
 
+from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.scorers import AnswerInstance, AnswerScorer
 from srl_agent.train import main
 from srl_agent.training.config import SRLConfig
@@ -78,7 +79,8 @@ def test_too_long_answers_are_left_out_and_counted(tiny_tokenizer: Any, tmp_path
         tiny_tokenizer, instances, settings(tmp_path, max_completion_length=100)
     )
     assert (
-        rows == [expert_example(tiny_tokenizer, instances[0], settings(tmp_path))] and too_long == 1
+        rows == [expert_example(ChatEncoder(tiny_tokenizer), instances[0], settings(tmp_path))]
+        and too_long == 1
     )
 
 
