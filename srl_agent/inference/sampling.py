@@ -3,7 +3,9 @@
 GRPO asks for G completions of one prompt. ``generate`` would run the prompt G times and
 keep finished rows in the batch to its end; here the prompt's keys and values are
 computed once and shared, the cache has room to grow (no copy of it at every token), and
-finished rows leave the batch. The distribution that is sampled from is the same.
+finished rows leave the batch. The distribution that is sampled from is the same; a model
+that does not allow this is sampled from in its own way
+(:mod:`srl_agent.inference.ways`).
 """
 
 from __future__ import annotations
@@ -13,16 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-_PREFILL_TOKENS = 8192
-"""Tokens of prompts read at once; more are not faster and take memory in proportion."""
+from srl_agent.inference.batches import PlainBatch, SharedBatch, generate_alone
+from srl_agent.inference.ways import Way, way_of
 
 _COMPACT_BELOW = 0.75
 """Finished rows leave the batch once fewer than this share of its rows is unfinished.
@@ -51,84 +51,6 @@ class SamplingSettings:
     top_k: int = 0
     max_rows: int = 128
     min_p: float = 0.0
-
-
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that grows by whole blocks.
-
-    Appending a token writes it in place instead of copying everything before it.
-    """
-
-    _BLOCK = 64
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append along the sequence and return all keys and values so far.
-
-        Each is ``[rows, heads, length, head size]``.
-        """
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._stores = (key_states[:, :, :0], value_states[:, :, :0])
-            self.keys, self.values = self._stores
-        length, needed = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        if needed > self._stores[0].shape[-2]:
-            self._stores = (
-                self._with_room(self.keys, needed),
-                self._with_room(self.values, needed),
-            )
-        for store, states in zip(self._stores, (key_states, value_states), strict=True):
-            store[:, :, length:needed] = states
-        self.keys, self.values = (store[:, :, :needed] for store in self._stores)
-        return self.keys, self.values
-
-    def select_rows(self, rows: torch.Tensor) -> None:
-        """Keep these rows, in this order; a row may be named several times."""
-        length = self.keys.shape[-2]
-        self._stores = (
-            self._with_room(self.keys, length, rows),
-            self._with_room(self.values, length, rows),
-        )
-        self.keys, self.values = (store[:, :, :length] for store in self._stores)
-
-    def append_rows(self, other: RoomyLayer) -> None:
-        """Put another cache's rows below these; both have the same length.
-
-        The next :meth:`select_rows` makes room.
-        """
-        self.keys, self.values = (
-            torch.cat([self.keys, other.keys]),
-            torch.cat([self.values, other.values]),
-        )
-        self._stores = (self.keys, self.values)
-
-    def _with_room(
-        self, states: torch.Tensor, length: int, rows: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        old = states if rows is None else states[rows]
-        capacity = (length // self._BLOCK + 1) * self._BLOCK
-        store = old.new_empty(old.shape[0], old.shape[1], capacity, old.shape[-1])
-        store[:, :, : old.shape[-2]] = old
-        return store
-
-
-def left_pad(
-    sequences: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, both ``[len(sequences), longest]``, padded on the left."""
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad_token_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, longest - len(sequence) :] = torch.tensor(list(sequence), dtype=torch.long)
-        mask[row, longest - len(sequence) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """The position of each token among its row's real tokens; 0 for padding."""
-    return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
 Uniforms = Callable[[Sequence[int]], torch.Tensor]
@@ -224,96 +146,89 @@ def write_rows(
         Each row with its tokens, once. The end token is included.
     """
     limits = limits or [settings.max_new_tokens] * len(owners)
-    ends = set(eos_token_ids)
-    completions: list[list[int]] = [[] for _ in owners]
-    rows = list(range(len(owners)))  # which completion each row of the batch writes
-    alive = [True] * len(rows)
-    batch = _SharedBatch(model, prompts, owners, pad_token_id)
-    while True:
-        drawn = _draw(batch.logits().float(), settings, rows, uniforms)
-        finished = []
-        for place, (row, token) in enumerate(zip(rows, drawn[:, 0].tolist(), strict=True)):
-            if not alive[place]:
+    writing = _Writing(settings, uniforms, limits, set(eos_token_ids), ends_at)
+    longest = max(len(prompts[owner]) + limit for owner, limit in zip(owners, limits, strict=True))
+    way = way_of(model, longest)
+    if way is Way.SHARED:
+        writing.start(range(len(owners)))
+        yield from writing.run(SharedBatch(model, prompts, owners, pad_token_id))
+        return
+    for owner, prompt in enumerate(prompts):
+        rows = [row for row, of in enumerate(owners) if of == owner]
+        writing.start(rows)
+        if way is Way.PLAIN:
+            yield from writing.run(PlainBatch(model, prompt, len(rows)))
+        else:
+            room = max(limits[row] for row in rows)
+            generate_alone(model, prompt, len(rows), writing.take, writing.is_done, room)
+            yield from writing.finished()
+
+
+class _Writing:
+    """What the rows of a batch have written, and which of them still write."""
+
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        uniforms: Uniforms,
+        limits: Sequence[int],
+        ends: set[int],
+        ends_at: Callable[[int, Sequence[int]], bool] | None,
+    ) -> None:
+        self._settings, self._uniforms = settings, uniforms
+        self._limits, self._ends, self._ends_at = limits, ends, ends_at
+
+    def start(self, rows: Sequence[int]) -> None:
+        """Write these completions next."""
+        self._rows = list(rows)  # which completion each row of the batch writes
+        self._alive = [True] * len(self._rows)
+        self._tokens: dict[int, list[int]] = {row: [] for row in rows}
+        self._finished: list[int] = []
+
+    def run(self, batch: SharedBatch | PlainBatch) -> Iterator[tuple[int, list[int]]]:
+        """Write all rows of a batch; each is given when it is finished."""
+        while True:
+            drawn = self.take(batch.logits())
+            yield from self.finished()
+            if self.is_done():
+                return
+            batch.append(drawn, self._compact())
+
+    def take(self, logits: torch.Tensor) -> torch.Tensor:
+        """Draw a token for each row of the batch, ``[rows, 1]``."""
+        drawn = _draw(logits.float(), self._settings, self._rows, self._uniforms)
+        for place, (row, token) in enumerate(zip(self._rows, drawn[:, 0].tolist(), strict=True)):
+            if not self._alive[place]:
                 continue
-            tokens = completions[row]
+            tokens = self._tokens[row]
             tokens.append(token)
             if (
-                token in ends
-                or len(tokens) >= limits[row]
-                or (ends_at is not None and ends_at(row, tokens))
+                token in self._ends
+                or len(tokens) >= self._limits[row]
+                or (self._ends_at is not None and self._ends_at(row, tokens))
             ):
-                alive[place] = False
-                finished.append(row)
+                self._alive[place] = False
+                self._finished.append(row)
+        return drawn
+
+    def finished(self) -> Iterator[tuple[int, list[int]]]:
+        """The rows that were finished since the last call, with their tokens."""
+        finished, self._finished = self._finished, []
         for row in finished:
-            yield row, completions[row]
-        living = sum(alive)
-        if living == 0:
-            return
-        keep = None
-        if living < _COMPACT_BELOW * len(rows):
-            keep = [place for place, lives in enumerate(alive) if lives]
-            rows, alive = [rows[place] for place in keep], [True] * living
-        batch.append(drawn, keep)
+            yield row, self._tokens[row]
 
+    def is_done(self) -> bool:
+        """Whether no row writes any more."""
+        return not any(self._alive)
 
-class _SharedBatch:
-    """The cache, the mask and the latest token of rows that are written side by side.
-
-    Each prompt is computed once.
-    """
-
-    @torch.no_grad()
-    def __init__(
-        self, model: Any, prompts: Sequence[Sequence[int]], owners: Sequence[int], pad_token_id: int
-    ) -> None:
-        self._model, self._cache = model, DynamicCache()
-        self._cache.layer_class_to_replicate = RoomyLayer
-        ids, mask = left_pad(prompts, pad_token_id, model.device)
-        at_once = max(1, _PREFILL_TOKENS // ids.shape[1])
-        for start in range(0, len(ids) if ids.shape[1] > 1 else 0, at_once):
-            part = slice(start, start + at_once)
-            cache = DynamicCache()
-            cache.layer_class_to_replicate = RoomyLayer
-            model(  # everything but the last prompt token, whose logits start the completions
-                input_ids=ids[part, :-1],
-                attention_mask=mask[part, :-1],
-                position_ids=positions(mask[part])[:, :-1],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            if start == 0:
-                self._cache = cache
-            else:
-                for layer, more in zip(self._cache.layers, cache.layers, strict=True):
-                    layer.append_rows(more)
-        self._mask, self._token = mask, ids[:, -1:]
-        self._select(torch.tensor(list(owners), device=model.device))
-
-    @torch.no_grad()
-    def logits(self) -> torch.Tensor:
-        """Of the next token, ``[rows, vocabulary]``; appends the latest token to the cache."""
-        output = self._model(
-            input_ids=self._token,
-            attention_mask=self._mask,
-            position_ids=positions(self._mask)[:, -1:],
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
-
-    def append(self, token: torch.Tensor, keep: Sequence[int] | None) -> None:
-        """Take the tokens that were drawn, ``[rows, 1]``, then keep only some rows (None: all)."""
-        self._token = token
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
-        if keep is not None:
-            self._select(torch.tensor(list(keep), device=token.device))
-
-    def _select(self, rows: torch.Tensor) -> None:
-        for layer in self._cache.layers:
-            layer.select_rows(rows)
-        self._mask, self._token = self._mask[rows], self._token[rows]
+    def _compact(self) -> list[int] | None:
+        """The places of the rows to keep; None: all."""
+        living = sum(self._alive)
+        if living >= _COMPACT_BELOW * len(self._rows):
+            return None
+        keep = [place for place, lives in enumerate(self._alive) if lives]
+        self._rows, self._alive = [self._rows[place] for place in keep], [True] * living
+        return keep
 
 
 def _draw(

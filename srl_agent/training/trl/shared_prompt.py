@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from srl_agent.inference.sampling import positions
+from srl_agent.inference.batches import positions
 
 
 def completion_log_probs(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from srl_agent.inference.sampling import SamplingSettings, left_pad, sample
+from srl_agent.inference.batches import left_pad
+from srl_agent.inference.sampling import SamplingSettings, sample
 
 PROMPTS = [[61, 62, 63, 64, 65], [70, 71], [80, 81, 82]]
 EOS = [0, *range(20, 60)]
@@ -92,6 +93,6 @@ def test_min_p_of_one_leaves_the_most_probable_token(tiny_model) -> None:
 def test_prompts_that_are_read_in_parts_give_the_same_completions(tiny_model, monkeypatch) -> None:
     whole = draw(tiny_model, num_samples=3)
     monkeypatch.setattr(
-        "srl_agent.inference.sampling._PREFILL_TOKENS", 10
+        "srl_agent.inference.batches._PREFILL_TOKENS", 10
     )  # two of the three prompts
     assert draw(tiny_model, num_samples=3) == whole

@@ -1,0 +1,145 @@
+"""Each architecture of transformers: sampler and loss against a plain forward of one text."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tiny_architectures import VOCABULARY, CannotBuildError, architectures, tiny_architecture
+
+from srl_agent.inference import sampling
+from srl_agent.inference.sampling import SamplingSettings, sample
+from srl_agent.inference.ways import Way, way_of
+from srl_envs.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("one_core")
+
+MOST_SKIPS = 9
+
+NOT_CAUSAL = {"cpmant", "prophetnet", "xlnet"}
+"""Read their whole input in both directions, whatever their config says."""
+
+PROMPTS = [
+    torch.randint(5, VOCABULARY, (n,), generator=torch.Generator().manual_seed(n)).tolist()
+    for n in (14, 3, 9)
+]
+ENDS = list(range(60, 72))
+STEPS = 6
+
+
+@pytest.fixture(params=architectures())
+def architecture(request: pytest.FixtureRequest) -> Any:
+    try:
+        return tiny_architecture(request.param)
+    except CannotBuildError as error:
+        pytest.skip(str(error))
+
+
+def test_few_architectures_are_left_out() -> None:
+    left_out = []
+    for model_type in architectures():
+        try:
+            tiny_architecture(model_type)
+        except CannotBuildError as error:
+            left_out.append(str(error))
+    assert len(left_out) <= MOST_SKIPS, "\n".join(left_out)
+
+
+@torch.no_grad()
+def written_plainly(model: Any, prompt: list[int]) -> tuple[list[int], torch.Tensor]:
+    """Greedy tokens up to an end, with the log-probabilities that they were chosen from."""
+    ids, rows = list(prompt), []
+    while len(rows) < STEPS and (not rows or ids[-1] not in ENDS):
+        logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].float()
+        rows.append(logits.log_softmax(-1))
+        ids.append(int(logits.argmax()))
+    return ids[len(prompt) :], torch.stack(rows)
+
+
+def test_samples_are_those_of_a_plain_forward(
+    architecture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, list[torch.Tensor]] = {}
+    draw = sampling._draw
+
+    def recorded(logits: torch.Tensor, settings: Any, rows: list[int], uniforms: Any) -> Any:
+        for row, values in zip(rows, logits.log_softmax(-1), strict=True):
+            seen.setdefault(row, []).append(values)
+        return draw(logits, settings, rows, uniforms)
+
+    monkeypatch.setattr(sampling, "_draw", recorded)
+
+    def write() -> list[list[int]]:
+        return sample(
+            architecture,
+            PROMPTS,
+            2,
+            SamplingSettings(max_new_tokens=STEPS, temperature=0),
+            eos_token_ids=ENDS,
+            pad_token_id=0,
+        )
+
+    if architecture.config.model_type in NOT_CAUSAL:
+        with pytest.raises(ConfigError, match="not causal"):
+            write()
+        return
+    tokens = write()
+    for row in range(2 * len(PROMPTS)):
+        expected, logps = written_plainly(architecture, PROMPTS[row // 2])
+        got = torch.stack(seen[row][: len(expected)])
+        torch.testing.assert_close(got, logps, atol=1e-4, rtol=1e-4)
+        assert tokens[row] == expected
+
+
+@pytest.mark.parametrize(
+    ("model_type", "way"),
+    [
+        ("llama", Way.SHARED),
+        ("gemma3_text", Way.SHARED),
+        ("gpt_oss", Way.SHARED),
+        ("gpt2", Way.SHARED),
+        ("qwen3_next", Way.ALONE),
+        ("mamba2", Way.ALONE),
+        ("falcon_h1", Way.ALONE),
+        ("rwkv", Way.PLAIN),
+    ],
+)
+def test_the_way_is_the_same_in_bfloat16_and_said_once(
+    model_type: str, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = copy.deepcopy(tiny_architecture(model_type)).to(torch.bfloat16)
+    with caplog.at_level(logging.WARNING):
+        assert way_of(model, 20) is way_of(model, 20) is way
+    said = [record for record in caplog.records if record.name == "srl_agent.inference.ways"]
+    assert len(said) == (way is not Way.SHARED)
+
+
+def test_settings_that_a_model_brings_for_generate_do_not_change_its_samples() -> None:
+    settings = SamplingSettings(max_new_tokens=STEPS, temperature=0)
+    model = copy.deepcopy(tiny_architecture("mamba"))
+    options = {"eos_token_ids": ENDS, "pad_token_id": 0}
+    expected = sample(model, PROMPTS, 1, settings, **options)
+    model.generation_config.repetition_penalty = 5.0
+    model.generation_config.eos_token_id = list(range(VOCABULARY))
+    own = model.generation_config
+    assert sample(model, PROMPTS, 1, settings, **options) == expected
+    assert model.generation_config is own
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["in_proj"]))
+    assert sample(adapted, PROMPTS, 1, settings, **options) == expected
+
+
+def test_positions_that_are_scaled_by_length_are_shared_only_below_that_length() -> None:
+    model = tiny_architecture("llama")
+    config = copy.deepcopy(model.config)
+    config.rope_parameters = {
+        "rope_type": "dynamic",
+        "rope_theta": 10000.0,
+        "factor": 2.0,
+        "original_max_position_embeddings": 64,
+    }
+    scaled = type(model)(config).eval()
+    assert way_of(scaled, 64) is Way.SHARED and way_of(scaled, 65) is Way.ALONE
