@@ -37,6 +37,7 @@ CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
 _CAPABILITY = re.compile(r"(?!CAP_|ALL$)[A-Z_]{3,}")
 _TOOLS = ("find", "grep", "head", "mkdir", "mktemp", "stat", "tar")
+_LACKS = "srl-envs:"  # before a name: a DEBUG trap of the startup may write too
 _ENVIRONMENT = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "MANPAGER": "cat"}
 _MAX_TIMEOUT_S = 7 * 86_400.0
 _WATCH_PERIOD_S = 1.0
@@ -235,21 +236,22 @@ class DockerSandbox:
 
     def _require_tools(self, shell: Shell) -> None:
         """Run a first command, which says what the image lacks."""
+        folder = shlex.quote(self.workdir)
         check = (
-            f'for tool in {" ".join(_TOOLS)}; do type -P "$tool" >/dev/null || echo "$tool"; done; '
-            f"[ -d {shlex.quote(self.workdir)} ] || echo {shlex.quote(f'folder {self.workdir}')}"
+            f'for tool in {" ".join(_TOOLS)}; do type -P "$tool" >/dev/null || '
+            f'echo "{_LACKS}$tool"; done; [ -d {folder} ] || echo {_LACKS}folder {folder}'
         )
-        first = shell.run(check, 600.0, 4096, lambda: False)
+        first = shell.run(f"{{ {check}; }} 2>/dev/null", 600.0, 4096, lambda: False)
         if first.end != "done":
             raise SandboxError(
                 f"The shell of a container of the image {self.image} ends by itself: "
                 f"{first.output.strip()[-300:]!r}."
             )
-        if first.output:
-            missing = ", ".join(first.output.splitlines())
+        lines = first.output.splitlines()
+        if missing := [line.removeprefix(_LACKS) for line in lines if line.startswith(_LACKS)]:
             raise SandboxError(
-                f"The image {self.image} has no {missing}, which this sandbox needs: install it "
-                "there, or give the workdir of its repository."
+                f"The image {self.image} has no {', '.join(missing)}, which this sandbox needs: "
+                "install it there, or give the workdir of its repository."
             )
 
     def _checked_image(self) -> str:

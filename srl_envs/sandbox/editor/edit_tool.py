@@ -83,6 +83,8 @@ class EditTool:
     def run(self, arguments: Mapping[str, str]) -> str:
         """Do one call and return the observation; a wrong call changes nothing, and it says so.
 
+        The observation is always valid Unicode.
+
         Args:
             arguments: ``command`` and ``path``, and what the command needs:
                 ``view_range`` as ``"[1, 40]"``, ``file_text``, ``old_str``,
@@ -92,9 +94,11 @@ class EditTool:
             SandboxError: The machinery failed.
         """
         try:
-            return self._run(arguments).rstrip()
+            observation = self._run(arguments).rstrip()
         except _WrongCallError as error:
-            return _clipped(str(error))
+            observation = _clipped(str(error))
+        # A call may hold lone surrogates (in JSON, "\\ud800"), and messages repeat it.
+        return observation.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def _run(self, arguments: Mapping[str, str]) -> str:
         command = arguments.get("command")

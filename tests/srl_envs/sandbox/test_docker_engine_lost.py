@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 import signal
 import subprocess
-import tarfile
 import tempfile
 import threading
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_images import TOOLS, import_image
 
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
 from srl_envs.sandbox.engine import connect
@@ -114,24 +113,10 @@ class OwnEngine:
         shutil.rmtree(self.folder)
 
     def import_small_image(self) -> str:
-        names = "bash find grep head mkdir mktemp sleep stat tar"
-        programs = [shutil.which(name) for name in names.split()]
-        libraries = subprocess.run(
-            ["ldd", *map(str, programs)], capture_output=True, text=True, check=True
-        ).stdout
-        with tarfile.open(self.folder / "image.tar", "w", dereference=True) as tar:
-            for path in {*map(str, programs), *re.findall(r"(/\S+) \(0x", libraries)}:
-                tar.add(path)
-            link = tarfile.TarInfo("bin/sh")
-            link.type, link.linkname = tarfile.SYMTYPE, str(programs[0])
-            tar.addfile(link)
-            folder = tarfile.TarInfo("tmp")
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
-            tar.addfile(folder)
         client = connect()
-        client.api.import_image(str(self.folder / "image.tar"), repository="small", tag="latest")
+        image = import_image(client, "small", TOOLS)
         client.close()
-        return "small:latest"
+        return image
 
 
 @pytest.fixture
