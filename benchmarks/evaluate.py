@@ -8,6 +8,9 @@ is one.
 
 from __future__ import annotations
 
+import srl_agent  # noqa: F401  before torch: it says how OpenMP's threads wait
+
+# isort: split
 import argparse
 import platform
 import time

@@ -4,16 +4,23 @@
 python benchmarks/quickstart.py
 # Read a finished run; --record NAME copies its figures to benchmarks/results/NAME/.
 python benchmarks/quickstart.py --run runs/mine
+# Its steps on a calm machine and beside another job, with OpenMP's threads waiting and spinning.
+python benchmarks/quickstart.py --busy 2
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 
 RESULTS = Path(__file__).parent / "results"
 RECORDED = (
@@ -24,6 +31,19 @@ RECORDED = (
     "plots/reward.png",
     "plots/similarity.png",
 )
+
+# As a user starts it, OMP_WAIT_POLICY is PASSIVE; with torch first, it comes too late.
+PASSIVE = "from srl_agent.train import main; raise SystemExit(main())"
+DEFAULT = f"import torch; {PASSIVE}"
+SHORT = {
+    "format_warmup_steps": 1,
+    "dynamic_sampling": "false",  # the same number of answers in each run
+    "require_think": "false",
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "test_instances": 2,
+    "disable_tqdm": "true",
+}
 
 
 def main() -> int:
@@ -39,7 +59,21 @@ def main() -> int:
         metavar="NAME",
         help="copy summary, metrics, environment, config and two plots to benchmarks/results/NAME",
     )
+    parser.add_argument(
+        "--busy",
+        type=int,
+        metavar="STEPS",
+        help="only time this many steps: calm, beside another job, and there with spinning threads",
+    )
     arguments = parser.parse_args()
+    if arguments.busy:
+        times = busy_times(arguments.busy)
+        print_times(times)
+        if arguments.record:
+            (RESULTS / arguments.record).mkdir(parents=True, exist_ok=True)
+            text = json.dumps(times, indent=1)
+            (RESULTS / arguments.record / "busy.json").write_text(text + "\n")
+        return 0
     run = arguments.run
     if run is None:
         from srl_agent.train import main as train
@@ -57,6 +91,54 @@ def main() -> int:
         for name in RECORDED:
             shutil.copy(run / name, target / Path(name).name)
     return 0
+
+
+def busy_times(steps: int) -> dict[str, object]:
+    """Seconds a step of three short runs, with the machine's load before each."""
+    runs: dict[str, object] = {"cpu_cores": os.cpu_count(), "steps": steps}
+    for name, start, jobs in (
+        ("calm, threads wait (PASSIVE)", PASSIVE, 0),
+        ("busy, threads wait (PASSIVE)", PASSIVE, 1),
+        ("busy, threads spin (OpenMP's default)", DEFAULT, 1),
+    ):
+        load = os.getloadavg()[0]
+        with other_jobs(jobs):
+            runs[name] = {"seconds": step_seconds(start, steps), "load_before": round(load, 2)}
+    return runs
+
+
+@contextmanager
+def other_jobs(count: int) -> Iterator[None]:
+    """So many processes that keep a core busy each."""
+    jobs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+
+
+def step_seconds(start: str, steps: int) -> list[float]:
+    """The seconds of each step of a short quick start."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    with tempfile.TemporaryDirectory(prefix="srl-busy-") as folder:
+        settings = {**SHORT, "max_steps": steps, "output_dir": f"{folder}/run"}
+        flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+        subprocess.run([sys.executable, "-c", start, *flags], check=True, env=environment)
+        rows = map(json.loads, Path(folder, "run", "metrics.jsonl").read_text().splitlines())
+        return [round(row["step_time"], 2) for row in rows if row["kind"] == "train"]
+
+
+def print_times(times: dict[str, object]) -> None:
+    """The runs' seconds a step as Markdown, each against the first."""
+    runs = {name: run for name, run in times.items() if isinstance(run, dict)}
+    calm = fmean(next(iter(runs.values()))["seconds"])
+    print(f"\n{times['steps']} steps each on {times['cpu_cores']} cores\n")
+    print("| run | seconds a step | against calm | load before |\n|---|---|---|---|")
+    for name, run in runs.items():
+        mean = fmean(run["seconds"])
+        print(f"| {name} | {mean:.1f} | {mean / calm:.2f} | {run['load_before']} |")
 
 
 def print_table(run: Path) -> None:

@@ -30,6 +30,9 @@ what it gains in training by computing a prompt once for all its completions.
 
 from __future__ import annotations
 
+import srl_agent  # noqa: F401  before torch: it says how OpenMP's threads wait
+
+# isort: split
 import argparse
 import copy
 import gc

@@ -61,7 +61,8 @@ def _train(argv: list[str] | None) -> int:
     check_used([args for _, (_, args, _) in stages])
     data, args, model = stages[0][1]
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
-    log_to_stderr(args.log_level if args.log_level in LOG_LEVELS else "info")
+    level = args.log_level if args.log_level in LOG_LEVELS else "info"
+    log_to_stderr(level if args.process_index == 0 else "error")  # processes do not repeat it
     with told(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
             Run(config, data, args, model).train()

@@ -6,11 +6,11 @@ Each stage is a run in its own folder and starts from the previous stage's model
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from accelerate.logging import get_logger
 from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
@@ -19,7 +19,7 @@ from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.run import Run, run_settings
 from srl_envs.errors import ConfigError
 
-_logger = get_logger(__name__)
+_logger = logging.getLogger(__name__)
 
 Stage = tuple[str, tuple[DataConfig, SRLConfig, ModelConfig]]
 """A stage's config, by name or path, and its settings."""

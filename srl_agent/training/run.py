@@ -6,6 +6,7 @@ Base model, format warm-up, the method, report; and how it resumes after a kill.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections import Counter
@@ -16,7 +17,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.logging import get_logger
 from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
@@ -51,7 +51,7 @@ from srl_agent.training.trl.format_warmup import warm_up
 from srl_agent.training.trl.terminal import CheckpointOnInterrupt, short_progress
 from srl_envs.errors import ConfigError, DataError, SRLError
 
-_logger = get_logger(__name__)  # speaks in the main process only; what it logs at info is progress
+_logger = logging.getLogger(__name__)
 
 
 def run_settings(

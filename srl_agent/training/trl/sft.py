@@ -5,11 +5,11 @@ Validated like the other methods, by the answers to held-out instances.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
@@ -27,7 +27,7 @@ from srl_agent.training.trl.validation import (
 )
 from srl_envs.errors import DataError
 
-_logger = get_logger(__name__)  # speaks in the main process only
+_logger = logging.getLogger(__name__)
 
 
 class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
