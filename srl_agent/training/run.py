@@ -49,7 +49,7 @@ from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
 from srl_agent.training.trl.terminal import CheckpointOnInterrupt, short_progress
-from srl_envs.errors import ConfigError, DataError, SRLError
+from srl_envs.errors import ConfigError, DataError, InfrastructureError, SRLError
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Run:
         self._settings = run_settings(config, data, args, model)
         self.method = METHODS.named(args.method)
         self.scorer = self.method.scorer(args)
+        self._interrupt = CheckpointOnInterrupt()
         self._started = time.monotonic()
 
     def train(self) -> None:
@@ -134,11 +135,7 @@ class Run:
         except NothingToLearnError:
             self._report()
             raise
-        if (
-            trainer.control.should_training_stop
-            and trainer.state.global_step < trainer.state.max_steps
-        ):
-            raise KeyboardInterrupt
+        self._check_ended(trainer.state.global_step, trainer.state.max_steps)
         step, complaints = trainer.load_best()
         self._warn(complaints)
         trainer.save_model(str(self.folder / "final"))
@@ -157,13 +154,25 @@ class Run:
                 flush=True,
             )
 
+    def _check_ended(self, step: int, steps: int) -> None:
+        """Check that training went as far as it was to go."""
+        if step >= steps:
+            return
+        if self._interrupt.stopped:
+            raise KeyboardInterrupt
+        self._report()
+        raise InfrastructureError(
+            f"Training ended after step {step} of {steps}, though no signal stopped it: the trainer"
+            " had no further batch, or a callback ended it. The same command resumes."
+        )
+
     # ---------------------------------------------------------------- stages
 
     def _trainer(self, model: Any, tokenizer: Any, parts: LearningData) -> Any:
         callbacks = [
             LogToFile(self.metrics, "train", self.args.method),
             SealCheckpoints(),
-            CheckpointOnInterrupt(),
+            self._interrupt,
         ]
         try:
             return self.method.make_trainer(

@@ -93,10 +93,15 @@ def short_line(step: int, logs: dict[str, Any]) -> str:
 
 
 class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
-    """Asks the trainer to save and stop once a signal has come."""
+    """Asks the trainer to save and stop once a signal has come.
+
+    Attributes:
+        interrupted: Whether this process has received one.
+        stopped: Whether training was stopped for one, of any process.
+    """
 
     def __init__(self) -> None:
-        self.interrupted = False
+        self.interrupted = self.stopped = False
         self._before: dict[int, object] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
@@ -113,7 +118,7 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
         All of them must stop after the same step.
         """
         if any(gather_object([self.interrupted])):
-            control.should_save = control.should_training_stop = True
+            self.stopped = control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
         """Gives the signals back."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from test_train import arguments, lines
+from transformers import TrainerCallback
 
 from srl_agent.configuration import parse
 from srl_agent.runs.reading import read_run
@@ -17,6 +18,7 @@ from srl_agent.runs.records import MethodRecord
 from srl_agent.train import main
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.methods import METHODS, Method, check_used, register_method
+from srl_agent.training.trl.grpo import SRLTrainer
 from srl_envs.errors import ConfigError
 from srl_envs.rewards import REWARDS
 
@@ -145,6 +147,29 @@ def test_a_setting_of_one_stage_goes_with_a_curriculum(tmp_path: Path) -> None:
     check_used(stages)
     with pytest.raises(ConfigError, match="sft_on is 'steps'"):
         check_used(stages[:1])
+
+
+def test_training_that_ends_early_is_not_called_interrupted(
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class StopAfterOne(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = True
+
+    def trainer(*parts):
+        parts[6].append(StopAfterOne())
+        return SRLTrainer(*parts)
+
+    method = type("Short", (Method,), {"label": "Short", "trainer": staticmethod(trainer)})
+    monkeypatch.setitem(METHODS._entries, "short", method())
+    flags = arguments(tiny_model_dir, tmp_path / "run", method="short", max_steps=2)
+    assert main([*flags, "--use_cpu", "true"]) == 1
+    error = capfd.readouterr().err
+    assert "error: Training ended after step 1 of 2, though no signal stopped it" in error
+    assert "interrupted" not in error and (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("method", ["srl", "rlvr", "sft"])
