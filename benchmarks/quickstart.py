@@ -36,7 +36,10 @@ RECORDED = (
 PASSIVE = "from srl_agent.train import main; raise SystemExit(main())"
 DEFAULT = f"import torch; {PASSIVE}"
 SHORT = {
-    "format_warmup_steps": 1,
+    "format_warmup_steps": 0,
+    "prompts_per_step": 1,
+    "per_device_train_batch_size": 8,
+    "max_completion_length": 16,
     "dynamic_sampling": "false",  # the same number of answers in each run
     "require_think": "false",
     "eval_strategy": "no",

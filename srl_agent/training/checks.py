@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as LORA_TARGETS
 from trl import get_peft_config
 
 from srl_envs.errors import ConfigError, MissingDependencyError, install_command, require
@@ -140,6 +142,11 @@ def check_together(args: Any) -> None:
             "push_to_hub is not supported: upload the run folder's final/ when the run is finished"
             " (`hf upload OWNER/NAME RUN/final`)."
         )
+    for package in ("matplotlib", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"A run ends with a report, which needs {package}: {install_command('train')}"
+            )
     for name in args.report_to:
         _check_reporter(name)
 
@@ -167,6 +174,38 @@ def check_model(model: Any) -> None:
         raise ConfigError(
             f"dtype is {model.dtype!r}: it must be auto, float32, bfloat16 or float16."
         )
+
+
+def check_adapter(config: Any, model: Any) -> None:
+    """Check that the modules that LoRA is to change are in the model.
+
+    Args:
+        config: TRL's ``ModelConfig``.
+        model: The model, before anything wraps it.
+
+    Raises:
+        ConfigError: No module has such a name, or none is named for a model of a kind
+            that PEFT does not know.
+    """
+    adapter = get_peft_config(config)
+    if adapter is None or adapter.target_modules == "all-linear":
+        return
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if type(module).__name__ in ("Linear", "Conv1D")
+        }
+    )
+    if adapter.target_modules is None:
+        adapter.target_modules = LORA_TARGETS.get(model.config.model_type)
+    require(
+        adapter.target_modules is not None
+        and any(check_target_module_exists(adapter, name) for name, _ in model.named_modules()),
+        "lora_target_modules",
+        config.lora_target_modules,
+        f"all-linear, or names of the model's modules, such as {', '.join(linear)}",
+    )
 
 
 def _check_numbers(args: Any) -> None:

@@ -42,7 +42,7 @@ from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.runs.metrics_file import LogToFile, MetricsFile
 from srl_agent.runs.ownership import free_folder, is_trained, run_folder
 from srl_agent.runs.records import write_method
-from srl_agent.training.checks import check_model
+from srl_agent.training.checks import check_adapter, check_model
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, fitted, load_data
 from srl_agent.training.methods import METHODS
@@ -119,6 +119,7 @@ class Run:
         transformers_logging.disable_progress_bar()
         parts = fitted(parts, self.data, self.args, tokenizer)
         held_out = [*parts.validation, *parts.test]
+        check_adapter(self.model_config, model)
         check_lengths(self.args, model, tokenizer, parts.train, held_out)
         test = parts.test
         self._test_untrained("base", model, tokenizer, test)

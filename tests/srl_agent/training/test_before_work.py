@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_train import arguments
@@ -17,9 +18,12 @@ from transformers import (
     OPTConfig,
     PreTrainedConfig,
 )
+from trl import ModelConfig
 
 from srl_agent.train import main
+from srl_agent.training.checks import check_adapter
 from srl_agent.training.prompt_length import positions_of
+from srl_envs.errors import ConfigError
 
 SMALL = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
@@ -151,6 +155,16 @@ def test_what_would_resume_to_another_model(
 ) -> None:
     line = refused(arguments(tiny_model_dir, tmp_path / "run", **{name: "true"}), capfd)
     assert f"{name} is True: it must be false" in line
+
+
+@pytest.mark.parametrize("targets", [["nonsense"], ["q_proj", "k_proj"], ["all-linear"], None])
+def test_modules_that_an_adapter_changes(targets: list[str] | None, tiny_model: Any) -> None:
+    config = ModelConfig(use_peft=True, lora_target_modules=targets)
+    if targets != ["nonsense"]:
+        check_adapter(config, tiny_model)
+        return
+    with pytest.raises(ConfigError, match=r"lora_target_modules is .* such as .*k_proj.*q_proj"):
+        check_adapter(config, tiny_model)
 
 
 def test_an_output_folder_that_cannot_be_made(
