@@ -26,6 +26,7 @@ from srl_envs.sandbox.editor.file_text import FileText
 EditStatus = Literal[
     "applied",
     "unclosed",
+    "unread",
     "no_path",
     "bad_path",
     "not_a_file",
@@ -54,7 +55,7 @@ class EditReport:
 
     Attributes:
         path: The file, as far as the answer names one.
-        kind: ``"search"``, ``"delete"`` or ``"unclosed"``.
+        kind: See :data:`~srl_agent.evaluation.swebench.parse_edits.EditKind`.
         status: See :data:`EditStatus`.
         detail: For a reader: where it matched, or why it did not.
     """
@@ -147,11 +148,15 @@ def _checked_path(edit: Edit, special: Collection[str]) -> str:
         raise _RefusedError(
             "unclosed", "the block is not closed as it was opened, or has no divider"
         )
+    if edit.kind == "unread":
+        raise _RefusedError(
+            "unread", "only search/replace blocks are read whose markers start their lines"
+        )
     if not edit.path:
-        raise _RefusedError("no_path", "no line above the block names a file")
+        raise _RefusedError(
+            "no_path", "no line above the block names its file, or another file is named in between"
+        )
     path = edit.path
-    while path.startswith("./"):
-        path = path[2:].lstrip("/")
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or "" in parts or "." in parts:
         raise _RefusedError(
@@ -188,11 +193,17 @@ def _located(edit: Edit, path: str, files: Mapping[str, bytes], others: Collecti
             raise _RefusedError("not_a_file", "a file stands where the path needs a folder")
         if any(known.startswith(f"{path}/") for names in (files, others) for known in names):
             raise _RefusedError("not_a_file", "the path is a folder")
+        side = path.partition("/")[0]
+        if side in ("a", "b") and not any(known.startswith(f"{side}/") for known in files):
+            raise _RefusedError(
+                "bad_path", f"there is no folder {side}: leave out a diff's {side}/"
+            )
     if edit.kind == "delete":
         if content is None:
             raise _RefusedError("no_such_file", "the repository has no such file to remove")
         return _Change(0, 0, None)
-    empty = [reading for reading in edit.readings if not any(line.strip() for line in reading[0])]
+    blank = [reading for reading in edit.readings if not any(line.strip() for line in reading[0])]
+    empty = [reading for reading in blank if not reading[0]] if content else blank
     if empty and not content:
         replacement = empty[0][1]
         _refuse_unwritable(replacement, "utf-8")

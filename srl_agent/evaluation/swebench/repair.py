@@ -120,7 +120,7 @@ def repair_outcome(prompt: RepairPrompt, answer: str, files: CommitFiles) -> Rep
     Raises:
         RepositoryError: A file cannot be read.
     """
-    applied = apply_edits(parse_edits(answer), files, files.special)
+    applied = apply_edits(parse_edits(answer, files), files, files.special)
     changes = [
         FileChange(path, files.get(path), new, files.mode(path) if path in files else "100644")
         for path, new in applied.contents.items()

@@ -90,7 +90,7 @@ def test_lines_are_replaced_and_nothing_else(
         ("b\n", "x\n", "search_not_unique", "lines 2, 3"),
         ("a\n", "a\n", "identical", "are the same"),
         ("", "x\n", "file_exists", "is for a file that is not there"),
-        ("\n\n", "x\n", "file_exists", ""),
+        ("\n\n", "x\n", "search_not_found", ""),
         ("a\n", "x\0y\n", "not_encodable", "no NUL"),
         ("a\n", "x\ud800\n", "not_encodable", "'\\ud800'"),
     ],
@@ -277,8 +277,8 @@ def test_an_applied_edit_is_the_replacement_of_the_only_place(
         {"f.py": old},
     )
     [status] = statuses(result)
-    if not any(line.strip() for line in search):
-        assert status == ("file_exists" if old else "applied" if replacement else "identical")
+    if not old:
+        assert status == ("applied" if replacement else "identical")
     elif len(places) > 1:
         assert status == "search_not_unique"
     elif search == replacement:
@@ -321,3 +321,16 @@ def test_any_answer_is_taken(text: str, files: dict[str, bytes]) -> None:
     assert set(result.contents) <= {
         report.path for report in result.reports if report.status == "applied"
     }
+
+
+def test_blank_lines_are_a_search_text_like_any_other() -> None:
+    files = {"a.py": b"a\n\n\nb\n"}
+    result = applied(block("a.py", "\n\n", "\n"), files)
+    assert statuses(result) == ["applied"] and result.contents["a.py"] == b"a\n\nb\n"
+    assert statuses(applied(block("a.py", "\n", "x\n"), files)) == ["search_not_unique"]
+
+
+def test_a_diffs_prefix_never_makes_a_new_folder() -> None:
+    files = {"src/a.py": b"x\n"}
+    assert statuses(applied(block("a/src/b.py", "", "x\n"), files)) == ["bad_path"]
+    assert statuses(applied(block("a/src/b.py", "", "x\n"), files | {"a/c.py": b""})) == ["applied"]

@@ -131,12 +131,119 @@ def test_a_block_that_is_not_closed_takes_no_other_with_it(block: str) -> None:
     "block",
     [
         " <<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE",
-        "<<<<<<<SEARCH\nold\n=======\nnew\n>>>>>>>REPLACE",
-        "old\n=======\nnew",
+        "  <<<<<<< DELETE\n  >>>>>>> DELETE",
+        "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-old\n+new",
     ],
 )
-def test_what_is_no_block(block: str) -> None:
-    assert parse_edits(f"a.py\n{block}\n") == []
+def test_what_looks_like_an_edit_and_is_not_is_reported(block: str) -> None:
+    assert parse_edits(f"a.py\n{block}\n") == [Edit("a.py", "unread")]
+
+
+def test_lines_without_markers_are_prose() -> None:
+    assert parse_edits("a.py\nold\n=======\nnew\n") == []
+
+
+@pytest.mark.parametrize(
+    ("opening", "divider", "closing"),
+    [
+        ("<<<<< SEARCH", "=====", ">>>>> REPLACE"),
+        ("<<<<<<<< SEARCH", "========", ">>>>>>>> REPLACE"),
+        ("<<<<<< SEARCH", "=======", ">>>>>>>> REPLACE"),
+        ("<<<<<<<SEARCH", "=======", ">>>>>>>REPLACE"),
+        ("<<<<<<< SEARCH (line 8)", "=======", ">>>>>>> REPLACE"),
+        ("<<<<<<< SEARCH (lines 8-10)", "=======", ">>>>>>> REPLACE"),
+        ("<<<<<<< SEARCH:8", "=======", ">>>>>>> REPLACE"),
+        ("<<<<<<< SEARCH line 8", "=======", ">>>>>>> REPLACE"),
+    ],
+)
+def test_spellings_of_markers(opening: str, divider: str, closing: str) -> None:
+    answer = f"a.py\n{opening}\nold\n{divider}\nnew\n{closing}\n"
+    assert parse_edits(answer) == [Edit("a.py", "search", READINGS)]
+
+
+FILES = ("pkg/a.py", "pkg/b.py", "Makefile", "docs/a b.txt", "setup.py")
+SPELLINGS = [
+    "In `P`:",
+    "In P:",
+    "In `P`, replace this:",
+    "Now in `P`:",
+    "Then, in `P`:",
+    "Changes to `P`:",
+    "Edit the file `P`:",
+    "File `P`:",
+    "File 2: P",
+    "### File 2: `P`",
+    "### 2. `P` ",
+    "**2. P**",
+    "## `P` (new)",
+    "--- P",
+    "+++ b/P",
+    "--- a/P",
+    "=== P ===",
+    "# P",
+    "// P",
+    "# File: P",
+    "<!-- P -->",
+    "/* P */",
+    "P:1",
+    "`P:10-20`",
+    "P#L10-L20",
+    "P (lines 3-9)",
+    "`P` lines 3-9",
+    "/testbed/P",
+    "./P",
+    "a/P",
+    "**P:**",
+    "__P__",
+    "> `P`",
+    "```python P",
+    "```python:P",
+    "``` P",
+    '```python title="P"',
+    "```py filename=P",
+    '<file path="P">',
+    "<file name='P'>",
+    "<path>P</path>",
+    "<filename> P </filename>",
+    "[start of P]",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_spellings_of_a_path_line(spelling: str) -> None:
+    answer = f"`pkg/a.py`\n{BLOCK}\n{spelling.replace('P', 'pkg/b.py')}\n{BLOCK}"
+    edits = parse_edits(answer, FILES)
+    named = edits[1].path
+    if spelling == "In `P`, replace this:":  # more than a path: its reach ends, nothing is guessed
+        assert named == ""
+    else:
+        assert named == "pkg/b.py"
+    assert edits[0].path == "pkg/a.py"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The same goes for pkg/b.py, which calls it.",
+        "As in `pkg/a.py`, `pkg/b.py` needs the guard.",
+        "b.py has the same fault.",
+        "I also looked at setup.py (nothing to do).",
+        "</file>",
+        "[end of pkg/a.py]",
+    ],
+)
+def test_a_line_that_names_another_file_ends_the_reach_of_a_path(line: str) -> None:
+    answer = f"`pkg/a.py`\n{BLOCK}\n{line}\n{BLOCK}"
+    assert [edit.path for edit in parse_edits(answer, FILES)] == ["pkg/a.py", ""]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Again in pkg/a.py, further down:", "Next, the other method of a.py.", "Use os.path here."],
+)
+def test_a_line_that_names_no_other_file_changes_nothing(line: str) -> None:
+    answer = f"`pkg/a.py`\n{BLOCK}\n{line}\n{BLOCK}"
+    assert [edit.path for edit in parse_edits(answer, FILES)] == ["pkg/a.py", "pkg/a.py"]
 
 
 EDIT = f"a.py\n{BLOCK}"
