@@ -61,7 +61,6 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
     """
 
     args: SRLConfig
-    control: Any
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
 
     def __init__(

@@ -45,8 +45,6 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
         scorer: How answers to the held-out instances are scored.
     """
 
-    control: Any
-
     def __init__(
         self,
         model: Any,

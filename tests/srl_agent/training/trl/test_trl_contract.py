@@ -163,7 +163,7 @@ def attribute_types(owner: type, name: str) -> frozenset[type]:
                 and isinstance(target.value, ast.Name)
                 and (target.value.id, target.attr) == ("self", name)
             ]
-            if stored and function.name == "__init__":
+            if stored:
                 scope = Scope(scope_of(c), c, function)
                 found |= frozenset().union(*(scope.type_of(v) for v in stored if v is not None))
     return found
@@ -269,6 +269,11 @@ def wrong_uses(function: ast.AST, scope: Scope) -> Iterator[str]:
             case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name):
                 if not any(hasattr(base, name) for base in library_bases(scope.owner)):
                     yield f"{scope.owner.__name__}: no library class has super().{name}"
+            case ast.Attribute(value=ast.Name(id=root), attr=name) if root not in scope.types and (
+                inspect.ismodule(scope.names.get(root)) or inspect.isclass(scope.names.get(root))
+            ):
+                if not hasattr(scope.names[root], name):
+                    yield f"{root} has no {name}"
             case ast.Attribute(value=value, attr=name):
                 owners = scope.type_of(value)
                 if owners and not any(has(c, name) for c in owners):
@@ -398,6 +403,10 @@ WRONG = {
         class Wrong(GRPOTrainer):
             def log(self, logs, start_time=None):
                 self._generate_single_turn([[1]], None)
+        """,
+    "Trainer has no from_model": """
+        def made(model: Any) -> Any:
+            return Trainer.from_model(model)
         """,
     "pad cannot be called so": """
         def padded(rows: Any) -> Any:
