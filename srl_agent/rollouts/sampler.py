@@ -52,7 +52,8 @@ class RolloutModel:
     The policy itself, or a bfloat16 copy that follows its weights.
 
     Under bf16 training the policy keeps fp32 weights that autocast would convert again
-    at every token.
+    at every token. The copy is made when something is first sampled, so that a run whose
+    completions come from elsewhere has none.
 
     Args:
         policy: The model that is trained, before anything wraps or patches it.
@@ -60,31 +61,45 @@ class RolloutModel:
     """
 
     def __init__(self, policy: Any, bf16: bool) -> None:
-        needs_copy = (
+        self._needs_copy = (
             bf16
             and next(policy.parameters()).dtype == torch.float32
             and not hasattr(policy, "peft_config")
         )
-        self._copy = (
-            copy.deepcopy(policy).to(torch.bfloat16).requires_grad_(False) if needs_copy else None
-        )
+        self._copy: Any = None
         self._synchronized_at: int | None = None
 
     def at(self, step: int, policy: Any) -> Any:
         """The model to sample with at this optimizer step, holding the policy's present weights."""
-        if self._copy is None:
+        if not self._needs_copy:
             return policy
-        if self._synchronized_at != step:
-            with torch.no_grad():
-                self._copy.to(policy.device)
-                for mine, theirs in zip(self._copy.parameters(), policy.parameters(), strict=True):
-                    mine.copy_(theirs)
-            self._synchronized_at = step
+        if self._copy is None:
+            self._copy = _in_bfloat16(policy)
+        elif self._synchronized_at != step:
+            weights = self._copy.state_dict()
+            for name, tensor in policy.state_dict().items():
+                weights[name].copy_(tensor)
+        self._synchronized_at = step
         return self._copy
 
     def outdate(self) -> None:
         """Say that the policy's weights were replaced without an optimizer step."""
         self._synchronized_at = None
+
+
+def _in_bfloat16(policy: Any) -> Any:
+    """A copy of a model, as ``from_pretrained`` would load it in bfloat16.
+
+    Each weight is converted on its own, and what must stay in fp32, such as rotary
+    frequencies, does.
+    """
+    loaded: Any = type(policy).from_pretrained(
+        None,
+        config=copy.deepcopy(policy.config),
+        state_dict=policy.state_dict(),
+        dtype=torch.bfloat16,
+    )
+    return loaded.to(policy.device).requires_grad_(False)
 
 
 class Sampler:

@@ -154,9 +154,15 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             model = self.rollout_model.at(self.state.global_step, policy)
             with self.accelerator.autocast():
                 return self.sampler(model, prompts, num_samples, seed), None
-        repeated = [ids for ids in prompts for _ in range(num_samples)]
+        # TRL joins the prompts of all processes and cuts the answers into shares of one length.
+        lengths = gather_object([len(prompts)])
+        if not any(lengths):
+            return [], None
+        fillers = [[self.processing_class.eos_token_id]] * (max(lengths) - len(prompts))
+        repeated = [ids for ids in [*prompts, *fillers] for _ in range(num_samples)]
         completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
-        return completions, logps
+        wanted = len(prompts) * num_samples
+        return completions[:wanted], None if logps is None else logps[:wanted]
 
     # ---------------------------------------------------------------- batches
 
@@ -336,6 +342,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         """Load the checkpoint that did best: its step, and a line about each damaged one."""
         result = load_best(self, super()._load_best_model)
         self.rollout_model.outdate()
+        self._last_loaded_step = -1  # vLLM gets the weights again before it answers
         return result
 
     # ---------------------------------------------------------------- checkpoints
