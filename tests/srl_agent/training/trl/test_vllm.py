@@ -20,7 +20,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from srl_agent.inference.sampling import SamplingSettings, sample
-from srl_agent.rollouts.sampler import encode_prompt
 from srl_agent.runs.checkpoints import SealCheckpoints
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.grpo import SRLTrainer
@@ -244,11 +243,10 @@ def answer_on_this_process(model: Path, scratch: Path, count: int) -> None:
         _, answers = run.answer(INSTANCES[:count])
     if run.accelerator.is_main_process:
         asked = {instance.id: instance for instance in INSTANCES[:count]}
-        tokenizer = run.processing_class
 
         def named(answer: dict[str, Any]) -> str:
-            prompt = encode_prompt(tokenizer, asked[answer["instance_id"]].messages, False)
-            return tokenizer.decode([NamingEngine.name(prompt)])
+            prompt = run.chat(asked[answer["instance_id"]].messages, run.scorer.format)
+            return run.chat.decoded([NamingEngine.name(prompt.ids), 0])
 
         print(json.dumps([(answer["completion"], named(answer)) for answer in answers]))
 
