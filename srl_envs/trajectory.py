@@ -25,8 +25,8 @@ class ExpertStep:
         thought: The expert's reasoning before the action; empty if unknown. Never
             compared.
         observation: What the environment answered to the action; empty in math.
-        gap: The white space between this step and what follows, verbatim, so that
-            joining steps gives back the source.
+        gap: The white space and rules (``---``) between this step and what follows,
+            verbatim, so that joining steps gives back the source.
     """
 
     action: str

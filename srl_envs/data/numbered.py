@@ -1,6 +1,7 @@
-"""Solutions in plain numbered steps.
+"""Solutions in numbered steps, as :mod:`srl_envs.data.step_text` reads them.
 
-A step begins with ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...`` or ``3. ...``.
+A step begins with ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...``, ``3. ...``,
+``(3) ...`` and their kind.
 
 Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with
 ``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and tail
@@ -9,7 +10,7 @@ joined give it back.
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,21 +22,6 @@ from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
 
 HUB_NAME = ""
-
-STYLES = (
-    re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?"
-        r"(?:Step|(?i:step)(?=[ \t]+\d+[ \t]*(?:[:.)*\u2013\u2014-]|$)))[ \t]+"
-        r"(?P<number>\d{1,4})(?!\d)(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d))?(?P<rest>.*)$",
-        re.MULTILINE,
-    ),
-    re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?P<number>\d{1,4})[.)]"
-        r"(?P<rest>(?:[ \t]|(?=\*\*)).*)$",
-        re.MULTILINE,
-    ),
-)
-"""How a step may begin; the first style that gives at least two steps counts."""
 
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
@@ -58,20 +44,17 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if row.get("correct") is False:
             rejected["marked as not correct"] += 1
             continue
-        parts = next(
-            (parts for style in STYLES if (parts := split_steps(solution, style)) is not None), None
-        )
+        parts = split_steps(solution)
         if parts is None:
             rejected["no numbered steps"] += 1
             continue
         preamble, steps, tail = parts
         id = unique_id("numbered", question_key(question) + "\0" + solution, seen)
-        answer = row.get("answer")
-        yield Trajectory(
-            id,
-            question,
-            steps,
-            str(answer) if isinstance(answer, (str, int, float)) else "",
-            preamble,
-            tail,
-        )
+        yield Trajectory(id, question, steps, _text(row.get("answer")), preamble, tail)
+
+
+def _text(answer: Any) -> str:
+    """A final answer as text; what is no text or number, such as NaN, is none."""
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return ""
+    return str(answer) if isinstance(answer, str | int | float) else ""

@@ -29,28 +29,13 @@ from srl_envs.trajectory import Trajectory
 
 HUB_NAME = "simplescaling/s1K-1.1"
 
-STYLES = (
-    re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +)?(?:\*\*)?(?i:step)[ \t]+(?P<number>\d{1,4})"
-        r"(?:[:.)]|[ \t]*[-\u2013\u2014](?!\d)|(?=\*\*)|(?=[ \t\r]*$))(?P<rest>.*)$",
-        re.MULTILINE,
-    ),
-    re.compile(
-        r"^(?P<indent>[ \t]*)(?:#{1,6} +\**|\*\*(?=\d)|(?=\d+[.)][ \t]*\*\*))"
-        r"(?P<number>\d{1,4})[.)](?P<rest>(?:[ \t]|(?=\*\*)).*)$",
-        re.MULTILINE,
-    ),
-    re.compile(r"^(?P<indent>[ \t]*)(?P<number>\d{1,4})[.)](?P<rest> .*)$", re.MULTILINE),
-)
-"""How a step may begin: ``Step 1``, ``1.`` with a mark of a title, or a plain ``1.``.
-
-The first style that gives every step a title counts; else the first whose steps all have a title or
-a mark (the word, a heading, bold), such as a last step that is only a bold line."""
-
 TRACE = "reasoning_trace"
 """The metadata key of the expert's reasoning, from the column ``deepseek_thinking_trajectory``."""
 
-_MARKED = re.compile(r"\s*(?:#|\*\*|step\b|\d+[.)][ \t]*\*\*)", re.IGNORECASE)
+_MARKED = re.compile(
+    r"\s*(?:[-*+\u2022]\s)?(?:[^\w\s(]|\W*step\b|\(?\d+\\?[.)]\s*\*\*)", re.IGNORECASE
+)
+"""A step that its word, a heading or bold marks, such as a last one that is only a bold line."""
 _SHORT, _FEW_WORDS = 100, 3
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")  # not a LaTeX command
 _MATH_MODE = re.compile(r"\A(?:\$\$?|\\[(\[])\s*(?P<content>[^$]*?)\s*(?:\$\$?|\\[)\]])\Z")
@@ -73,17 +58,14 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not question.strip():
             rejected["empty question"] += 1
             continue
-        readings = [parts for style in STYLES if (parts := split_steps(attempt, style)) is not None]
-        titled = [parts for parts in readings if all(step.title for step in parts[1])]
-        titled += [
-            parts
-            for parts in readings
-            if all(step.title or _MARKED.match(step.text) for step in parts[1])
-        ]
-        if not titled:
-            rejected["a step without title" if readings else "no numbered steps"] += 1
+        parts = split_steps(attempt)
+        if parts is None:
+            rejected["no numbered steps"] += 1
             continue
-        preamble, steps, tail = titled[0]
+        preamble, steps, tail = parts
+        if not all(step.title or _MARKED.match(step.text) for step in steps):
+            rejected["a step without title"] += 1
+            continue
         id = unique_id("s1k", question_key(question), seen)
         metadata = {
             name: row[name]

@@ -4,8 +4,9 @@ text is ever lost.
 
 from __future__ import annotations
 
-import re
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,9 @@ from hypothesis import strategies as st
 from srl_envs.data import numbered, s1k
 from srl_envs.data.step_text import split_steps
 
-PLAIN = numbered.STYLES[1]
 
-
-def actions(solution: str, style: re.Pattern[str] = PLAIN) -> list[str]:
-    parts = split_steps(solution, style)
+def actions(solution: str) -> list[str]:
+    parts = split_steps(solution)
     assert parts is not None
     return [step.action for step in parts[1]]
 
@@ -67,7 +66,7 @@ def test_a_second_part_that_counts_anew_stays_in_the_last_step() -> None:
 )
 def test_where_the_tail_begins(after: str, tail: str) -> None:
     solution = f"1. a\n\n2. b\n\n{after}"
-    parts = split_steps(solution, PLAIN)
+    parts = split_steps(solution)
     assert parts is not None and parts[2] == tail
 
 
@@ -180,13 +179,13 @@ def test_marked_steps_may_lack_a_title(
 def test_a_number_without_text_is_no_step_and_not_lost(
     solution: str, expected: tuple[str, list[str], str]
 ) -> None:
-    parts = split_steps(solution, PLAIN)
+    parts = split_steps(solution)
     assert parts is not None
     assert (parts[0], [step.action for step in parts[1]], parts[2]) == expected
 
 
 def test_an_indented_list_inside_a_single_step_is_not_taken_for_steps() -> None:
-    assert split_steps("1. **Only one**: step\n   1. x\n   2. y", PLAIN) is None
+    assert split_steps("1. **Only one**: step\n   1. x\n   2. y") is None
 
 
 def test_a_number_of_any_length_is_no_error() -> None:
@@ -230,38 +229,315 @@ LINES = st.lists(
             "x",
             "**",
             "\u00a0",
+            "---\n",
+            "* * *",
+            "(1) ",
+            "(2) ",
+            "**1**. ",
+            "Step One: ",
+            "Step Two - ",
+            "\\section*{Step 1} ",
+            "\\section*{Step 2: ",
+            "}\n",
+            "$$",
+            "\\[",
+            "\\]",
+            "```\n",
+            "### **Final Answer**\n",
+            "word: ",
         ]
     ),
-    max_size=25,
+    max_size=30,
 ).map("".join)
 
 
 @given(LINES)
 def test_no_text_is_ever_lost(solution: str) -> None:
-    for style in (*s1k.STYLES, *numbered.STYLES):
-        parts = split_steps(solution, style)
-        if parts is not None:
-            preamble, steps, tail = parts
-            assert preamble + "".join(step.text + step.gap for step in steps) + tail == solution
-            assert all(step.action and step.action == step.action.strip() for step in steps)
-            assert not any(step.gap.strip() for step in steps)
+    parts = split_steps(solution)
+    if parts is not None:
+        preamble, steps, tail = parts
+        assert preamble + "".join(step.text + step.gap for step in steps) + tail == solution
+        assert all(step.action and step.action == step.action.strip() for step in steps)
+        assert all(set(step.gap) <= set(" \r\n\t-*_\u00a0") for step in steps)
 
 
 def test_no_white_space_of_any_kind_stands_around_a_title() -> None:
-    [(_, steps, _)] = [
-        parts for parts in [split_steps("**1. A\u00a0** x\n**2. \x0bB** y", s1k.STYLES[1])] if parts
-    ]
-    assert [(step.title, step.action) for step in steps] == [("A", "x"), ("B", "y")]
+    parts = split_steps("**1. A\u00a0** x\n**2. \x0bB** y")
+    assert parts is not None
+    assert [(step.title, step.action) for step in parts[1]] == [("A", "x"), ("B", "y")]
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"), [(0, "0"), ("0", "0"), (2.5, "2.5"), (None, ""), (["3"], ""), ("", "")]
+    ("answer", "expected"),
+    [
+        (0, "0"),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        ("0", "0"),
+        (2.5, "2.5"),
+        (None, ""),
+        (["3"], ""),
+        ("", ""),
+    ],
 )
 def test_the_answer_column_of_numbered_solutions(answer: object, expected: str) -> None:
     [trajectory] = list(
         numbered.read([{"problem": "p", "solution": "1. x\n2. y", "answer": answer}], Counter())
     )
     assert trajectory.answer == expected
+
+
+TITLED = ("Pack", "crates go first."), ("Count", "we count them."), ("Ship", "they leave.")
+SPELLINGS = [
+    "{n}. **{t}**: ",
+    "{n}) **{t}**: ",
+    "{n}\\. **{t}**: ",
+    "**{n}. {t}** ",
+    "**{n}.** **{t}**: ",
+    "**{n}**. **{t}**: ",
+    "**{n})** {t}: ",
+    "__{n}. {t}__ ",
+    "{n}. __{t}__: ",
+    "{n}. *{t}*: ",
+    "({n}) **{t}**: ",
+    "**({n})** **{t}**: ",
+    "({n}) {t}: ",
+    "{n}. {t}: ",
+    "{n}.\u00a0{t}: ",
+    "{n}.\u2003**{t}**: ",
+    "\u00a0{n}. **{t}**: ",
+    "### {n}. {t}\n",
+    "#### **{n}. {t}**\n",
+    "### \U0001f50d {n}. {t}\n",
+    "### \U0001f50d **Step {n}: {t}**\n",
+    "### Step {n}: {t}\n",
+    "### Step {n} - {t}\n",
+    "### Step {n} {t}\n",
+    "## Step {w}: {t}\n",
+    "Step {w}: {t}\n",
+    "**Step {w}**: {t}\n",
+    "**Step {w}: {t}**\n",
+    "STEP {w}. {t}\n",
+    "Step {r}: {t}\n",
+    "Step #{n}: {t}\n",
+    "Step ({n}): {t}\n",
+    "Step {n} of 3: {t}\n",
+    "Step {n}/3: {t}\n",
+    "Step\u00a0{n}:\u00a0{t}\n",
+    "- **Step {n}**: {t}\n",
+    "* Step {n}: {t}\n",
+    "*Step {n}:* {t}\n",
+    "***Step {n}: {t}***\n",
+    "\\section*{{Step {n}: {t}}}\n",
+    "\\section*{{Step {n}}}\n**{t}**: ",
+    "\\subsection*{{{n}. {t}}}\n",
+    "\\textbf{{Step {n}: {t}}}\n",
+    "\\textbf{{{n}. {t}}} ",
+    "{n}. \\textbf{{{t}}}: ",
+    "\\paragraph{{Step {n}: {t}}} ",
+]
+
+
+def written(spelling: str, between: str = "\n\n", inner: str = "") -> str:
+    numbers = zip((1, 2, 3), ("One", "Two", "Three"), ("I", "II", "III"), TITLED, strict=True)
+    return between.join(
+        spelling.format(n=n, w=w, r=r, t=title) + text + inner for n, w, r, (title, text) in numbers
+    )
+
+
+def read_back(solution: str) -> tuple[str, list[tuple[str, str]], str]:
+    parts = split_steps(solution)
+    assert parts is not None, solution
+    preamble, steps, tail = parts
+    assert preamble + "".join(step.text + step.gap for step in steps) + tail == solution
+    return preamble, [(step.title, step.action) for step in steps], tail
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("between", ["\n\n", "\n", "\r\n\r\n", "\n\n---\n\n", "\n\n* * *\n"])
+def test_every_spelling_of_a_titled_step(spelling: str, between: str) -> None:
+    for tail in ("", "### **Final Answer**\n\\boxed{3}"):
+        solution = "We go on.\n\n" + written(spelling, between) + (tail and "\n\n" + tail)
+        assert read_back(solution) == ("We go on.\n\n", list(TITLED), tail)
+
+
+INNER = [
+    "\n1. one\n2. two\n3. three\n4. four",
+    "\n   1. one\n   2. two\n   3. three\n   4. four",
+    "\n    1. **One**: it\n    2. **Two**: it\n    3. **Three**: it",
+    "\n(1) word one\n(2) word two\n(3) word three",
+    "\n```\n1. code\n2. code\n3. code\n```",
+    "\n\\[\n1. x\n2. y\n\\]",
+    "\n$$\n1. x\n2. y\n$$",
+    "\n\\begin{align*}\n1. x \\\\\n2. y\n\\end{align*}",
+    "\n- 1. a bullet\n- 2. a bullet",
+]
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize(
+    "spelling", ["{n}. **{t}**: ", "**{n}. {t}** ", "### Step {n}: {t}\n", "({n}) **{t}**: "]
+)
+def test_a_list_inside_a_step_is_part_of_it(spelling: str, inner: str) -> None:
+    solution = written(spelling, inner=inner)
+    assert [step for _, step in read_back(solution)[1]] == [text + inner for _, text in TITLED]
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=3, max_size=6),
+    st.sampled_from(["\n", "\n\n", "\n\n---\n\n", "\r\n", "\n***\n"]),
+    st.sampled_from(["{n}. **Name**: ", "{n}) ", "Step {n}: ", "({n}) ", "**{n}**. "]),
+)
+def test_up_to_three_blanks_before_a_number_bury_no_step(
+    indents: list[int], between: str, spelling: str
+) -> None:
+    texts = [f"text of part {'abcdef'[i]}" for i in range(len(indents))]
+    solution = between.join(
+        " " * blanks + spelling.format(n=i + 1) + text
+        for i, (blanks, text) in enumerate(zip(indents, texts, strict=True))
+    )
+    assert [action for _, action in read_back(solution)[1]] == texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The shop opens at 9:30 and sells tea.",
+        "Trains leave at 14:05:30 and 15:10.",
+        "The ratio of boys to girls is 2:3 here.",
+        "Mix them in the ratio 2 : 3 and stir.",
+        "Mix them in a ratio of 2: 3 parts.",
+        "See https://example.org/a:b for more.",
+        "Use f(x: int) to double it.",
+        "The sum is x = 3: we are done.",
+        "Solve the equation for x:\n\\[ 2x = 4 \\]",
+        "Solve the equation for x: $2x = 4$.",
+        "Solve the equation for x:\n\n2x = 4",
+        "Add the numbers: 3 + 4 = 7.",
+        "Then the area is: area = 3 * 4.",
+        "We see the following: all are even.",
+        "It is 9:30 p.m. now: sleep.",
+        "**9:30** is early.",
+        "f: A maps to B",
+    ],
+)
+def test_what_is_no_title_behind_a_plain_number(text: str) -> None:
+    steps = read_back(f"1. {text}\n2. {text}")[1]
+    assert steps == [("", text), ("", text)]
+
+
+@pytest.mark.parametrize(
+    ("step", "title", "action"),
+    [
+        ("**Solve for x**:\n\\[ 2x = 4 \\]", "Solve for x", "\\[ 2x = 4 \\]"),
+        ("**Ratio 2:3**: mix.", "Ratio 2:3", "mix."),
+        ("**At 9:30:** open.", "At 9:30", "open."),
+        ("Coprime pairs: we count.", "Coprime pairs", "we count."),
+        ("Case 1: 3 boys are here.", "Case 1", "3 boys are here."),
+        ("Pack: 3 crates.", "Pack", "3 crates."),
+        ("**Pack** - crates.", "Pack", "crates."),
+    ],
+)
+def test_titles_behind_a_plain_number(step: str, title: str, action: str) -> None:
+    assert read_back(f"1. {step}\n2. {step}")[1] == [(title, action)] * 2
+
+
+@pytest.mark.parametrize(
+    ("step", "title", "action"),
+    [
+        ("Step {n}: Solve for x:\n\\[ 2x = 4 \\]", "Solve for x", "\\[ 2x = 4 \\]"),
+        ("Step {n}: The shop opens at 9:30 and sells tea.\nGo.", None, None),
+        (
+            "Step {n}: It opens at 9:30. It sells tea.\nGo.",
+            "",
+            "It opens at 9:30. It sells tea.\nGo.",
+        ),
+        ("### Step {n}: Mix 2:3: stir\nGo.", "Mix 2:3: stir", "Go."),
+        ("\\section*{{Step {n}: Find $\\frac{{1}}{{2}}$}}\nGo.", "Find $\\frac{1}{2}$", "Go."),
+    ],
+)
+def test_titles_behind_the_word_step(step: str, title: str | None, action: str | None) -> None:
+    first = read_back(step.format(n=1) + "\n\n" + step.format(n=2))[1][0]
+    if title is None:
+        assert first[0] in ("", "The shop opens at 9:30 and sells tea.")
+    else:
+        assert first == (title, action)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "### **Final Answer**\n\\boxed{3}",
+        "**Final Answer**\n\\boxed{3}",
+        "**Final Answer:** \\boxed{3}",
+        "**Final Answer**: 3",
+        "## Answer\n3",
+        "# Final Answer: 3",
+        "### \u2705 Final Answer\n3",
+        "### \u2705 **Final Answer:**\n3",
+        "**\u2705 Final Answer:** 3",
+        "**The final answer is** 3",
+        "### Final Result\n3",
+        "### Conclusion and Answer\n3",
+        "\\section*{Final Answer}\n3",
+        "\\textbf{Final Answer:} 3",
+        "__Final Answer__\n3",
+        "*Final answer:* 3",
+        "Final Answer: 3",
+        "Answer: 3",
+        "### Verification\nIt holds.",
+        "The rest is as before: 3.",
+    ],
+)
+@pytest.mark.parametrize("rule", ["", "---\n\n", "***\n\n", "___\n"])
+def test_rules_are_gaps_and_answers_begin_the_tail(tail: str, rule: str) -> None:
+    solution = written("{n}. **{t}**: ", "\n\n" + rule) + "\n\n" + rule + tail
+    if not rule and tail.startswith("The rest"):
+        pytest.skip("without a rule, this is the last step's text")
+    assert read_back(solution) == ("", list(TITLED), tail)
+
+
+@pytest.mark.parametrize("line", ["Answers differ in sign.", "- Answer the rest.", "$answer$ is x"])
+def test_what_begins_no_tail(line: str) -> None:
+    assert read_back(f"1. one\n\n2. two\n\n{line}")[2] == ""
+
+
+def test_a_rule_behind_a_heading_is_no_target() -> None:
+    assert read_back("### Step 1: A\n---\nx\n\n### Step 2: B\n\n***\n\ny")[1] == [
+        ("A", "x"),
+        ("B", "y"),
+    ]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 4), (1, 2, 2, 3), (1, 1, 2), (1, 2, 4, 5), (1, 3, 2)])
+@pytest.mark.parametrize("spelling", ["Step {n}: ", "### {n}. ", "{n}. **Name**: "])
+def test_a_marked_step_with_a_wrong_number_is_refused_not_buried(
+    numbers: tuple[int, ...], spelling: str
+) -> None:
+    assert split_steps("\n\n".join(spelling.format(n=n) + "Text\nmore" for n in numbers)) is None
+
+
+def test_labels_of_equations_and_numbers_with_decimals_are_no_steps() -> None:
+    assert split_steps("(1) $x + y = 3$\n(2) $x - y = 1$\n\nAdd them.") is None
+    assert split_steps("Step 1.1: a\n\nStep 2.1: b") is None
+    labelled = "(1) $x + y = 3$\n(2) $x - y = 1$\n\n1. **Add**: it is four.\n2. **Halve**: two."
+    assert len(read_back(labelled)[1]) == 2
+
+
+@pytest.mark.shared_data
+def test_real_solutions_lose_nothing(shared_data: Path) -> None:
+    """Also those of benchmarks, which have no steps and must not break the reading."""
+    texts = [
+        row[key]
+        for file in ("math_expert/qwen25math_cot100x8", "math_bench/math500", "gsm8k/train")
+        for row in map(json.loads, (shared_data / f"{file}.jsonl").read_text().splitlines())
+        for key in ("solution", "human_solution", "answer")
+        if isinstance(row.get(key), str)
+    ]
+    split = [text for text in texts if split_steps(text) is not None]
+    assert len(texts) > 9000 and len(split) > 340
+    for text in split:
+        assert read_back(text)
 
 
 def test_an_empty_problem_is_counted() -> None:

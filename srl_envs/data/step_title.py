@@ -1,0 +1,116 @@
+r"""Where a step's title ends, as in ``2. **Coprime Pairs**: We count them``.
+
+Bold text, the line of a heading, and what ends in a colon behind ``Step 2:`` are titles.
+Behind a plain number a title ends in a colon too, but a sentence that leads to a formula
+does so as well (``2. Solve for x: $2x = 4$``), and times, ratios and URLs hold colons.
+So there a colon ends a title only before words, and not in a sentence ("We see: ...").
+"""
+
+from __future__ import annotations
+
+import re
+
+_B = r"[^\S\r\n]"
+_BEHIND = rf"{_B}*(?:[:\uff1a]|[-\u2013\u2014](?={_B})|\.(?={_B}))?{_B}*"
+_BEHIND_TITLE = re.compile(rf":?{_B}*")
+_BEHIND_NUMBER = re.compile(rf"{_B}*(?:[:\uff1a]|[.)](?=\s)|[-\u2013\u2014](?={_B}))?{_B}*")
+_BOLD = re.compile(
+    r"\s*(?:\*\*(?P<stars>[^*\n]{1,120}?):?\*\*(?!\*)|__(?P<lines>[^_\n]{1,120}?):?__"
+    rf"|\\textbf\{{(?P<latex>[^{{}}\n]{{1,120}}?):?\}}){_BEHIND}"
+    rf"|\s*\*(?!\*)(?P<italic>[^*\n]{{1,120}}?)(?::\*|\*:)(?=\s){_B}*"
+)
+_PLAIN = re.compile(rf"\s*(?P<title>[^\n:.$\\]{{1,80}})[:\uff1a](?=\s){_B}*")
+_WHOLE_LINE = re.compile(
+    # "We see that x = 3." says something already, and so do two sentences: no titles.
+    r"(?![^\n]*[=$\\][^\n]*[.,;]\s*\n)(?![^\n]*[a-z0-9][.!?] +[A-Z])"
+    rf"{_B}*(?P<title>[^\n]{{1,120}}?):?(?:\*\*)?:?\s*?(?=\r?\n)"
+)
+_NAME = re.compile(r"[^\W\d_]{2}")
+_NAME_AND_NUMBER = re.compile(r"[^\W\d_]+ \d+")
+_SENTENCE = re.compile(
+    r"(?:we|i|you|it|this|that|there|these|so|then|thus|hence|therefore|since|because|let|as|but"
+    r"|note|now)\b",
+    re.IGNORECASE,
+)
+_MOST_WORDS = 10
+_WORDS_FOLLOW = re.compile(
+    r"[^\w\\$]*(?:\d[\d,.]*\s+(?![^\n]*[=<>\u2248\u2264\u2265]))?"
+    r"(?:[^\W\d_]{2,}|[AaI](?=\s+[^\W\d_]{2}))"
+    r"(?!\w*(?:\([^()\n]*\))?\s*[=+*/^<>_\u00d7\u00f7\u2248\u2264\u2265])"
+)
+
+
+def title_of(rest: str, mark: str, by_word: bool) -> tuple[int, str]:
+    r"""How many characters behind a step's number are its title, and the title itself.
+
+    Args:
+        rest: The step's text behind its number.
+        mark: What stood before the number: ``"###"``, ``"**"``, ``r"\section*{"``.
+        by_word: Whether the step begins with the word "Step".
+
+    Returns:
+        Without a title, the length of what closes the number's bold, and an empty text.
+    """
+    begin = 0
+    if (closed := _closed_head(rest, mark)) is not None:
+        head, begin = closed
+        title = _clean(head)
+        if title:
+            return _end(_BEHIND_TITLE, rest, begin), title
+        begin = _end(_BEHIND_NUMBER, rest, begin)
+    heading = "#" in mark or "section" in mark
+    if bold := _BOLD.match(rest, begin):
+        title = _clean(next(group for group in bold.groups() if group is not None))
+        if any(character.isalpha() for character in title):
+            return bold.end(), title
+    whole = _WHOLE_LINE.match(rest, begin) if heading or by_word else None
+    if whole and heading and _clean(whole["title"]):
+        return whole.end(), _clean(whole["title"])
+    plain = _PLAIN.match(rest, begin)
+    if plain and _is_title(_clean(plain["title"]), rest[plain.end() :], heading or by_word):
+        return plain.end(), _clean(plain["title"])
+    if whole and _clean(whole["title"]):
+        return whole.end(), _clean(whole["title"])
+    return begin, ""
+
+
+def _closed_head(rest: str, mark: str) -> tuple[str, int] | None:
+    """What ends where the mark's bold or brace ends, and where that is; only on one line."""
+    line = rest.partition("\n")[0]
+    if "{" in mark:
+        depth = 1
+        for i, character in enumerate(line):
+            depth += (character == "{") - (character == "}")
+            if not depth:
+                return line[:i], i + 1
+        return None
+    bold = re.search(r"(?:\*+|__)$", mark)
+    if bold is None:
+        return None
+    head, close, _ = line.partition(bold[0])
+    return (head, len(head) + len(close)) if close else None
+
+
+def _is_title(title: str, after: str, marked: bool) -> bool:
+    """Whether text before a colon and a blank is a title."""
+    if not any(character.isalpha() for character in title) or "=" in title:
+        return False
+    if title.count("(") != title.count(")"):
+        return False
+    follows = after.lstrip()
+    if title[-1].isdigit() and follows[:1].isdigit() and not _NAME_AND_NUMBER.fullmatch(title):
+        return False  # a ratio
+    if marked:
+        return True
+    if not _NAME.search(title) or len(title.split()) > _MOST_WORDS or _SENTENCE.match(title):
+        return False
+    return _WORDS_FOLLOW.match(follows) is not None
+
+
+def _clean(title: str) -> str:
+    return title.strip().strip(":\uff1a").strip()
+
+
+def _end(pattern: re.Pattern[str], text: str, begin: int) -> int:
+    match = pattern.match(text, begin)
+    return match.end() if match else begin
