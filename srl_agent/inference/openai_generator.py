@@ -13,6 +13,7 @@ out of the text. Both are put back, so that an answer reads the same from every 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
@@ -125,7 +126,7 @@ class OpenAIGenerator:
                 try:
                     completion = await self._complete(server, requests[index], settings)
                 except SRLError as error:
-                    failures.append(error)
+                    failures.append(_with_cure(error, requests[index]))
                     server.stop_retrying()
                 else:
                     finished.put((index, completion))
@@ -179,6 +180,17 @@ class OpenAIGenerator:
             return await server.ask(payload, completion)  # ends with the context, before the limit
         except ContextFullError:
             return Completion("", 0, "context")
+
+
+def _with_cure(error: SRLError, request: Request) -> SRLError:
+    """The error, with what to do if the server's template takes no system message."""
+    is_about_roles = isinstance(error, ConfigError) and re.search(r"\broles?\b", str(error), re.I)
+    if is_about_roles and any(message["role"] == "system" for message in request.messages):
+        return ConfigError(
+            f"{error} If the model has no system role, give --system_role user: it puts the"
+            " instructions in front of the first user message."
+        )
+    return error
 
 
 def _whole_answer(message: dict[str, Any]) -> str:

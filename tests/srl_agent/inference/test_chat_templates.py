@@ -179,6 +179,9 @@ FAMILIES = {
         tags=("<|START_THINKING|>", "<|END_THINKING|>"),
         special=("<|START_THINKING|>", "<|END_THINKING|>"),
     ),
+    "kimi-vl thinking": Family(
+        turns() + "{# ◁think▷ #}", tags=("◁think▷", "◁/think▷"), special=("◁think▷", "◁/think▷")
+    ),
     "special tags": Family(
         turns(start="<think>\\n"), starts="open", special=("<think>", "</think>")
     ),

@@ -22,6 +22,7 @@ import pytest
 from srl_agent.inference.generator import Completion, GenerationSettings, Request, request_seed
 from srl_agent.inference.openai_generator import OpenAIGenerator
 from srl_envs.errors import ConfigError, InfrastructureError
+from srl_envs.prompts.step import Message
 from srl_envs.response import ResponseFormat
 
 SETTINGS = GenerationSettings(max_new_tokens=9, temperature=0.5, top_p=0.9, stop=("END",), seed=3)
@@ -249,6 +250,24 @@ def test_a_thought_that_the_server_took_apart_is_put_back(
 ) -> None:
     server.behaviours = [says(200, given)]
     assert one(generator(server, retries=0)).text == text
+
+
+@pytest.mark.parametrize(
+    "says_so", ["System role not supported", "Conversation roles must alternate user/assistant/"]
+)
+def test_a_server_without_a_system_role_is_named_with_the_cure(
+    server: Server, says_so: str
+) -> None:
+    asked: list[Message] = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Q"},
+    ]
+    server.behaviours = [says(400, {"error": {"message": says_so}})] * 2
+    with pytest.raises(ConfigError, match=rf"{says_so}.*give --system_role user"):
+        list(generator(server).generate([Request(tuple(asked))], SETTINGS))
+    with pytest.raises(ConfigError) as error:
+        list(generator(server).generate([Request(tuple(asked[1:]))], SETTINGS))
+    assert "--system_role" not in str(error.value)
 
 
 def test_a_server_cannot_be_asked_to_open_the_block(server: Server) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -302,6 +303,33 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step(
         "srl_state-0.pt",
         "srl_state-1.pt",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefilled", ["false", "true"])
+def test_a_template_that_opens_the_block_and_refuses_system_messages(
+    tiny_model_dir: Path, tmp_path: Path, prefilled: str
+) -> None:
+    model, run = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(tiny_model_dir, model)
+    (model / "chat_template.jinja").write_text(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+        "<|assistant|><think>\n"
+    )
+    settings = {"require_think": "true", "think_prefilled": prefilled, "max_steps": 1}
+    warm = {"format_warmup_steps": 2, "dynamic_sampling": "false"}
+    done = train(*arguments(model, run, **settings, **warm))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("the front of the first user message") == 1
+    answers = [
+        json.loads(line)
+        for path in (run / "samples").glob("*")
+        for line in path.read_text().splitlines()
+    ]
+    assert answers and {answer["completion"].count("<think>") for answer in answers} == {1}
+    assert all(answer["completion"].startswith("<think>") for answer in answers)
+    assert "unopened_think" not in {answer["error"] for answer in answers}
 
 
 def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Path) -> None:
