@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import Any
 
@@ -27,7 +28,7 @@ from srl_agent.inference.generator import (
     before_stop,
     request_seed,
 )
-from srl_envs.errors import ConfigError, SRLError
+from srl_envs.errors import ConfigError, InfrastructureError, SRLError
 from srl_envs.response import CLOSE, OPEN, SplitAnswer, whole_text
 
 _UNFINISHED = ("abort", "error", None)
@@ -77,6 +78,7 @@ class OpenAIGenerator:
         url = base_url.rstrip("/").removesuffix("/chat/completions")
         key = os.environ.get(api_key_variable, "").strip() or None
         self._endpoint = Endpoint(url, key, api_key_variable, timeout, retries, first_pause)
+        self._under_way: set[Future[None]] = set()
         self._concurrency, self._merges_system = concurrency, system_role == "user"
 
     def generate(
@@ -100,12 +102,20 @@ class OpenAIGenerator:
         finished: SimpleQueue[tuple[int, Completion] | None] = SimpleQueue()
         with start_blocking_portal() as event_loop:  # left with an exception, it cancels its tasks
             all_of_them = event_loop.start_task_soon(self._ask_all, requests, settings, finished)
-            while (completed := finished.get()) is not None:
-                yield completed
-            all_of_them.result()  # raises what it raised
+            self._under_way.add(all_of_them)
+            try:
+                while (completed := finished.get()) is not None:
+                    yield completed
+                all_of_them.result()  # raises what it raised
+            except CancelledError:
+                raise InfrastructureError("The generator was closed.") from None
+            finally:
+                self._under_way.discard(all_of_them)
 
     def close(self) -> None:
-        """Do nothing: no resource is kept between calls."""
+        """Break off what other threads are waiting for; they get an InfrastructureError."""
+        for asking in tuple(self._under_way):
+            asking.cancel()
 
     async def _ask_all(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from srl_agent.evaluation.swebench.harness import HarnessSettings
-from srl_agent.evaluation.swebench.instances import HUB_NAME
+from srl_agent.evaluation.swebench.instances import ALIASES, HUB_NAME
 from srl_agent.inference.generator import GenerationSettings
 from srl_envs.errors import ConfigError, require
 
@@ -31,8 +31,9 @@ class SweBenchConfig:
         default=HUB_NAME,
         metadata={
             "help": (
-                "Hub name, a .jsonl, .json or .parquet file, or builtin for the project's own"
-                " tasks, which need no registry of images."
+                "Hub name, verified, full, multilingual or multimodal for those of SWE-bench, a"
+                " .jsonl, .json or .parquet file (of 13 columns, too), or builtin for the"
+                " project's own tasks, which need no registry of images."
             )
         },
     )
@@ -94,12 +95,12 @@ class SweBenchConfig:
         default=4096, metadata={"help": "Most tokens of an answer (paper: 4096). At least 1."}
     )
     seed: int = field(default=0, metadata={"help": "Decides the sampled answers."})
-    instances_at_once: int = field(
-        default=16,
+    instances_at_once: int | None = field(
+        default=None,
         metadata={
             "help": (
-                "Instances whose prompts are made and answered side by side, while those before are"
-                " judged. At least 1."
+                "Instances under way at a time, while others are judged; at least 1. None: 16 with"
+                " a model on this machine, --concurrency with a server."
             )
         },
     )
@@ -109,6 +110,15 @@ class SweBenchConfig:
             "help": (
                 "Run folder; the same command goes on with what it holds. None:"
                 " runs/swebench-<dataset>-<mode>-<model>."
+            )
+        },
+    )
+    submission_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Folder for SWE-bench's public leaderboard, written at the end: predictions,"
+                " metadata, logs and answers. None writes none."
             )
         },
     )
@@ -154,9 +164,17 @@ class SweBenchConfig:
     container_cpus: float = field(
         default=2.0, metadata={"help": "Processor cores of a judging container, above 0."}
     )
-    container_network: str = field(
-        default="none",
-        metadata={"help": "none, or a network of the engine for instances whose tests need one."},
+    container_network: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Network of judging containers. default is the engine's own, as the harness uses"
+                " it, so figures compare; patched code can then reach the world. none closes it:"
+                " correct patches of instances whose tests connect out are then unresolved, and the"
+                " tables count them. Or a network of the engine, such as one made with `docker"
+                " network create --internal`. None: none for builtin, else default."
+            )
+        },
     )
     judge_attempts: int = field(
         default=2,
@@ -183,7 +201,6 @@ class SweBenchConfig:
         least = {
             "num_samples": 1,
             "max_prompt_tokens": 1,
-            "instances_at_once": 1,
             "jobs": 1,
             "test_timeout": 1,
             "judge_attempts": 1,
@@ -192,6 +209,13 @@ class SweBenchConfig:
             least | {"container_memory_mib": 64, "container_processes": 16}
         ).items():
             require(getattr(self, name) >= bound, name, getattr(self, name), f"at least {bound}")
+        if self.instances_at_once is not None:
+            require(
+                self.instances_at_once >= 1,
+                "instances_at_once",
+                self.instances_at_once,
+                "at least 1",
+            )
         for name in ("container_cpus", "max_image_disk_gb"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         if self.num_samples > 1 and self.temperature == 0:
@@ -205,6 +229,7 @@ class SweBenchConfig:
             raise ConfigError(
                 "judge is false, but gold or predictions only judges: there would be nothing to do."
             )
+        self.dataset = ALIASES.get(self.dataset.lower(), self.dataset)
         self.generation()  # checks what it is made of
 
     @property
@@ -216,6 +241,11 @@ class SweBenchConfig:
     def repository_source(self) -> str:
         """Where files are read from."""
         return self.repositories or ("image" if self.dataset == BUILTIN else "github")
+
+    @property
+    def network(self) -> str:
+        """The network of judging containers."""
+        return self.container_network or ("none" if self.dataset == BUILTIN else "default")
 
     def generation(self) -> GenerationSettings:
         """How answers are drawn."""
@@ -233,6 +263,6 @@ class SweBenchConfig:
             memory_mib=self.container_memory_mib,
             processes=self.container_processes,
             cpus=self.container_cpus,
-            network=self.container_network,
+            network=self.network,
             attempts=self.judge_attempts,
         )

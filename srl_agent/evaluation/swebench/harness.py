@@ -77,8 +77,9 @@ class HarnessSettings:
         memory_mib: Memory of a container, in MiB, with no swap beyond it.
         processes: Processes and threads of a container at once.
         cpus: Processor cores of a container.
-        network: ``"none"``, or a network of the engine. Without a network, pip is told
-            to install from what the image holds.
+        network: ``"default"`` (the engine's, as the harness has it), ``"none"``, or
+            another network of the engine. Without a network, pip installs from what the
+            image holds.
         attempts: How often an instance is tried before a failure of the machinery
             stands; at least 1.
     """
@@ -87,7 +88,7 @@ class HarnessSettings:
     memory_mib: int = 8192
     processes: int = 2048
     cpus: float = 2.0
-    network: str = "none"
+    network: str = "default"
     attempts: int = 2
 
 
@@ -103,6 +104,7 @@ class Judgement:
         failing: Names of the tests that should pass and do not, as far as the harness
             told.
         log: Folder with the harness's logs; empty if it was not asked.
+        image_id: The engine's id of the image that the tests ran in; empty if none did.
     """
 
     instance_id: str
@@ -111,6 +113,7 @@ class Judgement:
     seconds: float = 0.0
     failing: tuple[str, ...] = ()
     log: str = ""
+    image_id: str = ""
 
 
 class Harness:
@@ -144,7 +147,9 @@ class Harness:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def judge(self, row: Mapping[str, Any], patch: str, model: str) -> Judgement:
+    def judge(
+        self, row: Mapping[str, Any], patch: str, model: str, image_id: str = ""
+    ) -> Judgement:
         """Judge one patch.
 
         Args:
@@ -152,6 +157,8 @@ class Harness:
                 ``eval_script``, ``log_parser`` and ``eval_type``.
             patch: A unified diff; an empty one is judged without a container.
             model: Who wrote it.
+            image_id: The engine's id of the row's image: a verdict is not taken over to
+                another image of that name.
 
         Returns:
             The verdict; a failure of the machinery that lasts over all attempts is one
@@ -176,10 +183,11 @@ class Harness:
         start = time.monotonic()
         judgement = Judgement(instance_id, "infrastructure_failure", "not tried")
         for attempt in range(self.settings.attempts):
-            judgement = self._attempt(row, patch, model, attempt)
+            judgement = self._attempt(row, patch, model, image_id, attempt)
             if judgement.outcome != "infrastructure_failure" or self._is_closed:
                 break
-        return Judgement(**{**asdict(judgement), "seconds": time.monotonic() - start})
+        seconds = time.monotonic() - start
+        return Judgement(**{**asdict(judgement), "seconds": seconds, "image_id": image_id})
 
     def close(self) -> None:
         """End the processes and remove their containers.
@@ -198,8 +206,10 @@ class Harness:
             ):  # the engine is gone; else each process's watcher would remove them, a moment later
                 prune()
 
-    def _attempt(self, row: Mapping[str, Any], patch: str, model: str, attempt: int) -> Judgement:
-        job = self._write_job(row, patch, model, attempt)
+    def _attempt(
+        self, row: Mapping[str, Any], patch: str, model: str, image_id: str, attempt: int
+    ) -> Judgement:
+        job = self._write_job(row, patch, model, image_id, attempt)
         logs = (
             self.folder
             / "logs"
@@ -233,10 +243,10 @@ class Harness:
         return read_judgement(str(row["instance_id"]), logs, error)
 
     def _write_job(
-        self, row: Mapping[str, Any], patch: str, model: str, attempt: int
+        self, row: Mapping[str, Any], patch: str, model: str, image_id: str, attempt: int
     ) -> dict[str, Any]:
         depends_on = json.dumps(
-            [dict(row), patch, model, asdict(self.settings)], sort_keys=True, default=str
+            [dict(row), patch, model, image_id, asdict(self.settings)], sort_keys=True, default=str
         )
         run_id = f"srl-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}" + (
             f"-{attempt}" if attempt else ""

@@ -9,7 +9,8 @@ called through its public entry and is not changed; what it asks Docker's SDK fo
 every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which
 :mod:`srl_envs.sandbox.ownership` finds it when this process has ended, however it
 ended; a name of its own, because the harness removes whatever has the name it wants,
-and another run may judge the same patch; and the lists of all images and containers,
+and another run may judge the same patch; output that is not UTF-8 (a diff of a Latin-1 file)
+is made so, since the harness would fail on it; and the lists of all images and containers,
 with which the harness closes each call, are empty.
 """
 
@@ -80,7 +81,7 @@ def _change_requests(settings: dict[str, Any]) -> None:
 
     It also saves the engine one query about each image after each instance.
     """
-    from docker.models.containers import ContainerCollection
+    from docker.models.containers import Container, ContainerCollection
     from docker.models.images import ImageCollection
 
     create = ContainerCollection.create
@@ -112,6 +113,16 @@ def _change_requests(settings: dict[str, Any]) -> None:
     def list_nothing(self: Any, **asked: Any) -> list[Any]:
         return []
 
+    execute = Container.exec_run
+
+    def execute_in_utf8(self: Any, *command: Any, **asked: Any) -> Any:
+        """The harness reads all output as UTF-8, but a diff has the bytes of its files."""
+        result = execute(self, *command, **asked)
+        if isinstance(result.output, bytes):
+            result = result._replace(output=result.output.decode("utf-8", "replace").encode())
+        return result
+
+    Container.exec_run = execute_in_utf8
     ContainerCollection.create = create_limited
     ContainerCollection.list = ImageCollection.list = list_nothing
 

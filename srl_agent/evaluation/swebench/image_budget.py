@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import re
+import shutil
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +22,8 @@ from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.protocol import SandboxError
 
 GIB = 1024**3
+_RATE_LIMIT = re.compile(r"toomanyrequests|rate limit|too many requests|\b429\b", re.IGNORECASE)
+_logger = logging.getLogger(__name__)
 
 
 class ImageBudget:
@@ -35,12 +41,24 @@ class ImageBudget:
         ledger: File that names what was fetched and not removed yet. What a killed
             process left is taken over from it.
         deadline: Seconds that the engine may be silent while it fetches.
+        first_pause: Seconds before a fetch that the registry refused for its rate limit
+            is tried again; each further pause is twice as long. Registries count for
+            hours.
+        longest_pause: Seconds; after a pause as long as this the refusal is final.
 
     Raises:
         SandboxError: No engine answers.
     """
 
-    def __init__(self, max_gib: float, ledger: Path, deadline: float = 1800.0) -> None:
+    def __init__(
+        self,
+        max_gib: float,
+        ledger: Path,
+        deadline: float = 1800.0,
+        *,
+        first_pause: float = 60.0,
+        longest_pause: float = 4 * 3600.0,
+    ) -> None:
         self.max_bytes = int(max_gib * GIB)
         self._client, self._ledger = connect(deadline), ledger
         left = ledger.read_text(encoding="utf-8").split() if ledger.is_file() else []
@@ -51,6 +69,7 @@ class ImageBudget:
         self._changed = threading.Condition()
         self._fetching: dict[str, threading.Lock] = {}
         self._is_stopped = False
+        self._first_pause, self._longest_pause = first_pause, longest_pause
 
     def __enter__(self) -> ImageBudget:
         return self
@@ -67,9 +86,37 @@ class ImageBudget:
         """Size of all images that were fetched and not removed yet."""
         return sum(self._fetched.values())
 
+    def log_need(self, images: Collection[str]) -> None:
+        """Log how many images must be fetched, and warn if the disk has less than the bound.
+
+        Args:
+            images: All that a run needs.
+        """
+        missing = [image for image in set(images) if not self.id_of(image)]
+        if not missing:
+            return
+        with engine_call("ask the engine for its folder"):
+            root = Path(str(self._client.info()["DockerRootDir"]))
+        free = shutil.disk_usage(root).free / GIB if root.is_dir() else math.inf
+        bound = self.max_bytes / GIB
+        level = logging.WARNING if free < bound else logging.INFO
+        _logger.log(
+            level,
+            "%d of %d images must be fetched. They may take %.0f GiB at a time"
+            " (--max_image_disk_gb), and %s has %.0f GiB free.",
+            len(missing),
+            len(set(images)),
+            bound,
+            root,
+            free,
+        )
+
     @contextmanager
-    def holding(self, image: str) -> Iterator[None]:
+    def holding(self, image: str) -> Iterator[str]:
         """The image is there in the body of the ``with``; several threads may hold the same one.
+
+        Yields:
+            The engine's id of it.
 
         Raises:
             SandboxError: It cannot be fetched, or :meth:`stop` was called.
@@ -82,7 +129,7 @@ class ImageBudget:
                 if not self._size(image):
                     self._wait_for_room()
                     self._fetch(image)
-            yield
+            yield self.id_of(image)
         finally:
             with self._changed:
                 self._users[image] -= 1
@@ -147,25 +194,34 @@ class ImageBudget:
             self._fetched[image] = size
 
     def _pull(self, image: str, done: Future[None]) -> None:
-        name, tag = parse_repository_tag(image)  # the tag may be a digest
         try:
-            with engine_call(f"fetch the image {image}"):
-                for step in self._client.api.pull(
-                    name, tag=tag or "latest", stream=True, decode=True
-                ):
-                    if (
-                        "error" in step
-                        # Of a layer, or of a full disk: the answer had begun, so its status says
-                        # nothing.
-                    ):
-                        raise SandboxError(f"Could not fetch the image {image}: {step['error']}")
-                    if self._is_stopped:
-                        break
+            pause = self._first_pause
+            while not self._is_stopped:
+                try:
+                    self._pull_once(image)
+                    break
+                except SandboxError as error:
+                    if not _RATE_LIMIT.search(str(error)) or pause > self._longest_pause:
+                        raise
+                    _logger.warning("%s Trying again in %.0f s.", error, pause)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_stopped, timeout=pause)
+                pause *= 2
             done.set_result(None)
         except SandboxError as error:
             done.set_exception(error)
         with self._changed:
             self._changed.notify_all()
+
+    def _pull_once(self, image: str) -> None:
+        name, tag = parse_repository_tag(image)  # the tag may be a digest
+        with engine_call(f"fetch the image {image}"):
+            for step in self._client.api.pull(name, tag=tag or "latest", stream=True, decode=True):
+                # Of a layer, or of a full disk: the answer had begun, so its status says nothing.
+                if "error" in step:
+                    raise SandboxError(f"Could not fetch the image {image}: {step['error']}")
+                if self._is_stopped:
+                    break
 
     def _make_room(self, target: int) -> None:
         """Remove unused images, the least recently used first.
@@ -189,11 +245,18 @@ class ImageBudget:
     def _write_ledger(self) -> None:
         replace_file(self._ledger, "".join(f"{image}\n" for image in self._fetched).encode())
 
+    def id_of(self, image: str) -> str:
+        """The engine's id of an image; empty if it is not there."""
+        return str(self._inspected(image).get("Id", ""))
+
     def _size(self, image: str) -> int:
         """In bytes; 0 if it is not there."""
+        found = self._inspected(image)
+        return max(1, int(found["Size"])) if found else 0
+
+    def _inspected(self, image: str) -> dict[str, Any]:
         with engine_call(f"look for the image {image}"):
             try:
-                size: Any = self._client.api.inspect_image(image)["Size"]
+                return dict(self._client.api.inspect_image(image))
             except docker.errors.ImageNotFound:
-                return 0
-        return max(1, int(size))
+                return {}

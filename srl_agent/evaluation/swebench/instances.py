@@ -19,6 +19,13 @@ from srl_envs.errors import ConfigError, DataError, InfrastructureError
 
 HUB_NAME = "SWE-bench/SWE-bench_Verified"
 HUB_SPLIT = "test"
+ALIASES = {
+    "full": "SWE-bench/SWE-bench",
+    "verified": HUB_NAME,
+    "multilingual": "SWE-bench/SWE-bench_Multilingual",
+    "multimodal": "SWE-bench/SWE-bench_Multimodal",
+}
+"""Short names that the harness takes too."""
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -32,6 +39,18 @@ _FORMS = {
     "repo": (_REPO, "owner/name"),
     "base_commit": (_COMMIT, "a commit's full hash in hexadecimal"),
 }
+_TESTS_THAT_CONNECT = {
+    "psf/requests": (
+        (
+            r"test_requests\.py::RequestsTestCase::\S*(?:HTTP_\d|DIGEST|BASICAUTH|POSTBIN)",
+            "httpbin.org",
+        ),
+        (r"(?:connect_timeout|timeout_connect)", "an address that never answers"),
+    ),
+    "sphinx-doc/sphinx": ((r"tests/test_build_linkcheck\.py::", "the pages that it links to"),),
+}
+"""Repository -> patterns of tests that connect to the outside, and what they connect to."""
+
 _TEXTS = ("instance_id", "repo", "base_commit", "problem_statement", "patch", "test_patch")
 _OPTIONAL_TEXTS = ("hints_text", "version", "difficulty", "image")
 
@@ -95,7 +114,7 @@ def load_instances(source: str | Path = HUB_NAME, *, skip_malformed: bool = Fals
 
     Args:
         source: A ``.jsonl``, ``.json`` or ``.parquet`` file (or a folder with one for
-            the split ``test``), or a name on the hub.
+            the split ``test``), a name on the hub, or one of :data:`ALIASES`.
         skip_malformed: Leave malformed rows out and tell of them in the result. By
             default the first one is an error.
 
@@ -215,8 +234,23 @@ def instance_of(row: Mapping[str, Any], where: str) -> SweBenchInstance:
     )
 
 
+def connects_to(instance: SweBenchInstance) -> str:
+    """What the deciding tests of an instance connect to, as far as is known; empty if nothing.
+
+    Without a network such tests fail whatever the patch, or end in another error than
+    the one they expect.
+    """
+    tests = instance.fail_to_pass + instance.pass_to_pass
+    return " and ".join(
+        goal
+        for pattern, goal in _TESTS_THAT_CONNECT.get(instance.repo, ())
+        if any(re.search(pattern, test) for test in tests)
+    )
+
+
 def _rows(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each row with where it stands."""
+    source = ALIASES.get(str(source).lower(), source)
     path = Path(source).expanduser()
     if path.suffix == ".jsonl" and not path.is_dir():
         yield from ((f"{path}, line {number}", row) for number, row in read_lines(path))

@@ -13,10 +13,7 @@ from srl_agent.evaluation.swebench.harness import Harness, Judgement
 from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
-from srl_envs.errors import ConfigError
 from srl_envs.sandbox.protocol import SandboxError
-
-_NEEDED = ("image", "eval_script", "log_parser", "eval_type")
 
 
 class JudgingQueue:
@@ -54,10 +51,15 @@ class JudgingQueue:
     def submit(self, instance: SweBenchInstance, patch: str, model: str) -> None:
         """Have a patch judged, unless it was already.
 
-        A failure of the machinery is not a verdict, and is retried.
+        A failure of the machinery is not a verdict, and is retried. So is a verdict of
+        another image of the same name.
         """
         before = self._records.judgements.get(instance.instance_id)
-        if before and before.outcome != "infrastructure_failure":
+        if (
+            before
+            and before.outcome != "infrastructure_failure"
+            and self._is_of_image(before, instance)
+        ):
             return
         self._futures.append(self._threads.submit(self._judge, instance, patch, model))
 
@@ -81,14 +83,19 @@ class JudgingQueue:
             self._harness.close()
             wait(self._futures)
 
+    def _is_of_image(self, verdict: Judgement, instance: SweBenchInstance) -> bool:
+        """Whether a verdict is of the image that the engine has now, as far as both are known."""
+        now = self._images.id_of(instance.image) if verdict.image_id else ""
+        return not now or now == verdict.image_id
+
     def _judge(self, instance: SweBenchInstance, patch: str, model: str) -> None:
         if not patch.strip():
             judgement = self._harness.judge(instance.row, patch, model)
         else:
             given: Judgement | None = None
             try:
-                with self._images.holding(instance.image):
-                    given = self._harness.judge(instance.row, patch, model)
+                with self._images.holding(instance.image) as image_id:
+                    given = self._harness.judge(instance.row, patch, model, image_id)
             except (
                 SandboxError
             ) as error:  # of the image: it cannot be fetched, or, once there is a verdict, removed
@@ -99,19 +106,3 @@ class JudgingQueue:
         if not self._stopping.is_set():  # else the verdict may be that its process was ended
             self._records.add_judgement(judgement)
             self._done()
-
-
-def require_judgeable(instances: tuple[SweBenchInstance, ...], source: str) -> None:
-    """Check that the rows say how to judge.
-
-    Raises:
-        ConfigError: One does not.
-    """
-    for instance in instances:
-        missing = [key for key in _NEEDED if not instance.row.get(key)]
-        if missing:
-            raise ConfigError(
-                f"{source}: {instance.instance_id} has no {', '.join(missing)}, which judging"
-                " needs: take rows of the harness's current schema (swebench 5), or write"
-                " predictions only with --judge false."
-            )

@@ -1,4 +1,4 @@
-"""Instances -> patches, a chunk of instances at a time.
+"""Instances -> patches.
 
 Makes prompts, asks for answers and keeps them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +30,7 @@ from srl_agent.evaluation.swebench.repair import (
 )
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
 from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, InfrastructureError
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ _SPARE = 16
 
 A tokenizer may split a text differently next to the chat template's marks.
 """
+_MOST_REFUSALS = 4
+"""Instances that a model may refuse before it has answered one."""
 
 
 class PatchWriter:
@@ -68,21 +71,68 @@ class PatchWriter:
             records,
             model,
         )
-        self._budget, self._has_answered = budget, False
+        self._budget = budget
+        self._has_answered = False
+        self._refusal: ConfigError | None = None
         self.errors: dict[str, str] = {}
         """Instance id -> why no patch could be asked for."""
 
-    def write(self, instances: Sequence[SweBenchInstance]) -> Iterator[SweBenchInstance]:
-        """Ask for the patches of a chunk.
+    def write(
+        self, instances: Sequence[SweBenchInstance], side_by_side: int
+    ) -> Iterator[SweBenchInstance]:
+        """Ask for patches; each instance is yielded once its prediction is in the records.
 
-        Each instance is yielded as soon as its prediction is in the records.
+        A server answers requests one by one: each instance goes its own way there, and
+        none waits for another. A model on this machine answers batches: so many
+        instances are asked for together.
+
+        Args:
+            instances: Without a prediction in the records.
+            side_by_side: How many are under way at a time.
 
         Raises:
             InfrastructureError: The model cannot be reached; what was answered before
                 is kept.
-            ConfigError: The model refused the first requests, all of them: that is the
-                settings' fault. A refusal of single ones is told in :attr:`errors`.
+            ConfigError: The model refused the first instances, all of them: the settings
+                are wrong. Refusals of single instances are in
+                :attr:`errors`.
         """
+        if isinstance(self._generator, MeasuresPrompts):
+            for start in range(0, len(instances), side_by_side):
+                yield from self._write(instances[start : start + side_by_side])
+                if start + side_by_side >= min(_MOST_REFUSALS, len(instances)):
+                    self._require_answers()
+            return
+
+        def write_one(instance: SweBenchInstance) -> list[SweBenchInstance]:
+            return list(self._write([instance]))
+
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="instance") as threads:
+            under_way = [threads.submit(write_one, instance) for instance in instances]
+            failure: InfrastructureError | None = None
+            try:
+                for number, future in enumerate(as_completed(under_way), start=1):
+                    try:
+                        yield from future.result()
+                    except CancelledError:
+                        continue
+                    except InfrastructureError as error:  # those under way may still be answered
+                        failure = failure or error
+                        threads.shutdown(wait=False, cancel_futures=True)
+                    if number in (max(side_by_side, _MOST_REFUSALS), len(instances)):
+                        self._require_answers()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                self._generator.close()  # breaks off what is under way
+                raise
+        if failure:
+            raise failure
+
+    def _require_answers(self) -> None:
+        if self._refusal is not None and not self._has_answered:
+            raise self._refusal
+
+    def _write(self, instances: Sequence[SweBenchInstance]) -> Iterator[SweBenchInstance]:
         files: dict[str, CommitFiles] = {}
         answers: dict[str, dict[str, Any]] = {}
         for instance in instances:
@@ -225,8 +275,7 @@ class PatchWriter:
                     )
                     self._has_answered = True
                 except ConfigError as error:
-                    if not self._has_answered and index == max(waiting):
-                        raise
+                    self._refusal = self._refusal or error
                     yield index, error
 
     def _repair_prompt(

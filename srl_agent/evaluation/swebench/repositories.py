@@ -127,12 +127,12 @@ class Repositories:
         github: str = "https://github.com",
         images: ImageBudget | None = None,
     ) -> None:
-        self.cache = Path(cache).expanduser()
+        self.cache = Path(cache).expanduser().absolute()  # git runs in other folders
         self._github = github.rstrip("/")
         self._source = source
         self._images = images
         if source not in ("github", "image"):
-            self._source = Path(source).expanduser()
+            self._source = Path(source).expanduser().absolute()
             if not self._source.is_dir():
                 raise ConfigError(
                     f"The source of repositories is {str(source)!r}: use 'github', 'image', or a"
@@ -206,7 +206,7 @@ class Repositories:
                 mirror, instance, str(self._clone_of(instance)), "--upload-pack", _UPLOAD_PACK
             )
 
-    def _held(self, image: str) -> AbstractContextManager[None]:
+    def _held(self, image: str) -> AbstractContextManager[object]:
         """Keeps the image during the body of the ``with``.
 
         It is fetched first, if there is a budget to fetch with.

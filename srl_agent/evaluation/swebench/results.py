@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srl_agent.evaluation.folder import RESULTS
 from srl_agent.evaluation.math.table import aligned
-from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance
+from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance, connects_to
 from srl_agent.evaluation.swebench.patch_writer import patch_problems
 from srl_agent.evaluation.swebench.records import Records
+from srl_agent.intervals import Interval, bootstrap
 from srl_agent.runs.files import replace_file
 
 PAPER_ROWS: dict[str, tuple[float, float]] = {
@@ -38,6 +40,7 @@ VERDICTS = {
 Each instance has one of them; the last three are not verdicts on a patch.
 """
 
+_MOST_REASONS, _MOST_NAMES, _LONGEST_REASON = 5, 5, 200
 _UNJUDGED = ("infrastructure_failure", "error", "not_judged")
 
 
@@ -53,6 +56,8 @@ class InstanceResult:
         reason: Why, where the verdict alone does not say.
         seconds: How long judging took.
         failing: Tests that should pass and do not.
+        connects_to: What its tests connect to, see
+            :func:`~srl_agent.evaluation.swebench.instances.connects_to`.
     """
 
     instance_id: str
@@ -62,6 +67,7 @@ class InstanceResult:
     reason: str = ""
     seconds: float = 0.0
     failing: tuple[str, ...] = ()
+    connects_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,14 @@ class SweBenchResults:
             asked.
         dataset: Where the instances are from.
         instances: All that were asked for.
+        network: Of the containers that judged them; empty if nothing was judged.
     """
 
     model: str
     mode: str
     dataset: str
     instances: tuple[InstanceResult, ...]
+    network: str = ""
 
     @property
     def resolved(self) -> int:
@@ -90,6 +98,25 @@ class SweBenchResults:
     def rate(self) -> float:
         """Share of resolved ones among all that were asked for, judged or not."""
         return self.resolved / len(self.instances)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is a verdict on any patch."""
+        return bool(self.network) and any(one.verdict not in _UNJUDGED for one in self.instances)
+
+    @property
+    def interval(self) -> Interval:
+        """The rate with its 95 % confidence interval over instances."""
+        return bootstrap([float(one.verdict == "resolved") for one in self.instances])
+
+    @property
+    def unresolved_without_network(self) -> int:
+        """Unresolved instances whose tests connect out, judged without a network."""
+        return sum(
+            bool(one.connects_to) and one.verdict in ("unresolved", "timed_out")
+            for one in self.instances
+            if self.network == "none"
+        )
 
     @property
     def unjudged(self) -> dict[str, str]:
@@ -114,6 +141,7 @@ def summarize(
     instances: Sequence[SweBenchInstance],
     records: Records,
     errors: Mapping[str, str],
+    network: str = "",
 ) -> SweBenchResults:
     """What became of each instance.
 
@@ -124,10 +152,10 @@ def summarize(
         instances: All that were asked for.
         records: Patches and verdicts.
         errors: Why instances have no patch.
+        network: Of the containers that judged; empty if nothing was judged.
     """
-    return SweBenchResults(
-        model, mode, dataset, tuple(_result(instance, records, errors) for instance in instances)
-    )
+    found = tuple(_result(instance, records, errors) for instance in instances)
+    return SweBenchResults(model, mode, dataset, found, network)
 
 
 def write_results(
@@ -152,8 +180,13 @@ def write_results(
         "mode": results.mode,
         "dataset": results.dataset,
         "instances": len(results.instances),
-        "resolved": results.resolved,
-        "resolved_rate": results.rate,
+        "resolved": results.resolved if results.is_judged else None,
+        "resolved_rate": results.rate if results.is_judged else None,
+        "resolved_interval": [results.interval.low, results.interval.high]
+        if results.is_judged
+        else None,
+        "network": results.network,
+        "unresolved_without_network": results.unresolved_without_network,
         "counts": results.counts,
         "by_repository": {
             name: {"instances": of, "resolved": resolved}
@@ -176,7 +209,13 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
 
     The row says so if its data set is not the paper's.
     """
-    own = f"{100 * results.rate:.1f} ({results.resolved}/{len(results.instances)})"
+    own = "not judged"
+    if results.is_judged:
+        low, high = 100 * results.interval.low, 100 * results.interval.high
+        own = (
+            f"{100 * results.rate:.1f} [{low:.1f}, {high:.1f}]"
+            f" ({results.resolved}/{len(results.instances)})"
+        )
     columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
     rows = [
         [f"paper: {name}", *(f"{value:.1f}" for value in values)]
@@ -199,18 +238,30 @@ def verdict_cells(results: SweBenchResults) -> list[list[str]]:
     rows = [["verdict", "instances"]]
     for verdict, label in VERDICTS.items():
         count = counts[verdict] + (counts["timed_out"] if verdict == "unresolved" else 0)
-        if count or verdict in ("resolved", "unresolved"):
+        if count or (verdict in ("resolved", "unresolved") and results.is_judged):
             rows.append(
                 [
                     f"  of these: {label.partition(': ')[2]}" if verdict == "timed_out" else label,
                     str(count),
                 ]
             )
+        if verdict == "timed_out" and results.unresolved_without_network:
+            rows.append(
+                [
+                    "  of these: the tests connect out, and had no network",
+                    str(results.unresolved_without_network),
+                ]
+            )
     return rows
 
 
 def group_cells(results: SweBenchResults) -> list[list[list[str]]]:
-    """A table by repository and one by difficulty, where the data set gives it."""
+    """A table by repository and one by difficulty, where the data set gives it.
+
+    There is none of a run without verdicts.
+    """
+    if not results.is_judged:
+        return []
     tables = []
     for heading, key in (
         ("repository", lambda one: one.repo),
@@ -252,13 +303,27 @@ def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
         return ""
     reasons: dict[str, list[str]] = {}
     for name in left:
-        reasons.setdefault(" ".join(results.unjudged[name].split()), []).append(name)
-    parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
+        reason = " ".join(results.unjudged[name].replace(name, "<instance>").split())
+        reasons.setdefault(_shortened(reason), []).append(name)
+    common_first = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    parts = [f"{listed(names)} ({reason})" for reason, names in common_first[:_MOST_REASONS]]
+    if len(common_first) > _MOST_REASONS:
+        parts.append(f"{len(common_first) - _MOST_REASONS} more reasons, see {RESULTS}")
     lacks = "were not judged" if judges else "have no patch"
     return (
         f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same"
         " command tries them again."
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
 def _result(
@@ -285,7 +350,14 @@ def _result(
         if verdict == "unresolved" and "ran past their time" in reason:
             verdict = "timed_out"
     return InstanceResult(
-        name, instance.repo, instance.difficulty, verdict, reason, seconds, failing
+        name,
+        instance.repo,
+        instance.difficulty,
+        verdict,
+        reason,
+        seconds,
+        failing,
+        connects_to(instance),
     )
 
 

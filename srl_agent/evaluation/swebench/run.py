@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
+import math
 import signal
 import sys
 import threading
@@ -29,22 +31,28 @@ from srl_agent.evaluation.swebench.instances import (
     select_ids,
     select_instances,
 )
-from srl_agent.evaluation.swebench.judging import JudgingQueue, require_judgeable
+from srl_agent.evaluation.swebench.judging import JudgingQueue
+from srl_agent.evaluation.swebench.old_rows import with_current_columns
 from srl_agent.evaluation.swebench.page import write_page
 from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
 from srl_agent.evaluation.swebench.records import Records, swebench_folder
 from srl_agent.evaluation.swebench.repositories import Repositories
 from srl_agent.evaluation.swebench.results import (
     SweBenchResults,
+    listed,
     summarize,
     terminal_text,
     write_results,
 )
+from srl_agent.evaluation.swebench.submission import require_free, write_submission
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.runs.provenance import environment
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import DataError, InfrastructureError
 
+_logger = logging.getLogger(__name__)
+_WHEELS = Path("~/.cache/srl")
+_IN_A_BATCH = 16
 _ASKING = (
     "mode",
     "num_samples",
@@ -66,8 +74,12 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
         to do.
     """
     instances = _instances(config)
-    if config.judge:
-        require_judgeable(instances, config.dataset)
+    if config.judge or config.repository_source == "image":
+        rows = with_current_columns([instance.row for instance in instances], _WHEELS.expanduser())
+        instances = tuple(instance_of(row, config.dataset) for row in rows)
+    submission = Path(config.submission_dir).expanduser() if config.submission_dir else None
+    if submission:
+        require_free(submission)
     given = _given_patches(config, instances)
     name = model_label(model) if config.asks_model else "gold" if config.gold else "predictions"
     folder = (
@@ -96,7 +108,8 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
             "asking": round(asking_seconds, 1),
         }
         mode = config.mode if config.asks_model else name
-        results = summarize(name, mode, config.dataset, instances, records, errors)
+        network = config.network if config.judge else ""
+        results = summarize(name, mode, config.dataset, instances, records, errors, network)
         versions = environment() | {
             "command": ["python", "-m", "srl_agent.evaluate", *sys.argv[1:]]
         }
@@ -104,6 +117,8 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
         page = write_page(
             folder, results, instances, records, asdict(config) | asdict(model) | versions
         )
+        if submission:
+            write_submission(submission, results, records, asdict(config))
     print(f"\n{terminal_text(results)}\n\n{page}")
     return results
 
@@ -138,7 +153,7 @@ def _ask_and_judge(
     instances: Sequence[SweBenchInstance],
     name: str,
 ) -> tuple[dict[str, str], float]:
-    """Answer chunk after chunk, and judge each patch as soon as it exists.
+    """Let the model write patches, and judge each one as soon as it exists.
 
     Returns why instances have no patch, and the seconds until the last one.
     """
@@ -152,7 +167,7 @@ def _ask_and_judge(
         images: ImageBudget | None = None
         judging: JudgingQueue | None = None
         if config.judge or config.repository_source == "image":  # else no engine is needed
-            images = stack.enter_context(_image_budget(config, folder))
+            images = stack.enter_context(_image_budget(config, folder, instances))
             if config.judge:
                 judging = stack.enter_context(
                     JudgingQueue(config, folder / "harness", images, records, progress.update)
@@ -169,13 +184,10 @@ def _ask_and_judge(
                 writer = PatchWriter(
                     config, generator, model_budget(config, generator), repositories, records, name
                 )
-                for start in range(0, len(missing), config.instances_at_once):
-                    for instance in writer.write(missing[start : start + config.instances_at_once]):
-                        progress.update()
-                        if judging:
-                            judging.submit(
-                                instance, records.predictions[instance.instance_id], name
-                            )
+                for instance in writer.write(missing, _side_by_side(config, model)):
+                    progress.update()
+                    if judging:
+                        judging.submit(instance, records.predictions[instance.instance_id], name)
                 errors |= writer.errors
             # What was answered is still judged; the reason stands with each of the others.
             except InfrastructureError as error:
@@ -190,6 +202,12 @@ def _ask_and_judge(
     return errors, asked_until - started
 
 
+def _side_by_side(config: SweBenchConfig, model: GeneratorConfig) -> int:
+    if config.instances_at_once is not None:
+        return config.instances_at_once
+    return _IN_A_BATCH if model.base_url is None else model.concurrency
+
+
 def _judge_given(
     config: SweBenchConfig,
     folder: Path,
@@ -200,7 +218,7 @@ def _judge_given(
     """Judge patches that are there already; why instances have none."""
     with (
         _Progress(config, records, instances) as progress,
-        _image_budget(config, folder) as images,
+        _image_budget(config, folder, instances) as images,
         JudgingQueue(config, folder / "harness", images, records, progress.update) as judging,
     ):
         for instance in instances:
@@ -216,8 +234,20 @@ def _judge_given(
     }
 
 
-def _image_budget(config: SweBenchConfig, folder: Path) -> ImageBudget:
-    return ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
+def _image_budget(
+    config: SweBenchConfig, folder: Path, instances: Sequence[SweBenchInstance]
+) -> ImageBudget:
+    images = ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
+    images.log_need([instance.image for instance in instances])
+    if config.judge:
+        _logger.info(
+            "%d instances, %d judged at a time, each for at most %d s: at most %.1f hours.",
+            len(instances),
+            config.jobs,
+            config.test_timeout,
+            math.ceil(len(instances) / config.jobs) * config.test_timeout / 3600,
+        )
+    return images
 
 
 class _Progress:
@@ -288,7 +318,7 @@ def _given_patches(
         return {}
     given: dict[str, tuple[str, str]] = {}
     for where, row in _prediction_rows(Path(config.predictions).expanduser()):
-        name, patch = row.get("instance_id"), row.get("model_patch", "")
+        name, patch = row.get("instance_id"), row.get("model_patch", 0)
         if not isinstance(name, str) or not (patch is None or isinstance(patch, str)):
             raise DataError(
                 f"{where}: a prediction needs 'instance_id' and 'model_patch', both text."
@@ -296,6 +326,14 @@ def _given_patches(
         if name in given:
             raise DataError(f"{where}: a second prediction for {name}: keep one.")
         given[name] = (str(row.get("model_name_or_path") or "predictions"), patch or "")
+    if unknown := sorted(given.keys() - {instance.instance_id for instance in instances}):
+        _logger.warning(
+            "%s: %d of %d predictions are for instances that are not asked for: %s",
+            config.predictions,
+            len(unknown),
+            len(given),
+            listed(unknown),
+        )
     return given
 
 

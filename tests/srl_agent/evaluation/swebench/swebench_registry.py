@@ -26,12 +26,14 @@ class Registry(ThreadingHTTPServer):
     Attributes:
         fetched: How often the layer of each image was asked for.
         layers_may_go: Layers are held back while this is not set.
+        refusals: So many manifests are refused for the rate limit before one is given.
     """
 
     daemon_threads = True
 
     def __init__(self, architecture: str) -> None:
         self.fetched: Counter[str] = Counter()
+        self.refusals = 0
         self.layers_may_go = threading.Event()
         self.layers_may_go.set()
         self.contents: dict[str, tuple[str, bytes]] = {}
@@ -87,6 +89,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Registry
 
     def do_GET(self) -> None:
+        if "/manifests/" in self.path and self.server.refusals:
+            self.server.refusals -= 1
+            self._refuse()
+            return
         kind, content = (
             ("application/json", b"{}")
             if self.path == "/v2/"
@@ -104,6 +110,16 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     do_HEAD = do_GET
+
+    def _refuse(self) -> None:
+        error = {"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."}
+        content = json.dumps({"errors": [error]}).encode()
+        self.send_response(429)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass

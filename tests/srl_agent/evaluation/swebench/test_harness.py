@@ -45,7 +45,7 @@ def harness(tmp_path):
     harness = Harness(
         tmp_path / "harness",
         jobs=2,
-        settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0),
+        settings=HarnessSettings(timeout=120, memory_mib=512, cpus=1.0, network="none"),
     )
     yield harness
     harness.close()
@@ -358,3 +358,28 @@ def eventually(condition, seconds: float = 60.0) -> bool:
             return True
         time.sleep(0.2)
     return False
+
+
+def test_a_patch_to_a_file_that_is_not_utf_8_gets_a_verdict(row, harness) -> None:
+    make = "printf 'caf\\351\\nx\\n' > names.txt && git add -N names.txt"
+    of_row = row | {
+        "eval_script": row["eval_script"].replace("git status\n", f"{make}\ngit status\n")
+    }
+    assert harness.judge(of_row, row["patch"], "m").outcome == "resolved"
+
+
+def test_a_verdict_never_belongs_to_another_image(row, harness) -> None:
+    first = harness.judge(row, NO_OP, "m", image_id="sha256:1")
+    second = harness.judge(row, NO_OP, "m", image_id="sha256:2")
+    assert first.image_id == "sha256:1" and second.image_id == "sha256:2"
+    assert first.log != second.log
+
+
+def test_the_default_network_is_the_engines(row, tmp_path) -> None:
+    settings = HarnessSettings(timeout=120, memory_mib=512, cpus=1.0)
+    assert settings.network == "default"
+    harness = Harness(tmp_path / "harness", settings=settings)
+    try:
+        assert harness.judge(row, row["patch"], "gold").outcome == "resolved"
+    finally:
+        harness.close()

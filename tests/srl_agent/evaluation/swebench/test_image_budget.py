@@ -146,3 +146,18 @@ def test_a_stop_breaks_a_fetch_off_that_stands_still(registry, ledger) -> None:
         if left.name == f"fetch {image}":
             left.join()
     budget.close()
+
+
+def test_a_refusal_for_the_rate_limit_is_waited_for(engine, registry, ledger, caplog) -> None:
+    image = registry.add("wanted", MIB)
+    registry.refusals = 4  # the engine may ask twice for each try
+    budget = ImageBudget(1.0, ledger, first_pause=0.05)
+    with budget.holding(image) as image_id:
+        assert image_id == engine.images.get(image).id
+    assert "Trying again in" in caplog.text
+    budget.close()
+    registry.refusals = 10_000
+    budget = ImageBudget(1.0, ledger, first_pause=0.05, longest_pause=0.1)
+    with pytest.raises(SandboxError, match=r"(?i)toomanyrequests|429"), budget.holding(image):
+        pass
+    budget.close()

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from srl_agent.evaluation.swebench.instances import load_instances, select_instances
+from srl_agent.evaluation.swebench.old_rows import COLUMNS, with_current_columns
 from srl_envs.errors import ConfigError, DataError
 
 ROW: dict[str, Any] = {
@@ -158,3 +159,32 @@ def test_selection(tmp_path: Path) -> None:
         chosen(pattern="(")
     with pytest.raises(ConfigError, match="limit is 0"):
         chosen(limit=0)
+
+
+# ---------------------------------------------------------------- the schema of 13 columns
+
+
+def test_rows_of_13_columns_get_the_columns_of_the_harness(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """The scripts are those that swebench 4.1.0 made, to the byte."""
+    folder = shared_data / "swe_bench_verified"
+    rows = [
+        instance.row
+        for instance in load_instances(folder / "verified_full_columns_100.jsonl").instances
+    ]
+    assert not set(COLUMNS) & rows[0].keys()
+    made = {str(row["instance_id"]): row for row in with_current_columns(rows, tmp_path)}
+    assert len(made) == 100 and all(row[column] for row in made.values() for column in COLUMNS)
+    (known,) = load_instances(folder / "flask-5014.harness5.jsonl").instances
+    for column in ("image", "eval_script", "eval_type"):
+        assert made[known.instance_id][column] == known.row[column]
+    parsers = pytest.importorskip("swebench.harness.log_parsers").PARSER_REGISTRY
+    assert {str(row["log_parser"]) for row in made.values()} <= set(parsers)
+    assert with_current_columns([known.row], tmp_path / "unused") == [known.row]
+    assert not (tmp_path / "unused").exists()
+    with pytest.raises(DataError, match=r"does not know version '99' of pallets/flask"):
+        with_current_columns([rows[0] | {"repo": "pallets/flask", "version": "99"}], tmp_path)
+    (tmp_path / "swebench-4.1.0-py3-none-any.whl").write_bytes(b"other")
+    with pytest.raises(DataError, match="is not the expected file"):
+        with_current_columns(rows, tmp_path)

@@ -53,6 +53,8 @@ def command(dataset: Path, folder: Path, *more: str) -> list[str]:
         "1",
         "--test_timeout",
         "120",
+        "--container_network",
+        "none",
     )
     cache = str(dataset.parent / "cache")
     return [
@@ -78,8 +80,23 @@ def verdicts(folder: Path) -> dict[str, str]:
 
 
 def test_gold_patches_resolve(dataset, tmp_path) -> None:
-    folder = tmp_path / "run"
-    assert main(command(dataset, folder, "--gold", "true")) == 0
+    folder, submission = tmp_path / "run", tmp_path / "submission"
+    asked = command(dataset, folder, "--gold", "true", "--submission_dir", str(submission))
+    assert main(asked) == 0
+    names = sorted(verdicts(folder))
+    predictions = (submission / "all_preds.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["instance_id"] for line in predictions) == names
+    for name in names:
+        report = json.loads((submission / "logs" / name / "report.json").read_text())
+        assert report[name]["resolved"] is True
+        assert (submission / "logs" / name / "patch.diff").read_text().startswith("diff --git")
+        assert (submission / "logs" / name / "test_output.txt").is_file()
+    assert (submission / "metadata.yaml").is_file() and (submission / "README.md").is_file()
+    assert main(asked) == 0, "an earlier submission is replaced"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("x")
+    assert main([*asked[:-1], str(tmp_path / "notes")]) == 1
+    assert (tmp_path / "notes" / "mine.txt").is_file()
     assert set(verdicts(folder).values()) == {"resolved"} and len(verdicts(folder)) == 2
     assert json.loads((folder / "results.json").read_text())["environment"]["packages"]["swebench"]
     before = (folder / "judgements.jsonl").read_bytes()

@@ -19,8 +19,14 @@ from swebench_clones import instance_at
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.harness import Judgement
-from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.instances import SweBenchInstance, connects_to, instance_of
 from srl_agent.evaluation.swebench.records import Records
+from srl_agent.evaluation.swebench.results import (
+    InstanceResult,
+    SweBenchResults,
+    terminal_text,
+    unjudged_line,
+)
 from srl_envs.errors import DataError
 
 sys.path.append(str(Path(__file__).parents[3] / "conformance"))
@@ -189,7 +195,7 @@ def test_several_samples_are_kept_and_one_is_chosen(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--judge", "true"], "acme__tool-1 has no image, eval_script, log_parser, eval_type"),
+        (["--judge", "true"], "does not know version None of acme/tool"),
         (["--num_samples", "2"], "temperature is 0"),
         (["--gold", "true"], "there would be nothing to do"),
         (["--instance_ids", "acme__tool-9"], "did you mean"),
@@ -352,6 +358,9 @@ class AnswersOnce(BaseHTTPRequestHandler):
         if not self.server.first.acquire(blocking=False):  # type: ignore[attr-defined]
             self.server.ends.wait()  # type: ignore[attr-defined]
             return
+        self.answer()
+
+    def answer(self) -> None:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": "No edit."},
@@ -365,6 +374,41 @@ class AnswersOnce(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class FirstAnswersLast(BaseHTTPRequestHandler):
+    """Answers the first request once five others are answered."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.first.acquire(blocking=False):  # type: ignore[attr-defined]
+            for _ in range(5):
+                self.server.answered.acquire()  # type: ignore[attr-defined]
+        AnswersOnce.answer(self)  # type: ignore[arg-type]
+        self.server.answered.release()  # type: ignore[attr-defined]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_slow_answer_holds_up_no_other_instance(dataset, clones, tmp_path) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    rows = [row | {"instance_id": f"acme__tool-{number}"} for number in range(10, 16)]
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FirstAnswersLast)
+    server.daemon_threads = True
+    server.first, server.answered = threading.Lock(), threading.Semaphore(0)  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    folder = tmp_path / "run"
+    asked = command(dataset, clones, Path("served"), folder, "--concurrency", "2")
+    try:
+        assert main([*asked, "--backend", "openai", "--base_url", address]) == 0
+    finally:
+        server.shutdown()
+        server.server_close()
+    written = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert len(written) == 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -456,3 +500,64 @@ def test_a_verdict_binds_how_it_was_judged_and_a_failure_of_the_machinery_does_n
 def with_image(instance: SweBenchInstance, image: str) -> SweBenchInstance:
     row = {key: getattr(instance, key) for key in ROW_KEYS} | {"image": image}
     return replace(instance, image=image, row=row)
+
+
+def test_what_was_not_judged_has_no_rate(dataset, clones, tiny_model_dir, tmp_path, capsys) -> None:
+    folder = tmp_path / "run"
+    assert main(command(dataset, clones, tiny_model_dir, folder, "--limit", "2")) == 0
+    shown = capsys.readouterr().out
+    assert "not judged" in shown and "0.0" not in shown
+    results = json.loads((folder / "results.json").read_text())
+    assert results["resolved_rate"] is None and results["resolved_interval"] is None
+
+
+def test_a_relative_cache_of_repositories(
+    dataset, clones, tiny_model_dir, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = command(dataset, clones, tiny_model_dir, tmp_path / "run", "--limit", "2")
+    asked[asked.index("--repository_cache") + 1] = "relative/cache"
+    assert main(asked) == 0
+    assert any((tmp_path / "relative" / "cache").iterdir())
+
+
+def test_many_failures_are_one_short_line() -> None:
+    failed = [
+        InstanceResult(
+            f"acme__tool-{number}",
+            "acme/tool",
+            "",
+            "error",
+            f"git fetch of acme__tool-{number} failed: " + "no route to host, " * 50,
+        )
+        for number in range(500)
+    ]
+    line = unjudged_line(SweBenchResults("m", "oracle", "d", tuple(failed)))
+    assert len(line) < 600 and "acme__tool-4 and 495 more" in line
+    assert "500 of 500 instances" in line
+
+
+@pytest.mark.parametrize(
+    ("repo", "test", "goal"),
+    [
+        ("psf/requests", "test_requests.py::RequestsTestCase::test_HTTP_200_OK_PUT", "httpbin.org"),
+        (
+            "psf/requests",
+            "tests/test_requests.py::TestTimeout::test_connect_timeout[t0]",
+            "answers",
+        ),
+        ("psf/requests", "tests/test_requests.py::TestRequests::test_HTTP_200_OK_PUT[x]", ""),
+        ("psf/requests", "test_requests.py::RequestsTestCase::test_basic_building", ""),
+        ("sphinx-doc/sphinx", "tests/test_build_linkcheck.py::test_defaults", "links"),
+        ("django/django", "test_connect_timeout (x.Y)", ""),
+    ],
+)
+def test_instances_whose_tests_connect_out_are_marked(dataset, repo, test, goal) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    instance = instance_of(row | {"repo": repo, "FAIL_TO_PASS": json.dumps([test])}, "row 1")
+    assert goal in connects_to(instance) and bool(goal) == bool(connects_to(instance))
+    one = InstanceResult("a", repo, "", "unresolved", connects_to=connects_to(instance))
+    closed = SweBenchResults("m", "oracle", "d", (one,), network="none")
+    assert closed.unresolved_without_network == bool(goal)
+    assert ("connect out" in terminal_text(closed)) == bool(goal)
+    assert "connect out" not in terminal_text(replace(closed, network="default"))
