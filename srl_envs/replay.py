@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
@@ -27,8 +27,14 @@ from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.sandbox import DamagedRepositoryError, Sandbox, SandboxLimits
 from srl_envs.sandboxes import SANDBOXES
-from srl_envs.swe.agent_session import AgentSession, drift, expert_commands
-from srl_envs.swe.tasks.images import image_of, workdir_of
+from srl_envs.swe.agent_session import (
+    AgentSession,
+    drift,
+    expert_commands,
+    require_runnable,
+)
+from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
+from srl_envs.swe.tasks.images import image_of, sandbox_of
 from srl_envs.swe.tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
 
@@ -84,13 +90,15 @@ def replay(
         InfrastructureError: The machinery failed, or the replay was given up.
     """
     maker = SANDBOXES.named(sandbox)
+    if image is not None:
+        trajectory = replace(trajectory, metadata={**trajectory.metadata, "image": image})
 
-    def make(name: str) -> Sandbox:
-        return maker(name, workdir=workdir_of(trajectory), limits=limits)
+    def make(one: Trajectory) -> Sandbox:
+        return sandbox_of(one, maker, limits)
 
     commands = expert_commands(trajectory)
     drifts = []
-    with closing(make(image or image_of(trajectory))) as place:
+    with closing(make(trajectory)) as place:
         session = AgentSession(place, trajectory.grammar, command_timeout)
         for step, command in zip(trajectory.steps, commands, strict=True):
             if stop is not None and stop.is_set():
@@ -155,11 +163,19 @@ def _run(chosen: argparse.Namespace) -> int:
 
     log_to_stderr(chosen.log_level)
     _check(chosen)
-    trajectories = load_trajectories(chosen.source, path=chosen.path, limit=chosen.limit)
+    trajectories = load_trajectories(
+        chosen.source,
+        path=chosen.path,
+        limit=chosen.limit,
+        resolved_only=chosen.resolved_only == "true",
+        tasks=chosen.tasks,
+    )
     done = read_report(chosen.report)
     open_ones = [trajectory for trajectory in trajectories if trajectory.id not in done]
     for trajectory in open_ones:  # what is missing is reported before hours of work
+        require_runnable(trajectory.grammar)
         expert_commands(trajectory)
+        require_tests_that_run(trajectory)
     if chosen.image is None:
         for trajectory in open_ones:
             image_of(trajectory)  # built once
@@ -284,6 +300,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--path", type=Path, help="local file or folder of the source")
     parser.add_argument("--limit", type=int, help="at most this many trajectories")
+    parser.add_argument(
+        "--tasks",
+        help="the tasks of agents' trajectories, with their images and hidden tests: a file or "
+        "folder of rows, or a data set on the hub (SWE-bench/SWE-smith)",
+    )
+    parser.add_argument(
+        "--resolved_only",
+        choices=["true", "false"],
+        default="true",
+        help="leave out runs that say that they failed, or do not say it (default: %(default)s)",
+    )
     parser.add_argument(
         "--image", help="image to run all of them in; without it each names its own"
     )

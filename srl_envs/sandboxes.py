@@ -15,8 +15,13 @@ if TYPE_CHECKING:  # the engine's client takes its time to import
 class SandboxMaker(Protocol):
     """Gives a clean sandbox; whoever asked for it closes it."""
 
-    def __call__(self, image: str, /, *, workdir: str, limits: SandboxLimits) -> Sandbox:
-        """A sandbox of an image, its shell in the folder ``workdir``, bounded by ``limits``."""
+    def __call__(
+        self, image: str, /, *, workdir: str, limits: SandboxLimits, startup: str
+    ) -> Sandbox:
+        """A sandbox of an image, its shell in the folder ``workdir``, bounded by ``limits``.
+
+        Every new shell runs ``startup`` first, a command; an empty one is none.
+        """
 
 
 MakerT = TypeVar("MakerT", bound=SandboxMaker)
@@ -50,8 +55,8 @@ def register_sandbox(name: str) -> Callable[[MakerT], MakerT]:
 
 
 @register_sandbox("docker")
-def docker(image: str, /, *, workdir: str, limits: SandboxLimits) -> Sandbox:
+def docker(image: str, /, *, workdir: str, limits: SandboxLimits, startup: str) -> Sandbox:
     """:class:`~srl_envs.sandbox.DockerSandbox`, of the engine at ``DOCKER_HOST``."""
     from srl_envs.sandbox import DockerSandbox
 
-    return DockerSandbox(image, workdir=workdir, limits=limits)
+    return DockerSandbox(image, workdir=workdir, limits=limits, startup=startup)

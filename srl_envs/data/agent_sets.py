@@ -15,6 +15,7 @@ from typing import Any
 from srl_envs.data.agent_turns import read
 from srl_envs.data.registry import SourceRequest, register_source
 from srl_envs.data.rows import read_object, read_rows
+from srl_envs.errors import DataError
 from srl_envs.trajectory import Trajectory
 
 HUB_SPLITS = ("xml", "tool", "ticks")
@@ -75,9 +76,29 @@ def _reader(name: str, agent_set: AgentSet | None) -> Any:
     def load(request: SourceRequest) -> Iterable[Trajectory]:
         rows = _rows(name, agent_set, request)
         resolved = agent_set is not None and agent_set.resolved
-        return read(rows, request.rejected, request.resolved_only, resolved)
+        tasks = None if request.tasks is None else tasks_of(request.tasks)
+        return read(rows, request.rejected, request.resolved_only, resolved, tasks)
 
     return load
+
+
+def tasks_of(source: str) -> dict[str, Mapping[str, Any]]:
+    """The tasks of a file or folder, or of a set on the hub, by ``instance_id``.
+
+    Raises:
+        DataError: They cannot be read, or a row has no ``instance_id``.
+        InfrastructureError: The hub cannot be reached.
+    """
+    path = Path(source).expanduser()
+    on_the_hub = not path.exists() and len(source.split("/")) == 2 and not path.suffix
+    rows = read_rows("tasks", source if on_the_hub else "", None if on_the_hub else path, "train")
+    tasks = {}
+    for number, row in enumerate(rows, start=1):
+        name = row.get("instance_id")
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{source}, row {number}: a task needs an instance_id.")
+        tasks[name] = row
+    return tasks
 
 
 def _rows(

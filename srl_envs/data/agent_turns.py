@@ -24,6 +24,7 @@ from srl_envs.commands import (
     Grammar,
 )
 from srl_envs.commands.tool_call import name_and_arguments
+from srl_envs.data.agent_environment import environment_of
 from srl_envs.data.agent_tools import IDLE_TOOLS, own_call, waits
 from srl_envs.data.chat import Message, messages_of
 from srl_envs.trajectory import ExpertStep, Trajectory
@@ -63,6 +64,7 @@ def read(
     rejected: Counter[str],
     resolved_only: bool = True,
     resolved: bool = False,
+    tasks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Trajectory]:
     """Rows with a conversation -> trajectories; what is left out is counted in ``rejected``.
 
@@ -72,12 +74,16 @@ def read(
         resolved_only: Leave out rows that did not solve their issue, and those that do
             not say whether they did.
         resolved: The data set holds only rows that did, and does not say so in each.
+        tasks: By ``instance_id``, the rows that say what environment a task has; None
+            looks into the trajectory's own row.
     """
     seen: Counter[str] = Counter()
     for row in rows:
         reason = unsolved(row) if resolved_only and not resolved else ""
         messages = messages_of(row)
-        issue, workdir = task_of(row, messages or [])
+        task = row if tasks is None else tasks.get(str(row.get("instance_id")))
+        reason = reason or ("no task of this instance" if task is None else "")
+        issue, workdir = task_of(row, messages or [], task or {})
         reason = reason or ("no messages" if messages is None else "" if issue else "no issue")
         if reason or messages is None:
             rejected[reason] += 1
@@ -104,6 +110,7 @@ def read(
                 "grammar": grammar,
                 "workdir": workdir,
                 "skipped_turns": dict(skipped),
+                **environment_of(task or {}, workdir),
             },
         )
 
@@ -143,19 +150,26 @@ def _truth(value: object) -> bool | None:
     return None
 
 
-def task_of(row: Mapping[str, Any], messages: list[Message]) -> tuple[str, str]:
+def task_of(
+    row: Mapping[str, Any], messages: list[Message], task: Mapping[str, Any]
+) -> tuple[str, str]:
     """The issue that a row states, and the folder of the repository.
 
-    The issue is the column ``problem_statement``; else what stands in the tags or
-    between the headings of the first user message in which agents wrap it; else all of
-    that message. The folder is ``/testbed`` unless the message names another one.
+    The issue is the row's column ``problem_statement``; else what agents wrap in tags
+    or put between headings in the first user message; else that column of the task;
+    else all of the message. The folder is ``/testbed`` unless the message names
+    another one.
     """
-    task = next((one["content"] for one in messages if one.get("role") == "user"), "")
-    found = [match for pattern in _ISSUES if (match := pattern.search(task))]
+    asked = next((one["content"] for one in messages if one.get("role") == "user"), "")
+    wrapped = (match[1] for pattern in _ISSUES if (match := pattern.search(asked)))
+    issue = _statement(row) or next(wrapped, "").strip() or _statement(task) or asked.strip()
+    folders = (match[1] for pattern in _WORKDIRS if (match := pattern.search(asked)))
+    return issue, next(folders, "/testbed")
+
+
+def _statement(row: Mapping[str, Any]) -> str:
     statement = row.get("problem_statement")
-    issue = statement if isinstance(statement, str) else found[0][1] if found else task
-    folders = [match for pattern in _WORKDIRS if (match := pattern.search(task))]
-    return issue.strip(), (folders[0][1] if folders else "/testbed")
+    return statement.strip() if isinstance(statement, str) else ""
 
 
 def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ class SourceRequest:
         hub_split: See :func:`~srl_envs.data.load_trajectories`.
         resolved_only: See :func:`~srl_envs.data.load_trajectories`.
         rejected: Count here each row that is left out, by reason.
+        tasks: See :func:`~srl_envs.data.load_trajectories`.
     """
 
     path: Path | None
@@ -41,6 +42,7 @@ class SourceRequest:
     hub_split: str
     resolved_only: bool
     rejected: Counter[str]
+    tasks: str | None = None
 
     @property
     def file_split(self) -> str:

@@ -41,6 +41,7 @@ def load_trajectories(
     count: int = 2000,
     hub_split: str = "xml",
     resolved_only: bool = True,
+    tasks: str | Path | None = None,
 ) -> TrajectorySet:
     """Load expert solutions.
 
@@ -66,6 +67,10 @@ def load_trajectories(
             ``"ticks"``; of a local folder, the file of that name.
         resolved_only: Leave out agents' runs that failed, and those that do not say
             whether they did.
+        tasks: The tasks of agents' trajectories, joined by ``instance_id``: a file or
+            folder of rows, or the name of a set on the hub
+            (``"SWE-bench/SWE-smith"``). They give each trajectory its image, set-up
+            and hidden tests, see :mod:`srl_envs.data.agent_environment`.
 
     Returns:
         The trajectories, and how many rows were left out, by reason.
@@ -87,7 +92,21 @@ def load_trajectories(
         )
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
-    request = SourceRequest(path, split, seed, count, hub_split, resolved_only, rejected)
+    request = SourceRequest(
+        path,
+        split,
+        seed,
+        count,
+        hub_split,
+        resolved_only,
+        rejected,
+        None if tasks is None else str(tasks),
+    )
+    if tasks is not None and name not in agent_sets.AGENT_SETS:
+        raise ConfigError(
+            f"The source {name!r} takes no tasks: they belong to one of "
+            f"{', '.join(agent_sets.AGENT_SETS)}."
+        )
     trajectories = list(_read(name, SOURCES.named(name), request))
     if not trajectories:
         if not rejected:

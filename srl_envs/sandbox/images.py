@@ -9,9 +9,12 @@ commit, from the files of the commit alone.
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,6 +70,10 @@ git commit -q --no-gpg-sign -m 'Start of the task'
 git repack -a -d -q
 """
 
+_SETUP_PATCH = "tmp/.srl-setup.patch"
+_APPLY = f"""cd "$1" || exit
+git -c safe.directory='*' apply --whitespace=nowarn /{_SETUP_PATCH} && rm /{_SETUP_PATCH}"""
+
 
 def has_image(image: str, client: Any = None) -> bool:
     """Whether the engine holds an image.
@@ -80,6 +87,21 @@ def has_image(image: str, client: Any = None) -> bool:
         except docker.errors.ImageNotFound:
             return False
     return True
+
+
+def image_id(image: str) -> str:
+    """The engine's id of an image, which changes when the name is given to another.
+
+    Raises:
+        SandboxError: The engine cannot be reached, or does not hold the image.
+    """
+    with engine_call(f"look for the image {image}"):
+        try:
+            return str(connect().api.inspect_image(image)["Id"])
+        except docker.errors.ImageNotFound:
+            raise SandboxError(
+                f"The engine does not hold the image {image}: pull or build it."
+            ) from None
 
 
 def build_base(
@@ -227,7 +249,14 @@ def image_of_commit(
     _image_of_archive(archive, image, base, workdir, setup, network)
 
 
-def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
+def sealed_image(
+    image: str,
+    sealed: str,
+    *,
+    workdir: str = "/testbed",
+    patch: str = "",
+    leave_out: Sequence[str] = (),
+) -> None:
     """Make an image like another, whose repository keeps its files but has one commit.
 
     It has no remote and no further objects: neither past nor future can be read.
@@ -236,13 +265,37 @@ def sealed_image(image: str, sealed: str, *, workdir: str = "/testbed") -> None:
     as a later commit. Versions that a build reads from tags are gone too; packages that
     are installed already keep theirs.
 
+    Args:
+        image: The image.
+        sealed: The new one's name.
+        workdir: Where the repository is.
+        patch: Applied first: a bug to be found.
+        leave_out: Paths of files that are deleted first: hidden tests.
+
     Raises:
-        SandboxError: The engine failed, the image is missing, or there is no repository
-            in ``workdir``.
+        SandboxError: The engine failed, the image is missing, there is no repository in
+            ``workdir``, the patch does not apply, or a file to be left out is missing.
     """
     with _container(image, "none") as container:
         _run(container, 'test -e "$1/.git"', workdir, f"find a repository in {workdir} of {image}")
+        if patch:
+            with engine_call("copy files into a container"):
+                container.client.api.put_archive(container.id, "/", _archive_of_patch(patch))
+            _run(container, _APPLY, workdir, f"apply the set-up's patch in {workdir} of {image}")
+        for path in leave_out:
+            script = f'cd "$1" && rm -- {shlex.quote(path)}'
+            _run(container, script, workdir, f"leave {path} out of {image}")
         _commit(container, workdir, sealed)
+
+
+def _archive_of_patch(patch: str) -> bytes:
+    content = (patch if patch.endswith("\n") else f"{patch}\n").encode("utf-8", "surrogateescape")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo(_SETUP_PATCH)
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
 
 
 def _image_of_archive(

@@ -12,17 +12,20 @@ from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.response import Response
 from srl_envs.reward import RewardSettings
-from srl_envs.sandbox import DamagedRepositoryError, DockerSandbox, Sandbox
+from srl_envs.sandbox import DamagedRepositoryError, Sandbox
+from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import AgentSession, drift, require_runnable, unreadable
-from srl_envs.swe.tasks.images import image_of, images_at_hand, workdir_of
+from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
+from srl_envs.swe.tasks.images import images_at_hand, sandbox_of
 from srl_envs.swe.tasks.verification import verify_patch
 from srl_envs.trajectory import Trajectory
 
 Observations = Literal["live", "recorded"]
 """Where observations come from: the expert's commands, run in a sandbox now, or the recording."""
 
-MakeSandbox = Callable[[str], Sandbox]
-"""Gives a clean sandbox of an image."""
+MakeSandbox = Callable[[Trajectory], Sandbox]
+"""Gives a clean sandbox of a trajectory: of the image that
+:func:`~srl_envs.swe.tasks.images.image_of` says."""
 
 Verify = Callable[[Trajectory, str, MakeSandbox], bool | None]
 """Judges a patch in a fresh sandbox; None if the trajectory has no tests."""
@@ -38,6 +41,7 @@ class SWEDomain:
         make_sandbox: MakeSandbox | None = None,
         verify: Verify | None = None,
         command_timeout: float = 60.0,
+        sandbox: str = "docker",
     ) -> None:
         if observations not in (None, *get_args(Observations)):
             raise ConfigError(f"observations is {observations!r}: use 'live', 'recorded' or None.")
@@ -45,10 +49,13 @@ class SWEDomain:
             raise ConfigError(f"prompt is {prompt!r}: give PromptSettings.")
         if not isinstance(command_timeout, int | float) or not command_timeout > 0:
             raise ConfigError(f"command_timeout is {command_timeout!r}: give seconds above 0.")
+        if make_sandbox is not None and sandbox != "docker":
+            raise ConfigError(f"sandbox={sandbox!r} and make_sandbox exclude each other.")
         self.prompt = prompt
         self.observations = observations
         self.session: AgentSession | None = None
         self._given_make_sandbox = make_sandbox
+        self._maker = SANDBOXES.named(sandbox)
         self._verify = verify or verify_patch
         self._timeout = command_timeout
         self._expert: list[Reading] = []
@@ -82,6 +89,9 @@ class SWEDomain:
         if self.observations == "live":
             for grammar in sorted(grammars):
                 require_runnable(grammar)
+        if follow == "agent":
+            for trajectory in trajectories:
+                require_tests_that_run(trajectory)
         self._follow, self._compared = follow, reward.max_characters
 
     def begin(self, trajectory: Trajectory, start: int, targets: int) -> Sequence[str]:
@@ -101,7 +111,7 @@ class SWEDomain:
             for number, reading in enumerate(self._expert[:to_run], start=1):
                 if isinstance(reading.meaning, CommandError):
                     raise unreadable(trajectory, number, reading.meaning)
-            sandbox = self._make_sandbox(image_of(trajectory))
+            sandbox = self._make_sandbox(trajectory)
             self.session = AgentSession(sandbox, trajectory.grammar, self._timeout)
         for index in range(start):
             self._run_expert(index)
@@ -170,7 +180,7 @@ class SWEDomain:
         self._turns.append((step.action, seen))
         return seen
 
-    def _make_sandbox(self, image: str) -> Sandbox:
+    def _make_sandbox(self, trajectory: Trajectory) -> Sandbox:
         if self._given_make_sandbox is not None:
-            return self._given_make_sandbox(image)
-        return DockerSandbox(image, workdir=workdir_of(self._trajectory))
+            return self._given_make_sandbox(trajectory)
+        return sandbox_of(trajectory, self._maker)

@@ -39,12 +39,13 @@ class SWEEnv(ExpertStepEnv):
         observations: None takes ``"live"`` where an engine and the images are at hand
             (or can be built from the base image), else ``"recorded"``.
             ``follow="agent"`` is always live.
-        make_sandbox: Gives a clean sandbox of an image, which the environment closes;
-            None makes a :class:`~srl_envs.sandbox.DockerSandbox` in the trajectory's
-            ``workdir``. Where all trajectories share an image a pool serves:
-            ``make_sandbox=lambda image: pool.acquire()``.
-        verify: Judges a patch; None runs the hidden tests of built-in tasks.
+        make_sandbox: Gives a clean sandbox of a trajectory, which the environment
+            closes; None makes one of the kind ``sandbox``, of the trajectory's
+            ``image``, in its ``workdir``. Where all trajectories share an image a pool
+            serves: ``make_sandbox=lambda trajectory: pool.acquire()``.
+        verify: Judges a patch; None runs the trajectory's hidden tests.
         command_timeout: Seconds that a shell command may take.
+        sandbox: A name of :data:`srl_envs.sandboxes.SANDBOXES`.
         max_steps: Most turns of an episode with ``follow="agent"``.
         settings: Of :class:`~srl_envs.env.ExpertStepEnv`.
     """
@@ -58,6 +59,7 @@ class SWEEnv(ExpertStepEnv):
         make_sandbox: MakeSandbox | None = None,
         verify: Verify | None = None,
         command_timeout: float = 60.0,
+        sandbox: str = "docker",
         max_steps: int = 50,
         **settings: Any,
     ) -> None:
@@ -66,7 +68,7 @@ class SWEEnv(ExpertStepEnv):
                 f"SRL-SWE-v0 takes no {name}: give prompt=PromptSettings(...), whose system "
                 "message is swe_system_prompt."
             )
-        self._swe = SWEDomain(prompt, observations, make_sandbox, verify, command_timeout)
+        self._swe = SWEDomain(prompt, observations, make_sandbox, verify, command_timeout, sandbox)
         super().__init__(self._swe, source=source, max_steps=max_steps, **settings)
 
     @property

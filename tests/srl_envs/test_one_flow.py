@@ -14,6 +14,7 @@ from srl_envs.prompts.step import PromptSettings
 from srl_envs.sandbox import DockerSandbox, SandboxLimits
 from srl_envs.steps import TextDomain
 from srl_envs.swe.env import SWEEnv
+from srl_envs.swe.tasks.images import image_of
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 PACKAGE = str(Path(srl_envs.__file__).parent)
@@ -69,8 +70,8 @@ def test_a_recorded_software_step_is_a_walk():
 @pytest.mark.docker
 @pytest.mark.parametrize("follow", ["expert", "agent"])
 def test_a_live_software_step_is_a_walk(base_image, follow):
-    def make(image):
-        return DockerSandbox(image, limits=SandboxLimits(cpus=1.0, memory_mib=256))
+    def make(trajectory):
+        return DockerSandbox(image_of(trajectory), limits=SandboxLimits(cpus=1.0, memory_mib=256))
 
     env = SWEEnv(observations="live", follow=follow, make_sandbox=make)
     try:

@@ -6,17 +6,20 @@ Images of the built-in tasks are built on first use.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from srl_envs.errors import ConfigError
-from srl_envs.sandbox import BASE_IMAGE
+from srl_envs.sandbox import BASE_IMAGE, Sandbox, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
-from srl_envs.sandbox.images import has_image, image_of_tree
-from srl_envs.swe.tasks import SweTask, base_tree, load_task
-from srl_envs.swe.tasks.releases import GITIGNORE
+from srl_envs.sandbox.images import has_image, image_id, image_of_tree, sealed_image
+from srl_envs.sandboxes import SandboxMaker
+from srl_envs.swe.tasks.releases import GITIGNORE, base_tree
+from srl_envs.swe.tasks.tasks import SweTask, load_task
 from srl_envs.trajectory import Trajectory
 
 
@@ -24,26 +27,59 @@ def image_of(trajectory: Trajectory) -> str:
     """The image with the repository as it was when the trajectory began.
 
     It is named by the trajectory's metadata: ``image``, or ``task`` for a built-in
-    task, whose image is built if the engine does not hold it.
+    task, whose image is built if the engine does not hold it. Where the metadata have a
+    ``setup_patch``, or ``test_files`` that the agent must not see, an image with them
+    applied is built of ``image``, with one commit.
 
     Raises:
         ConfigError: The trajectory names neither.
-        SandboxError: The engine or the base image is missing.
+        SandboxError: The engine or an image is missing, or the set-up does not fit.
         InfrastructureError: The package index cannot be reached.
     """
-    if "image" in trajectory.metadata:
-        return str(trajectory.metadata["image"])
-    if "task" not in trajectory.metadata:
+    metadata = trajectory.metadata
+    if "image" in metadata:
+        image = str(metadata["image"])
+        patch, hidden = str(metadata.get("setup_patch") or ""), metadata.get("test_files") or ()
+        if not patch and not hidden:
+            return image
+        return _set_up(image, workdir_of(trajectory), patch, tuple(map(str, hidden)))
+    if "task" not in metadata:
         raise ConfigError(
             f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its "
             "metadata as 'image', or use recorded observations."
         )
-    return task_image(load_task(str(trajectory.metadata["task"])))
+    return task_image(load_task(str(metadata["task"])))
+
+
+def with_tests(trajectory: Trajectory) -> Trajectory:
+    """The trajectory in its image as it is, for the hidden tests: without set-up."""
+    without = {"setup_patch", "test_files"}
+    if "task" in trajectory.metadata:
+        without.add("image")  # another one serves the agent; the tests fit the task's own
+    kept = {key: value for key, value in trajectory.metadata.items() if key not in without}
+    return replace(trajectory, metadata=kept)
 
 
 def workdir_of(trajectory: Trajectory) -> str:
     """The repository's folder in the image: ``workdir`` in the metadata, or ``/testbed``."""
     return str(trajectory.metadata.get("workdir") or "/testbed")
+
+
+def sandbox_of(
+    trajectory: Trajectory, maker: SandboxMaker, limits: SandboxLimits = SandboxLimits()
+) -> Sandbox:
+    """A clean sandbox of a trajectory's image, its shell in the repository.
+
+    Raises:
+        ConfigError: See :func:`image_of`.
+        SandboxError: The machinery failed.
+    """
+    return maker(
+        image_of(trajectory),
+        workdir=workdir_of(trajectory),
+        limits=limits,
+        startup=str(trajectory.metadata.get("startup") or ""),
+    )
 
 
 def task_image(task: SweTask) -> str:
@@ -84,6 +120,14 @@ def images_at_hand(trajectories: Iterable[Trajectory]) -> bool:
 def cache_folder() -> Path:
     """Where source archives are kept: ``srl`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srl" / "swe_tasks"
+
+
+def _set_up(image: str, workdir: str, patch: str, hidden: tuple[str, ...]) -> str:
+    content = json.dumps([image_id(image), workdir, patch, sorted(hidden)])
+    name = f"srl-setup:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    if not has_image(name):
+        sealed_image(image, name, workdir=workdir, patch=patch, leave_out=hidden)
+    return name
 
 
 def _task_image_name(task: SweTask) -> str:

@@ -23,6 +23,7 @@ from srl_envs.errors import DataError
 from srl_envs.sandbox import DockerSandbox, Sandbox
 from srl_envs.swe.agent_session import AgentSession
 from srl_envs.swe.tasks import SweTask, load_task
+from srl_envs.swe.tasks.hidden_tests import task_tests
 from srl_envs.swe.tasks.images import task_image
 from srl_envs.swe.tasks.verification import judge
 from srl_envs.trajectory import ExpertStep, Trajectory
@@ -99,7 +100,7 @@ def _solved(task_id: str, steps: list[tuple[str, Command]]) -> Trajectory:
         trajectory = record(task, steps, sandbox)
         patch = sandbox.diff()
     with DockerSandbox(image) as fresh:
-        verdict = judge(task, patch, fresh)
+        verdict = judge(task_tests(task), patch, fresh)
     if not verdict.resolved:
         raise DataError(
             f"The expert of {task_id} did not solve it; not passing: {', '.join(verdict.failing)}"

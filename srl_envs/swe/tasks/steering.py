@@ -2,9 +2,9 @@
 
 Left out is, whatever its content:
 
-* the folders of the hidden tests with all that stands in them (their ``__init__.py``
-  runs before them, their helpers are part of them), and whatever stands in the place of
-  a folder above them;
+* the hidden tests, and folders of tests that hold them (``test`` is in a name of their
+  path) with everything inside (their ``__init__.py`` runs before them, their helpers
+  are part of them), and whatever is in the place of a folder above them;
 * the configuration of pytest and its plugins, in any folder: ``conftest.py``,
   ``pytest.ini``, ``.pytest.ini``, ``pytest.toml``, ``.pytest.toml``, ``tox.ini``,
   ``setup.cfg``, ``pyproject.toml``, and package metadata (``*.egg-info``,
@@ -25,6 +25,7 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from srl_envs.swe.tasks.hidden_tests import HiddenTests
 from srl_envs.swe.tasks.tasks import SweTask
 
 _ANYWHERE = (
@@ -70,31 +71,35 @@ _SHADOWED = frozenset(
 )
 
 
-def steers(path: str, task: SweTask) -> bool:
+def steers(path: str, tests: HiddenTests | SweTask) -> bool:
     """Whether a file of a patch could decide how the task's tests run.
 
     Args:
         path: Of the file, relative to the repository.
-        task: Whose tests these are.
+        tests: The hidden tests, or the built-in task that has them.
     """
-    if path in task.source_files:
+    if path in tests.source_files:
         return False
     parts = path.split("/")
     if any(fnmatchcase(part, pattern) for part in parts for pattern in _ANYWHERE):
         return True
-    return any(_is_of(test, path) for test in task.test_files) or any(
+    return any(_is_of(test, path) for test in tests.test_files) or any(
         path.startswith(folder)
         and path.removeprefix(folder).partition("/")[0].partition(".")[0] in _SHADOWED
-        for folder in _import_folders(task)
+        for folder in _import_folders(tests)
     )
 
 
 def _is_of(test: str, path: str) -> bool:
-    """Whether a file stands in a test's folder, or in the place of a folder above it."""
-    return path.startswith(f"{PurePosixPath(test).parent}/") or test.startswith(f"{path}/")
+    """Whether a file is a test or in a folder of tests, or in the place of a folder above one."""
+    folder = PurePosixPath(test).parent
+    of_tests = any("test" in part.lower() for part in folder.parts)
+    return (
+        path == test or (of_tests and path.startswith(f"{folder}/")) or test.startswith(f"{path}/")
+    )
 
 
-def _import_folders(task: SweTask) -> set[str]:
+def _import_folders(tests: HiddenTests | SweTask) -> set[str]:
     """The folders that Python searches before pytest's own, each with final ``/``; empty: root."""
-    above = {str(folder) for test in task.test_files for folder in PurePosixPath(test).parents}
+    above = {str(folder) for test in tests.test_files for folder in PurePosixPath(test).parents}
     return {"" if folder == "." else f"{folder}/" for folder in above}

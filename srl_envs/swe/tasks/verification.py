@@ -1,4 +1,4 @@
-"""Whether a patch solves a built-in task, judged by hidden tests in a fresh sandbox.
+"""Whether a patch solves a trajectory's task, judged by hidden tests in a fresh sandbox.
 
 The patch is applied without its changes to tests and to whatever else steers the test
 run (:mod:`srl_envs.swe.tasks.steering` has the rule), then the hidden tests are written
@@ -9,26 +9,31 @@ This is the outcome reward of training, and not the swebench harness, by which
 :mod:`srl_agent.evaluation.swebench.harness` judges: a policy in training looks for
 whatever raises its reward, so what steers the tests is left out here, where SWE-bench
 applies a patch whole; a verdict is wanted in seconds, from a sandbox of the pool; and
-this package installs without the harness. Both take image, hidden tests, test command
-and the tests that must pass from the same :class:`~srl_envs.swe.tasks.tasks.SweTask`,
-and a test of the project holds their verdicts side by side.
+this package installs without the harness. Of the built-in tasks both take image, hidden
+tests, test command and the tests that must pass from the same
+:class:`~srl_envs.swe.tasks.tasks.SweTask`, and a test of the project holds their
+verdicts side by side.
 """
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from srl_envs.sandbox import Sandbox, SandboxFileError
-from srl_envs.swe.tasks import SweTask, fixed_test_files, load_task
-from srl_envs.swe.tasks.images import cache_folder, task_image
+from srl_envs.sandbox import Sandbox, SandboxError, SandboxFileError
+from srl_envs.swe.tasks.hidden_tests import HiddenTests, hidden_tests
+from srl_envs.swe.tasks.images import with_tests
 from srl_envs.swe.tasks.steering import steers
 from srl_envs.trajectory import Trajectory
 
-_TIMEOUT_S = 300.0
 _PATCH, _CHANGED, _STEERING = "/tmp/model.patch", "/tmp/changed", "/tmp/steering"
-_OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S+)", re.MULTILINE)
+
+_SET_UP = f"""git update-index -q --refresh
+git apply --index --whitespace=nowarn {_PATCH} &&
+git -c user.name=srl -c user.email=srl@localhost -c core.hooksPath=/dev/null commit -q \\
+  --no-verify --no-gpg-sign -m setup"""
+_BRING_TESTS = f"git apply --whitespace=nowarn {_PATCH}"
 
 # git alone reads the patch, so that no other reading of it can differ. In the index a renamed file
 # is one that goes and one that comes, each with its path.
@@ -62,57 +67,79 @@ class Verdict:
 
 
 def verify_patch(
-    trajectory: Trajectory, patch: str, make_sandbox: Callable[[str], Sandbox]
+    trajectory: Trajectory, patch: str, make_sandbox: Callable[[Trajectory], Sandbox]
 ) -> bool | None:
-    """Whether a patch resolves a trajectory's built-in task; None if it belongs to none.
+    """Whether a patch resolves a trajectory's task; None if the trajectory has no tests.
 
     Raises:
+        ConfigError: See :func:`~srl_envs.swe.tasks.hidden_tests.hidden_tests`.
         SandboxError: The machinery failed: that is no verdict.
     """
-    if "task" not in trajectory.metadata:
+    tests = hidden_tests(trajectory)
+    if tests is None:
         return None
-    task = load_task(str(trajectory.metadata["task"]))
-    sandbox = make_sandbox(task_image(task))
+    sandbox = make_sandbox(with_tests(trajectory))
     try:
-        return judge(task, patch, sandbox).resolved
+        return judge(tests, patch, sandbox).resolved
     finally:
         sandbox.close()
 
 
-def judge(task: SweTask, patch: str, sandbox: Sandbox) -> Verdict:
-    """Judge a patch in a clean sandbox of the task's image.
+def judge(tests: HiddenTests, patch: str, sandbox: Sandbox) -> Verdict:
+    """Judge a patch in a clean sandbox of the task's image, tests included.
 
-    Tests that do not end within five minutes have not passed: they take seconds, so
-    that is the patch's doing.
+    Tests that do not end within their time have not passed.
 
     Raises:
-        SandboxError: The machinery failed: that is no verdict.
+        SandboxError: The machinery failed, or the set-up or the tests do not fit the
+            image: that is no verdict.
     """
-    wanted = (*task.fail_to_pass, *task.pass_to_pass)
-    hidden = fixed_test_files(task, cache_folder())
+    wanted = (*tests.fail_to_pass, *tests.pass_to_pass)
+    if tests.setup_patch:
+        _require(sandbox, tests.setup_patch, _SET_UP, "setup_patch")
     try:
-        refusal = _apply(task, patch, sandbox) if patch.strip() else ""
+        refusal = _apply(tests, patch, sandbox) if patch.strip() else ""
         if refusal:
             return Verdict(False, False, wanted, refusal)
-        for path, content in hidden.items():
+        for path, content in tests.files.items():
             sandbox.write_file(f"{sandbox.workdir}/{path}", content)
     except SandboxFileError as error:  # too large a patch, or one that leaves no place for a test
         return Verdict(False, False, wanted, str(error))
-    run = sandbox.run(f"cd {sandbox.workdir} && {task.test_command}", timeout=_TIMEOUT_S)
-    summary = run.output.rpartition("short test summary info")[2]
-    passed = {test for outcome, test in _OUTCOME.findall(summary) if outcome in ("PASSED", "XFAIL")}
+    if tests.patch:
+        _require(sandbox, tests.patch, _BRING_TESTS, "test_patch")
+    run = sandbox.run(_in_repository(sandbox, tests.command), timeout=tests.timeout)
+    passed = tests.log_parser(run.output)
     failing = tuple(test for test in wanted if test not in passed)
     return Verdict(not failing, True, failing, run.output)
 
 
-def _apply(task: SweTask, patch: str, sandbox: Sandbox) -> str:
+def _require(sandbox: Sandbox, patch: str, command: str, what: str) -> None:
+    """Apply a patch of the task itself.
+
+    Raises:
+        SandboxError: It does not fit the repository.
+    """
+    sandbox.write_file(_PATCH, patch if patch.endswith("\n") else f"{patch}\n")
+    done = sandbox.run(_in_repository(sandbox, command))
+    if done.exit_code:
+        raise SandboxError(
+            f"The task's {what} does not fit the repository in {sandbox.workdir} of its image: "
+            f"{done.output.strip()[-300:]}"
+        )
+
+
+def _in_repository(sandbox: Sandbox, command: str) -> str:
+    return f"cd {shlex.quote(sandbox.workdir)} && {{ {command}\n}}"
+
+
+def _apply(tests: HiddenTests, patch: str, sandbox: Sandbox) -> str:
     """Apply a patch without what steers the tests; what git said if it could not."""
     sandbox.write_file(_PATCH, patch)
     read = sandbox.run(f"cd {sandbox.workdir} && {_READ}")
     if read.exit_code:
         return read.output or f"git apply ended with exit code {read.exit_code}"
     changed = sandbox.read_file(_CHANGED).decode("utf-8", "surrogateescape").split("\0")
-    left_out = "".join(f"{path}\0" for path in changed if path and steers(path, task))
+    left_out = "".join(f"{path}\0" for path in changed if path and steers(path, tests))
     sandbox.write_file(_STEERING, left_out)
     applied = sandbox.run(f"cd {sandbox.workdir} && {_APPLY}")
     return (

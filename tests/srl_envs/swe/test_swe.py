@@ -11,7 +11,8 @@ from srl_envs.prompts.step import PromptSettings
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits, SandboxPool
 from srl_envs.swe.env import SWEEnv
 from srl_envs.swe.tasks import gold_patch, load_task
-from srl_envs.swe.tasks.images import cache_folder, task_image
+from srl_envs.swe.tasks.hidden_tests import task_tests
+from srl_envs.swe.tasks.images import cache_folder, image_of, task_image
 from srl_envs.swe.tasks.verification import judge
 from srl_envs.trajectory import ExpertStep, Trajectory
 
@@ -30,7 +31,8 @@ def sandboxes(base_image, small_limits):
     """Makes small sandboxes and closes what a test left open."""
     made = []
 
-    def make(image: str) -> DockerSandbox:
+    def make(place: str | Trajectory) -> DockerSandbox:
+        image = place if isinstance(place, str) else image_of(place)
         made.append(DockerSandbox(image, limits=SandboxLimits(cpus=1.0, memory_mib=256)))
         return made[-1]
 
@@ -264,7 +266,7 @@ def test_the_sandbox_stands_in_the_trajectorys_folder(base_image) -> None:
 def test_sandboxes_of_a_pool_serve(base_image, small_limits, engine) -> None:
     image = task_image(load_task("parse-microseconds"))
     with SandboxPool(lambda: DockerSandbox(image, limits=small_limits), size=1) as pool:
-        env = SWEEnv(make_sandbox=lambda image: pool.acquire(), follow="agent", max_steps=1)
+        env = SWEEnv(make_sandbox=lambda trajectory: pool.acquire(), follow="agent", max_steps=1)
         for _ in range(2):
             env.reset(options={"instance_id": "parse-microseconds"})
             *_, info = env.step(bash("echo seen >> /tmp/seen.txt; cat /tmp/seen.txt"))
@@ -306,17 +308,17 @@ def sandbox(sandboxes, task):
 
 @pytest.mark.docker
 def test_the_gold_patch_resolves(task, sandbox) -> None:
-    verdict = judge(task, gold_patch(task, cache_folder()), sandbox)
+    verdict = judge(task_tests(task), gold_patch(task, cache_folder()), sandbox)
     assert verdict.resolved and verdict.applied and verdict.failing == ()
 
 
 @pytest.mark.docker
 def test_an_empty_patch_and_one_that_does_not_apply_do_not_resolve(task, sandbox) -> None:
-    empty = judge(task, "", sandbox)
+    empty = judge(task_tests(task), "", sandbox)
     assert not empty.resolved and empty.applied
     assert set(empty.failing) == set(task.fail_to_pass)
     broken = judge(
-        task,
+        task_tests(task),
         "diff --git a/nope.py b/nope.py\n--- a/nope.py\n+++ b/nope.py\n@@ -1 +1 @@\n-a\n+b\n",
         sandbox,
     )
@@ -378,7 +380,7 @@ def test_a_patch_that_steers_the_test_run_does_not_resolve(task, sandbox, files)
     patch = sandbox.diff()
     assert patch.count("diff --git") == len(files)
     sandbox.reset()
-    verdict = judge(task, patch, sandbox)
+    verdict = judge(task_tests(task), patch, sandbox)
     assert verdict.applied and set(verdict.failing) == set(task.fail_to_pass), verdict.log
 
 
@@ -400,7 +402,7 @@ def test_a_patch_that_takes_the_tests_place_gets_a_verdict(task, sandbox, change
     assert sandbox.run(f"git apply /tmp/gold.patch && {change}").exit_code == 0
     patch = sandbox.diff()
     sandbox.reset()
-    verdict = judge(task, patch, sandbox)
+    verdict = judge(task_tests(task), patch, sandbox)
     assert verdict.applied and verdict.resolved is resolved, verdict.log
 
 
@@ -409,7 +411,7 @@ def test_a_patch_that_leaves_no_place_for_a_test_is_no_failure_of_the_machinery(
     task, sandbox
 ) -> None:
     sandbox.run("rm -r tests/test_bugs.py && mkdir tests/test_bugs.py")  # as no patch can leave it
-    verdict = judge(task, "", sandbox)
+    verdict = judge(task_tests(task), "", sandbox)
     assert not verdict.resolved and "test_bugs.py is a folder" in verdict.log
 
 
@@ -418,7 +420,7 @@ def test_a_patch_of_what_is_left_out_only_changes_nothing(task, sandbox) -> None
     sandbox.run("git mv tests/test_bugs.py setup.cfg")
     patch = sandbox.diff()
     sandbox.reset()
-    assert set(judge(task, patch, sandbox).failing) == set(task.fail_to_pass)
+    assert set(judge(task_tests(task), patch, sandbox).failing) == set(task.fail_to_pass)
     assert sandbox.run("git status --porcelain").output == " M tests/test_bugs.py\n"
 
 

@@ -18,6 +18,7 @@ import pytest
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import DockerSandbox
 from srl_envs.swe.tasks import load_task, verification
+from srl_envs.swe.tasks.hidden_tests import task_tests
 
 pytest.importorskip(
     "swebench", reason="the swebench harness is not installed: pip install -e '.[swebench]'"
@@ -81,7 +82,7 @@ def test_the_reward_in_training_and_the_harness_agree(row, harness) -> None:
     task = load_task("parse-microseconds")
     for patch in (row["patch"], NO_OP, FOREIGN, "not a patch at all", ""):
         with DockerSandbox(row["image"]) as sandbox:
-            rewarded = verification.judge(task, patch, sandbox)
+            rewarded = verification.judge(task_tests(task), patch, sandbox)
         judged = harness.judge(row, patch, "model")
         assert rewarded.resolved == (judged.outcome == "resolved")
         assert rewarded.applied == (judged.outcome != "patch_does_not_apply")

@@ -11,6 +11,7 @@ from srl_envs.data.sources import load_trajectories
 from srl_envs.errors import InfrastructureError
 from srl_envs.sandbox import DockerSandbox
 from srl_envs.swe.tasks import fetch_sdists, load_task, load_tasks
+from srl_envs.swe.tasks.hidden_tests import task_tests
 from srl_envs.swe.tasks.images import cache_folder, task_image
 from srl_envs.swe.tasks.record import read_experts, record
 from srl_envs.swe.tasks.verification import judge
@@ -92,13 +93,13 @@ def test_recording_again_gives_the_same_and_solves_the_task(
     ]
     assert again.metadata == recorded.metadata
     with DockerSandbox(image) as fresh:
-        assert judge(task, patch, fresh).failing == ()
+        assert judge(task_tests(task), patch, fresh).failing == ()
     other = (
         "diff --git a/other.txt b/other.txt\nnew file mode 100644\n--- /dev/null\n+++ "
         "b/other.txt\n@@ -0,0 +1 @@\n+nothing\n"
     )
     with DockerSandbox(image) as fresh:
-        assert judge(task, other, fresh).failing == task.fail_to_pass
+        assert judge(task_tests(task), other, fresh).failing == task.fail_to_pass
 
 
 @pytest.fixture
