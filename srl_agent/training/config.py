@@ -117,8 +117,8 @@ class DataConfig:
         default=8000,
         metadata={
             "help": (
-                "Software engineering: observations with more characters are cut in the middle."
-                " 8000, some 2,500 tokens, leaves 95 in 100 of SWE-smith's whole. 0 cuts none."
+                "Observations with more characters are cut in the middle. 8000, some 2,500 tokens,"
+                " leaves 95 in 100 of SWE-smith's whole. 0 cuts none."
             )
         },
     )
