@@ -211,7 +211,8 @@ class TransformersGenerator:
         )
         try:
             for row, tokens in written:
-                text = self._chat.decoded(tokens)
+                at_end = tokens[-1] in self._eos
+                text = self._chat.decoded(tokens[:-1] if at_end else tokens)
                 before = before_stop(text, settings.stop)
                 ended = before is not None or tokens[-1] in ends
                 yield (

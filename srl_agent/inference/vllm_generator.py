@@ -183,7 +183,10 @@ class VLLMGenerator:
     def _completion(self, prompt: Prompt, output: Any, settings: GenerationSettings) -> Completion:
         if output.finish_reason == "abort":
             raise InfrastructureError("vLLM broke a completion off: see its log above.")
-        text = self._chat.decoded(list(output.token_ids))
+        ids = list(output.token_ids)
+        if ids and output.finish_reason == "stop" and not isinstance(output.stop_reason, str):
+            del ids[-1]  # what ended it, also where that is not a special token
+        text = self._chat.decoded(ids)
         before = before_stop(text, settings.stop)
         return Completion(
             prompt.opened + (text if before is None else before),

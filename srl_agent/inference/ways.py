@@ -89,7 +89,8 @@ def trial_prompts(model: Any) -> list[list[int]]:
     """Two prompts of unequal lengths, each with a continuation of three tokens."""
     config = model.config.get_text_config(decoder=True)
     configs = [c.to_dict() for c in (model.config, config)]
-    special = {v for c in configs for k, v in c.items() if k.endswith(("token_id", "token_index"))}
+    named = [v for c in configs for k, v in c.items() if k.endswith(("token_id", "token_index"))]
+    special = {i for v in named for i in (v if isinstance(v, list) else [v])}  # several may end
     generator = torch.Generator().manual_seed(0)
     ids = torch.randperm(config.vocab_size, generator=generator)[:200].tolist()
     usable = [i for i in ids if i not in special] * 2

@@ -35,10 +35,11 @@ def score(
     Returns:
         The texts, from the think block on that a prompt opened, and their rewards.
     """
-    texts = [chat.answer(prompt, ids) for prompt, ids in zip(prompts, completion_ids, strict=True)]
-    return texts, scorer.score(
-        instances, texts, [is_truncated(ids, eos_token_ids) for ids in completion_ids]
-    )
+    truncated = [is_truncated(ids, eos_token_ids) for ids in completion_ids]
+    # What ends an answer is not part of it, also where it is not a special token.
+    written = [ids if cut else ids[:-1] for ids, cut in zip(completion_ids, truncated, strict=True)]
+    texts = [chat.answer(prompt, ids) for prompt, ids in zip(prompts, written, strict=True)]
+    return texts, scorer.score(instances, texts, truncated)
 
 
 def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:

@@ -433,6 +433,21 @@ def test_every_end_token_ends_an_answer(tiny_model: Any, tiny_tokenizer: Any, ow
     assert end_token_ids(tiny_model, tiny_tokenizer) == [0]
 
 
+def test_what_ends_an_answer_is_not_part_of_it(tiny_tokenizer: Any) -> None:
+    chat, instance = ChatEncoder(tiny_tokenizer), StepInstance(SOLUTION, 0)
+    end = tiny_tokenizer.convert_tokens_to_ids("?")  # not a special token
+    answer = "<think>Why?</think>\n3 * 4 = 12."
+    ids = tiny_tokenizer(answer, add_special_tokens=False)["input_ids"]
+    completions = [[*ids, end], [*ids, tiny_tokenizer.eos_token_id], ids]
+    prompts, instances = [chat(instance.messages)] * 3, [instance] * 3
+    ends = [end, tiny_tokenizer.eos_token_id]
+    scorer = StepScorer(RewardSettings())
+    texts, rewards = score(chat, prompts, instances, completions, ends, scorer)
+    assert texts == [answer] * 3
+    assert [reward.value for reward in rewards] == [1.0, 1.0, -1.0]
+    assert rewards[2].response.error == "truncated"
+
+
 def test_a_model_of_text_and_images_is_loaded_and_asked(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
