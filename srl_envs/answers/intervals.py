@@ -16,6 +16,11 @@ _IN = re.compile(
     r"(?P<name>[A-Za-z]|\\[a-z]+|[A-Za-z]\([a-z]\))\s*"
     r"(?:\\in(?![A-Za-z])|=(?=\s*[(\[]))\s*(?P<rest>.+)"
 )
+_SET_BUILDER = re.compile(
+    r"\\\{\s*(?P<name>[A-Za-z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\||:|\\colon(?![a-z]))"
+    r"\s*(?P<rest>.*\S)\s*\\\}"
+)
+_IN_THE_REALS = re.compile(r"^[A-Za-z]\s*\\in\s*\\mathbb\{R\}\s*[,;]\s*")
 _REALS = re.compile(
     r"\\mathbb\{R\}|(?:\\text\{)?\s*(?:the )?(?:set of )?(?:all )?real numbers\s*\}?"
     r"|(?:\\text\{)?\s*all reals\s*\}?",
@@ -45,6 +50,9 @@ class Interval(NamedTuple):
 def intervals_of(text: str) -> list[Interval] | None:
     """An answer as a union of intervals; None if it is not one."""
     name = ""
+    if (match := _SET_BUILDER.fullmatch(text)) is not None:
+        text = match["rest"]
+    text = _IN_THE_REALS.sub("", text)
     if (match := _IN.fullmatch(text)) is not None:
         name, text = match["name"], match["rest"]
     pieces: list[Interval] = []

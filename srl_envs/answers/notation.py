@@ -61,6 +61,8 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"_\s*\{\s*\\text\{(\w+)\}\s*\}|_\s*\\text\{(\w+)\}",
      lambda match: f"_{{{match[1] or match[2]}}}"),
     (r"\\text\{\s*\}", ""),
+    (r"\\text\{(\^?\s*\\circ|\\\$|[€£¥])\s*\}", r"\1 "),
+    (r"\\text\{([^{}]*)\}\s*/\s*\\text\{", r"\\text{\1/"),
     (r"\\text\{([\d.,]+)\}", r"\1"),
     (r"\\text\{(sin|cos|tan|cot|sec|csc|log|ln|exp|arcsin|arccos|arctan|gcd|min|max|lcm)\}",
      r"\\\1 "),
@@ -68,7 +70,7 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\imath(?![A-Za-z])", "i"),
     # Commands with several names.
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\(?:dots[a-z]?|cdots|ldots)(?![A-Za-z])|(?<!\.)\.{3}(?!\.)", r"\\ldots "),
+    (r"\\(?:dots[a-z]?|cdots|ldots)(?![A-Za-z])", r"\\ldots "),
     (r"\\(?:lt)(?![A-Za-z])", "<"),
     (r"\\(?:gt)(?![A-Za-z])", ">"),
     (r"\\(?:leqslant|leqq|leq)(?![A-Za-z])|<=", r"\\le "),
@@ -85,8 +87,11 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\(?:var)(epsilon|phi|theta|rho)(?![A-Za-z])", r"\\\1"),
     (r"\\(?:ast)(?![A-Za-z])", "*"),
     (r"\^\s*\\prime(?![A-Za-z])|\^\s*\{\s*\\prime\s*\}", "'"),
+    (r"(\\(?:sin|cos|tan|cot|sec|csc)\s*[({]?\s*)(\d+(?:\.\d+)?)\s*\^?\s*\{?\s*\\(?:circ|degree)\s*\}?",
+     r"\1\\frac{\2 \\pi }{180}"),
     (r"\^?\s*\{?\s*\^?\s*\\(?:circ|degree)(?![A-Za-z])\s*\}?(?:\s*(?:\\text\{([CFK])\}|([CFK])\b))?",
      lambda match: rf" \text{{degrees {match[1] or match[2] or ''}}}".replace(" }", "}")),
+    (r"\\(?:mathdollar|textdollar)(?![A-Za-z])", r"\\$"),
     (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
     (r"\\(?:euro|texteuro)(?![A-Za-z])(?:\{\})?", "€"),
     # Numbers, functions and products as code and plain text write them.
@@ -118,8 +123,9 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\s+", " "),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
+_DOTS = re.compile(r"(?<!\.)\.{3}(?!\.)")
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
-_LEADING = re.compile(r"^(?:\s|[:=])+(?!$)")
+_LEADING = re.compile(r"^(?:\s|[:=]|\\approx(?![A-Za-z]))+(?!$)")
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
 _LOOSE_SPACE = re.compile(r"\s+(?=\W|$)|(?<=\W)\s+|(?<=[A-Za-z])\s+(?=\d)")
@@ -136,7 +142,7 @@ def plain_notation(text: str) -> str:
     if r"\begin" not in text:  # the & and \\ of a matrix have a meaning
         text = re.sub(r"(?<!\\)&|\\\\(?![A-Za-z])", " ", text)
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
-    text = _trimmed(text)
+    text = _trimmed(_DOTS.sub(r"\\ldots ", text))
     for pattern, replacement in _COMPILED:
         text = pattern.sub(replacement, text)
     return _trimmed(text)

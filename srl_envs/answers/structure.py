@@ -24,6 +24,7 @@ _MATRIX = re.compile(
     r"\\end\{(?P=kind)\}\s*\]?",
     re.DOTALL,
 )
+_ONE_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
 
 _EQUALS = re.compile(r"(?<![<>!:\\])=|:=|\\(?:approx|equiv)(?![A-Za-z])")
@@ -98,6 +99,8 @@ class Elements(NamedTuple):
 
 def elements_of(text: str) -> Elements | None:
     """The elements of a list, set or tuple; None if a text is none of these."""
+    if (match := _ONE_TEXT.fullmatch(text)) is not None:
+        text = match[1]
     kind, inner = "list", text
     if text.startswith(r"\{") and text.endswith(r"\}") and closes_at_end(text[1:-2] + "}"):
         kind, inner = "set", text[2:-2]

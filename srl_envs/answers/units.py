@@ -12,10 +12,14 @@ from fractions import Fraction
 
 from srl_envs.answers.numbers import SCALES
 
-_CURRENCIES = {r"\$": "dollar", "$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen",
-               "₹": "rupee", "₽": "ruble", "₩": "won"}  # fmt: skip
+_CURRENCIES = {
+    r"\$": "dollar", r"US\$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro",
+    "£": "pound sterling", "GBP": "pound sterling", "¥": "yen", "₹": "rupee", "INR": "rupee",
+    "Rs": "rupee", "Rs.": "rupee", "₽": "ruble", "₩": "won",
+}  # fmt: skip
 _PREFIX = re.compile(
-    r"(?P<sign>[-+]?)\s*(?:US|USD|CA|A)?\s*(?P<currency>\\\$|[$€£¥₹₽₩])\s*(?P<rest>.*)"
+    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?\\\$|[€£¥₹₽₩]|Rs\.?|USD|EUR|GBP|INR)\s*"
+    r"(?P<rest>[-\d.\\].*)"
 )
 _SUFFIX = re.compile(r"(?P<rest>.*[\d})])\s*(?P<currency>\\\$|[€£¥₹₽₩])")
 _PERCENT = re.compile(

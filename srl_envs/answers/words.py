@@ -8,9 +8,12 @@ _CHOICE = re.compile(
     r"(?:\\text\{)?\s*(?:\((?P<round>[A-Za-z])\)|(?P<plain>[A-Z])(?:[.:)]|(?=\}|$)))\s*\}?"
     r"\s*[.:)]?\s*(?P<rest>.*)"
 )
-_OPERATOR = re.compile(r"[-+*/^=<>_'!]|\\(?:times|cdot|cup|cap|le|ge|neq|in|pm)(?![A-Za-z])")
+_OPERATOR = re.compile(
+    r"[-+*/^=<>_'!,;]|(?:and|or)\b|\\(?:times|cdot|cup|cap|le|ge|neq|in|pm)(?![A-Za-z])"
+)
 _WORD = re.compile(r"[^\W\d_]+(?:['.-][^\W\d_]+)*|\d+")
 _SENTENCE = re.compile(r"[^\W_][^\\^_={}()\[\]<>+*/|]*")
+_SEPARATOR = re.compile(r"[,;]|\b(?:and|or)\b")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _SAME_WORDS = {
     "empty set": r"\emptyset", "no solution": r"\emptyset", "no solutions": r"\emptyset",
@@ -33,9 +36,15 @@ def choice_of(text: str) -> tuple[str, str] | None:
 
 
 def same_words(one: str, other: str) -> bool | None:
-    """Whether two answers in words are the same; None if either is not in words."""
+    """Whether two answers in words are the same; None if either is not in words.
+
+    Other words in both may still be the same list.
+    """
     words, other_words = _in_words(one), _in_words(other)
-    return None if words is None or other_words is None else words == other_words
+    if words is None or other_words is None:
+        return None
+    listed = all(_SEPARATOR.search(text) for text in (one, other))
+    return words == other_words or (None if listed else False)
 
 
 def _in_words(text: str) -> str | None:
