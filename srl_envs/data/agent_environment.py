@@ -34,12 +34,13 @@ def environment_of(row: Mapping[str, Any], seen_as: str = "/testbed") -> dict[st
     """The metadata that a row gives; empty if it names no image.
 
     Args:
-        row: Of the tasks, or of trajectories that hold the columns of their tasks.
+        row: Of the tasks, or of trajectories that hold the columns of their tasks, or
+            the settings of their agent.
         seen_as: Where the agent found the repository. A link there leads to it.
     """
     image = next((row[key] for key in _IMAGES if isinstance(row.get(key), str) and row[key]), "")
     if not image:
-        return {}
+        return _saved_environment(row)
     workdir = _text(row, "workdir") or _workdir(row)
     startup = [_text(row, "startup") or _STARTUP]
     if seen_as not in (workdir, "/testbed"):
@@ -48,6 +49,34 @@ def environment_of(row: Mapping[str, Any], seen_as: str = "/testbed") -> dict[st
         startup.append(f"[ -e {link} ] || {{ mkdir -p {folder} && ln -s {workdir} {link}; }}")
     environment = {"image": image, "workdir": workdir, "startup": "; ".join(startup)}
     return {**environment, **_tests_of(row)}
+
+
+def _saved_environment(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Image and folder of a run, as mini-swe-agent and SWE-agent save their settings."""
+    mini = _inside(row, "info", "config", "environment")
+    if image := _text(mini, "image"):
+        return {"image": image, "workdir": _text(mini, "cwd") or "/testbed"}
+    environment = _inside(row, "replay_config", "env")
+    image = _text(_inside(environment, "deployment"), "image")
+    repository = _inside(environment, "repo")
+    if image and repository.get("type") == "preexisting":
+        return {"image": image, "workdir": f"/{_text(repository, 'repo_name').strip('/')}"}
+    return {}
+
+
+def _inside(row: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """An object inside of others, each of which may be JSON; empty if there is none."""
+    for key in keys:
+        value = row.get(key)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return {}
+        if not isinstance(value, dict):
+            return {}
+        row = value
+    return row
 
 
 def changed_files(patch: str) -> list[str]:

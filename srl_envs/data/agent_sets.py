@@ -14,7 +14,7 @@ from typing import Any
 
 from srl_envs.data.agent_turns import read
 from srl_envs.data.registry import SourceRequest, register_source
-from srl_envs.data.rows import read_object, read_rows
+from srl_envs.data.rows import read_rows, read_saved_run
 from srl_envs.errors import DataError
 from srl_envs.trajectory import Trajectory
 
@@ -129,6 +129,6 @@ def _is_run(path: Path) -> bool:
 def _saved_runs(paths: list[Path]) -> Iterator[Mapping[str, Any]]:
     """The row of each run that an agent saved; its file names the instance, if it does not."""
     for path in paths:
-        row = read_object(path)
+        row = read_saved_run(path)
         name = path.name.removesuffix(".json").removesuffix(".traj")
         yield {"instance_id": name, **{key: row[key] for key in row if row[key] is not None}}

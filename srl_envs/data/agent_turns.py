@@ -37,6 +37,7 @@ _ISSUES = tuple(
         r"<issue_description>\s*(.*?)\s*</issue_description>",
         r"<github_issue>\s*(.*?)\s*</github_issue>",
         r"\A.*?\nISSUE:\n(.*?)\s*\n\s*INSTRUCTIONS:\n",
+        r"\APlease solve this issue: (.*?)\s*\n\nYou can execute bash commands",
         r"-+ NEW TASK DESCRIPTION -+\s*(.*?)\s*-+ END OF NEW TASK DESCRIPTION -+",
     )
 )
@@ -194,7 +195,8 @@ def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:
         return "mswea_bash"
     if most("```bash") and (mini or any("<returncode>" in reply for reply in replies)):
         return "bash"
-    return "swe_agent_0" if any(_WINDOW.search(text) for text in texts) else "ticks"
+    window = any("\n(Open file: " in reply for reply in replies)
+    return "swe_agent_0" if window or any(map(_WINDOW.search, texts)) else "ticks"
 
 
 def steps_of(

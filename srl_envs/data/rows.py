@@ -84,15 +84,17 @@ def _file_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     return _json_rows(file) if file.suffix == ".json" else _parquet_rows(file)
 
 
-def read_object(file: Path) -> Mapping[str, Any]:
-    """The object that a file of JSON holds.
+def read_saved_run(file: Path) -> Mapping[str, Any]:
+    """The row of a run that an agent saved: an object, or the bare list of its messages.
 
     Raises:
         DataError: The file cannot be read, or holds something else.
     """
     found = _json(file)
+    if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
+        return {"messages": found}
     if not isinstance(found, dict):
-        raise DataError(f"{file} must hold one JSON object.")
+        raise DataError(f"{file} must hold one JSON object, or a list of messages.")
     return found
 
 

@@ -102,6 +102,19 @@ def test_where_the_agent_found_the_repository_a_link_leads_to_it() -> None:
     assert "ln -s /testbed /workspace/org__repo__1.0" in found["startup"]
 
 
+def test_saved_runs_say_where_they_ran() -> None:
+    mini = {"info": {"config": {"environment": {"image": "sweb:1", "cwd": "/repo", "env": {}}}}}
+    assert environment_of(mini) == {"image": "sweb:1", "workdir": "/repo"}
+    settings: dict[str, Any] = {
+        "deployment": {"image": "sweb:2", "type": "docker"},
+        "repo": {"repo_name": "testbed", "base_commit": "HEAD", "type": "preexisting"},
+    }
+    swe_agent = {"replay_config": json.dumps({"env": settings})}
+    assert environment_of(swe_agent) == {"image": "sweb:2", "workdir": "/testbed"}
+    settings["repo"] = {"github_url": "https://github.com/org/repo", "type": "github"}
+    assert environment_of({"replay_config": json.dumps({"env": settings})}) == {}
+
+
 def test_a_row_without_image_or_tests_gives_what_it_has() -> None:
     assert environment_of({"instance_id": "a", "patch": BUG, "FAIL_TO_PASS": ["x"]}) == {}
     assert set(environment_of({"image": "i"})) == {"image", "workdir", "startup"}

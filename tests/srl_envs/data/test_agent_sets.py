@@ -452,8 +452,11 @@ def test_saved_runs_are_read_one_by_one_and_as_a_folder(
     assert alone == one_of_many
     assert alone.id == name.partition(".")[0]
     assert (alone.prompt, tools_of(alone)[0]) == ("It fails.", "bash")
+    (folder / name).write_text(json.dumps(RESPONSES["messages"]), encoding="utf-8")
+    (bare,) = load_trajectories("agent", path=folder / name, resolved_only=False)
+    assert len(bare.steps) == 3
     (folder / name).write_text("[]", encoding="utf-8")
-    with pytest.raises(DataError, match="must hold one JSON object"):
+    with pytest.raises(DataError, match="must hold one JSON object, or a list of messages"):
         load_trajectories("agent", path=folder / name)
 
 
