@@ -68,8 +68,7 @@ def log_validation(trainer: Any, metrics: dict[str, float], prefix: str) -> dict
     """Log a validation's metrics as ``trainer.evaluate`` would.
 
     Args:
-        trainer: Its model is in evaluation mode: TRL adds the metrics of training steps
-            to logs that are written in training mode.
+        trainer: The one that answered.
         metrics: Of :func:`answer`.
         prefix: Of their names in the log, without the underscore.
 
@@ -77,6 +76,7 @@ def log_validation(trainer: Any, metrics: dict[str, float], prefix: str) -> dict
         The metrics with the prefix.
     """
     named = {f"{prefix}_{name}": value for name, value in metrics.items()}
+    trainer.model.eval()  # TRL would add what training steps gathered to a log in training mode
     trainer.log(dict(named))
     trainer.control = trainer.callback_handler.on_evaluate(
         trainer.args, trainer.state, trainer.control, named
