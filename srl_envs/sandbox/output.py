@@ -1,12 +1,22 @@
-"""The output of a command in bounded memory: its head and its tail are kept while it streams."""
+"""Text that leaves a sandbox: in bounded memory, and valid Unicode."""
 
 from __future__ import annotations
 
 from collections import deque
 
 
+def valid_unicode(text: str) -> str:
+    r"""A text with its lone surrogates replaced, which no tokenizer takes.
+
+    A model's JSON may hold them (``"\ud800"``), and messages repeat what it wrote.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class CappedOutput:
-    """Bytes of which at most ``limit`` are kept, the first half and the last half of them.
+    """Bytes of a command's output, of which head and tail are kept while it streams.
+
+    At most ``limit`` are kept, the first half and the last half of them.
 
     Args:
         limit: In bytes; at least 2.

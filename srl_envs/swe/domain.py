@@ -13,6 +13,7 @@ from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.response import Response
 from srl_envs.reward import RewardSettings
 from srl_envs.sandbox import DamagedRepositoryError, Sandbox
+from srl_envs.sandbox.output import valid_unicode
 from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import AgentSession, drift, require_runnable, unreadable
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
@@ -148,20 +149,23 @@ class SWEDomain:
             return False
         command = reading.meaning
         if not isinstance(command, Command):
-            self._turns.append((response.action, f"{command} Nothing was run."))
+            self._turns.append(
+                (valid_unicode(response.action), valid_unicode(f"{command} Nothing was run."))
+            )
             return False
         assert self.session is not None
-        self._turns.append((command.text, self.session.observe(command)))
+        self._turns.append((valid_unicode(command.text), self.session.observe(command)))
         return self.session.submitted
 
     def outcome(self, response: Response) -> tuple[bool | None, dict[str, Any]]:
         """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox."""
         assert self.session is not None
+        info = {}
         try:
-            patch = self.session.sandbox.diff()
-        except DamagedRepositoryError:
-            patch = ""  # the model destroyed the repository: that solves nothing
-        return self._verify(self._trajectory, patch, self._make_sandbox), {"patch": patch}
+            info["patch"] = self.session.sandbox.diff()
+        except DamagedRepositoryError as error:  # the model's doing, which solves nothing
+            info.update(patch="", patch_error=str(error))
+        return self._verify(self._trajectory, info["patch"], self._make_sandbox), info
 
     def close(self) -> None:
         """Give the sandbox back; a second call does nothing."""

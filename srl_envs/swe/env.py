@@ -26,8 +26,9 @@ class SWEEnv(ExpertStepEnv):
     episode terminates with a submission and is truncated after ``max_steps``; then the
     changes are taken out as ``info["patch"]`` and verified by the hidden tests in a
     fresh sandbox, which the model never touched: reward 1 or 0, verdict in
-    ``info["correct"]``. Where the trajectory has no tests there is no verdict, as in
-    math.
+    ``info["correct"]``. If they cannot be taken out, the patch is empty and
+    ``info["patch_error"]`` says why: the repository is gone, or more than 64 MiB
+    changed. Where the trajectory has no tests there is no verdict, as in math.
 
     A failure of the machinery raises :class:`~srl_envs.sandbox.SandboxError`; it is
     never a reward.

@@ -354,11 +354,49 @@ def test_what_runs_too_long_is_killed_with_all_that_it_started(
     ],
 )
 def test_a_damaged_shell_is_replaced_and_no_command_is_lost(sandbox: Sandbox, damage: str) -> None:
-    sandbox.run(damage, timeout=3)
-    result = sandbox.run("echo works; exit 7", timeout=5)
-    if result.timed_out:  # a shell that can say nothing costs one command its time
-        result = sandbox.run("echo works; exit 7", timeout=30)
+    sandbox.run(damage, timeout=30)
+    result = sandbox.run("echo works; exit 7", timeout=30)
     assert (result.output, result.exit_code) == ("works\n", 7)
+
+
+BUILTINS = (
+    ". : [ break builtin cd command continue declare echo enable eval exec exit export getopts "
+    "local printf pwd read readonly return set shift shopt source test trap true type unset wait"
+)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(f"function {name} {{ :; }}" for name in BUILTINS.split()),
+        *(f"shopt -s expand_aliases; alias {name}=false" for name in BUILTINS.split()),
+        "shopt -s expand_aliases; alias if=false case=false then=false '{=false' '((=false'",
+        *(f"enable -n {name}" for name in ("builtin", "read", "printf", "unset", "return", "test")),
+        "for name in $(compgen -b); do enable -n $name; done",
+        *("set -n", "set -o noexec", "echo x; set -nv", "set -n; sleep 300"),
+        *("exec 62>&-", "exec 62<&-; echo x", "exec 62>/dev/full", "exec 1>&62 62>&-"),
+        *("set -euo pipefail; false", "set -k", "set -r", "set -t", "set -o posix; set -x"),
+        "shopt -s extdebug; trap 'false' DEBUG",
+        *("trap 'exit 3' DEBUG", "trap 'exit 3' ERR; false", "trap 'exit 3' RETURN EXIT"),
+        "trap 'unset -f $(compgen -A function)' DEBUG",
+        *("exit", "exec true", "exec /no/such/program", "exec", "exec 0<&-", "logout", "suspend"),
+        "PROMPT_COMMAND='exit 3'; PS1='$(exit)'; PS0=x; PS4='$(exit 4)'; set -x",
+        "readonly $(compgen -v)",
+        "readonly $(compgen -v | grep srl); readonly -f $(compgen -A function)",
+        "unset -f $(compgen -A function); unset $(compgen -v)",
+        "declare -i $(compgen -v)",
+        "declare -u $(compgen -v); declare -n REPLY=IFS",
+        "POSIXLY_CORRECT=1; BASH_ENV=/nowhere; ENV=/nowhere; SHELLOPTS=x",
+        "unset IFS PATH PWD; IFS=srl_0123456789",
+        "bash_source() { :; }; set -T -E; trap 'echo \"$BASH_COMMAND\" >&2' DEBUG RETURN ERR",
+        "ulimit -t 1; while :; do :; done",
+    ],
+)
+def test_no_damage_costs_a_time_out(sandbox: Sandbox, damage: str) -> None:
+    hit = sandbox.run(f"kept=yes\n{damage}", timeout=120)
+    assert not hit.timed_out
+    result = sandbox.run("/bin/bash -c 'echo works >&2; exit 7'", timeout=120)
+    assert "works\n" in result.output and result.exit_code == 7 and not result.timed_out
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Literal
 
 from srl_envs.sandbox.editor.file_text import FileText
 from srl_envs.sandbox.editor.outline import outline
+from srl_envs.sandbox.output import valid_unicode
 from srl_envs.sandbox.protocol import Sandbox, SandboxFileError
 
 MAX_SHOWN_CHARS = 16_000
@@ -97,8 +98,7 @@ class EditTool:
             observation = self._run(arguments).rstrip()
         except _WrongCallError as error:
             observation = _clipped(str(error))
-        # A call may hold lone surrogates (in JSON, "\\ud800"), and messages repeat it.
-        return observation.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return valid_unicode(observation)
 
     def _run(self, arguments: Mapping[str, str]) -> str:
         command = arguments.get("command")

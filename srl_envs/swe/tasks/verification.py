@@ -3,7 +3,9 @@
 The patch is applied without its changes to tests and to whatever else steers the test
 run (:mod:`srl_envs.swe.tasks.steering` has the rule), then the hidden tests are written
 over whatever stands there. The patched code and its tests share a process, as in
-SWE-bench: code that sets out to forge the test report could.
+SWE-bench, so code could set out to forge the test report. Therefore one more test of a
+random name, which fails, is added to those that pytest runs: a report in which it passes
+is not a solution. Code that finds out which test that is can still forge.
 
 This is the outcome reward of training, and not the swebench harness, by which
 :mod:`srl_agent.evaluation.swebench.harness` judges: a policy in training looks for
@@ -17,6 +19,8 @@ verdicts side by side.
 
 from __future__ import annotations
 
+import re
+import secrets
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +51,12 @@ git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PAT
 git read-tree HEAD &&
 if [ -s {_PATCH} ]; then git apply --whitespace=nowarn {_PATCH}; fi"""
 
+# The arguments of pytest in a command, and those that leave out tests, or end with one that fails.
+_PYTEST = re.compile(r"(?:^|[\s;&/])(?:pytest|py\.test)(?=\s|$)(.*)", re.DOTALL)
+_SELECTS = re.compile(
+    r"::|\s-(?!r|-)[a-z]*[xkm]|\s--(?:exitfirst|maxfail|lf|last-failed|sw|stepwise|deselect|co)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -57,7 +67,8 @@ class Verdict:
             passed before still do.
         applied: The patch applies; an empty one does.
         failing: Node ids of the tests that should pass and do not; empty if resolved.
-        log: Why the patch could not be applied, else the output of the tests.
+        log: Why the patch could not be applied, or that the report is forged; then the
+            output of the tests.
     """
 
     resolved: bool
@@ -107,10 +118,48 @@ def judge(tests: HiddenTests, patch: str, sandbox: Sandbox) -> Verdict:
         return Verdict(False, False, wanted, str(error))
     if tests.patch:
         _require(sandbox, tests.patch, _BRING_TESTS, "test_patch")
+    must_fail = _add_failing_test(tests, sandbox)
     run = sandbox.run(_in_repository(sandbox, tests.command), timeout=tests.timeout)
     passed = tests.log_parser(run.output)
     failing = tuple(test for test in wanted if test not in passed)
+    # Of a command of our own it is known that it reports each test.
+    missing = bool(tests.files) and f"FAILED {must_fail}" not in run.output
+    if must_fail and not failing and (must_fail in passed or missing):
+        forged = f"The report is forged: {must_fail}, which cannot pass, did not fail."
+        return Verdict(False, True, wanted, f"{forged}\n{run.output}")
     return Verdict(not failing, True, failing, run.output)
+
+
+def _add_failing_test(tests: HiddenTests, sandbox: Sandbox) -> str | None:
+    """Add a test that fails to a file of the hidden ones.
+
+    Its name is made of words of other tests' names, so that it does not stand out.
+
+    Returns:
+        Its node id; None if pytest does not run the tests, or might not run this one.
+    """
+    called = _PYTEST.search(tests.command)
+    if called is None or _SELECTS.search(called[1]):
+        return None
+    for test in tests.fail_to_pass:
+        path, _, name = test.partition("::")
+        if not path.endswith(".py") or (".py" in called[1] and path not in called[1]):
+            continue
+        try:
+            content = sandbox.read_file(f"{sandbox.workdir}/{path}")
+        except SandboxFileError:  # the patch took its place: its tests will not pass
+            return None
+        others = re.findall(r"def test_?(\w+)", content.decode(errors="ignore"))
+        words = sorted({word for other in others for word in other.split("_") if word.isalpha()})
+        random = secrets.SystemRandom()
+        chosen = [random.choice(words or ["values"]) for _ in range(3)]
+        start = re.match("[a-zA-Z]*_?", name.rpartition("::")[2].partition("[")[0])
+        new = f"{start[0] if start else ''}{'_'.join(chosen)}_{random.randrange(10, 1000)}"
+        seen = random.randrange(10**6)
+        body = f"\n\n\ndef {new}():\n    assert {seen} == {seen + 1}\n"
+        sandbox.write_file(f"{sandbox.workdir}/{path}", content + body.encode())
+        return f"{path}::{new}"
+    return None
 
 
 def _require(sandbox: Sandbox, patch: str, command: str, what: str) -> None:

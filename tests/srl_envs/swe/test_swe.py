@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium as gym
 import pytest
 from gymnasium.error import ResetNeeded
@@ -13,7 +15,7 @@ from srl_envs.swe.env import SWEEnv
 from srl_envs.swe.tasks import gold_patch, load_task
 from srl_envs.swe.tasks.hidden_tests import task_tests
 from srl_envs.swe.tasks.images import cache_folder, image_of, task_image
-from srl_envs.swe.tasks.verification import judge
+from srl_envs.swe.tasks.verification import _add_failing_test, judge
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 SUBMIT = "<think></think><function=submit>\n</function>"
@@ -211,6 +213,31 @@ def test_an_agent_that_changes_nothing_fails_and_is_told_its_mistakes(sandboxes)
     _, reward, terminated, truncated, info = env.step(bash("rm -rf /testbed/.git"))
     assert truncated and not terminated
     assert info["correct"] is False and reward == 0.0 and info["patch"] == ""
+    assert "is not a git repository any more" in info["patch_error"]
+    env.close()
+
+
+@pytest.mark.docker
+def test_an_agent_whose_patch_is_too_large_learns_why_it_fails(sandboxes, monkeypatch) -> None:
+    monkeypatch.setattr("srl_envs.sandbox.container_git._MAX_DIFF", 2 * 2**20)
+    env = SWEEnv(follow="agent", make_sandbox=sandboxes, max_steps=1)
+    env.reset(options={"trajectory": 0})
+    _, reward, *_, info = env.step(bash("head -c 3M /dev/urandom > new.bin"))
+    assert info["correct"] is False and reward == 0.0 and info["patch"] == ""
+    assert "a patch of more than 2 MiB" in info["patch_error"]
+    env.reset(options={"trajectory": 0})
+    *_, info = env.step(bash("ls"))
+    assert info["patch"] == "" and "patch_error" not in info
+    env.close()
+
+
+@pytest.mark.docker
+def test_lone_surrogates_of_a_model_do_not_come_back(sandboxes) -> None:
+    env = SWEEnv(follow="agent", make_sandbox=sandboxes, max_steps=4)
+    env.reset(options={"trajectory": 0})
+    for text in ("echo '\ud800' > new.txt", "cat \udcff", "\ud83d"):
+        env.step(bash(text))[0].encode()
+    env.step("<think></think>\ud800")[0].encode()
     env.close()
 
 
@@ -382,6 +409,51 @@ def test_a_patch_that_steers_the_test_run_does_not_resolve(task, sandbox, files)
     sandbox.reset()
     verdict = judge(task_tests(task), patch, sandbox)
     assert verdict.applied and set(verdict.failing) == set(task.fail_to_pass), verdict.log
+
+
+FORGED_AT_THE_END = "\n".join(
+    ["import atexit", "def forge():", *(f"    {line}" for line in FORGED_PYTEST.splitlines())]
+)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "forgery", [PATCHED_PYTEST, f"{FORGED_AT_THE_END}\natexit.register(forge)\n"]
+)
+def test_code_under_test_that_forges_the_report_does_not_resolve(task, sandbox, forgery) -> None:
+    sandbox.write_file("parse.py", sandbox.read_file("parse.py").decode() + forgery)
+    patch = sandbox.diff()
+    sandbox.reset()
+    verdict = judge(task_tests(task), patch, sandbox)
+    assert verdict.applied and not verdict.resolved
+    assert "forged" in verdict.log and set(task.fail_to_pass) <= set(verdict.failing)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("command", "added"),
+    [
+        ("python -m pytest -q -rA tests/test_bugs.py", True),
+        ("source /opt/env/bin/activate; pytest --disable-warnings --tb=no --verbose", True),
+        ("cd . && .venv/bin/py.test -n 4 -rA", True),
+        ("pytest -x -rA", False),
+        ("pytest -vx -rA", False),
+        ("pytest -rA --maxfail=1", False),
+        ("pytest -rA -k microsecond", False),
+        ("pytest -rA tests/test_bugs.py::test_microsecond_precision_issue162", False),
+        ("pytest -rA tests/test_parse.py", False),
+        ("python tests/runtests.py", False),
+    ],
+)
+def test_a_test_that_fails_is_added_where_pytest_will_run_it(task, sandbox, command, added) -> None:
+    tests = replace(task_tests(task), command=command)
+    before = sandbox.read_file("tests/test_bugs.py")
+    name = _add_failing_test(tests, sandbox)
+    assert (name is not None) is added
+    assert (sandbox.read_file("tests/test_bugs.py") != before) is added
+    if name:
+        failed = sandbox.run(f"python -m pytest -q -rA {name}").output
+        assert f"FAILED {name} - assert" in failed and "1 failed" in failed
 
 
 @pytest.mark.docker
