@@ -59,6 +59,18 @@ def test_a_thought_apart_from_its_action_is_scored_as_the_text_of_both(thought, 
     assert steps[0] == steps[1] == steps[2]
 
 
+@pytest.mark.parametrize("name", ["SRL-Math-v0", "SRL-SWE-v0"])
+def test_every_environment_takes_a_thought_apart(name):
+    env = gym.make(name)
+    _, info = env.reset(seed=0)
+    expert = info["expert_action"]
+    whole = env.step(f"<think>so</think>\n{expert}")
+    env.reset(seed=0)
+    apart = env.step(srl_envs.SplitAnswer("so", f"\n{expert}"))
+    assert whole[:4] == apart[:4] and whole[1] == 1.0
+    env.close()
+
+
 def test_the_action_space_knows_what_an_answer_is():
     space = make().action_space
     assert isinstance(space.sample(), str)
