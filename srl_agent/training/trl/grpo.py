@@ -12,6 +12,7 @@ instances.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from srl_agent.training.trl.validation import (
     without_tied_weights,
 )
 from srl_envs.errors import DataError
+
+_logger = logging.getLogger(__name__)
 
 STATE_FILE = "srl_state-{rank}.pt"
 """What a checkpoint holds beyond transformers' own files, one file a process."""
@@ -228,10 +231,10 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _generate(self, prompts: list[Row]) -> tuple[Any, ...]:
         """Called by TRL for completions: those of the rows that stand in for prompts."""
-        logps = None
-        if any(row.sampling_logps is not None for row in prompts):
-            logps = [row.sampling_logps or [None] * len(row.completion_ids) for row in prompts]
         ids = [row.completion_ids for row in prompts]
+        logps = None
+        if self.use_vllm:  # filler rows have none, and a micro-batch may be filler rows alone
+            logps = [row.sampling_logps or [None] * len(row.completion_ids) for row in prompts]
         return [row.prompt_ids for row in prompts], ids, None, [""] * len(ids), logps, {}, None, []
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -306,10 +309,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         for name, value in values.items():
             self._metrics["train"][name].append(float(value))
         if not batch.is_full and self.accelerator.is_main_process:
-            print(
-                f"step {self.state.global_step + 1}: the batch is not full: {batch.explain()}",
-                flush=True,
-            )
+            step = self.state.global_step + 1
+            _logger.info(f"step {step}: the batch is not full: {batch.explain()}")
 
     # ---------------------------------------------------------------- validation
 

@@ -218,6 +218,19 @@ def test_the_correction_is_that_of_the_settings(
     assert within == {True, False}, "some ratios are beyond a limit, and some are not"
 
 
+def test_a_batch_that_could_not_be_filled_is_trained_on(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    with served_by(Engine, tiny_model_dir, tmp_path):
+        run = trainer(tiny_model_dir, tmp_path / "run")
+        run.model.train()
+        run.current_gradient_accumulation_steps = 2
+        real, filler = run._micro_batches(run._roll_out(1))
+    assert real["completion_mask"].any() and not filler["completion_mask"].any()
+    assert float(run._compute_loss(run.model, filler)) == 0.0
+    assert bool(run._compute_loss(run.model, real).isfinite())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 1])
 def test_on_two_processes_each_answer_belongs_to_its_prompt(
