@@ -167,6 +167,8 @@ class TrajectorySet(Sequence[Trajectory]):
     Attributes:
         source: The source's name, for messages.
         rejected: How many rows were left out, by reason.
+        overlap: How many of the trajectories share their question with a benchmark that
+            this project evaluates, by benchmark.
     """
 
     def __init__(
@@ -174,10 +176,12 @@ class TrajectorySet(Sequence[Trajectory]):
         trajectories: Iterable[Trajectory],
         source: str = "",
         rejected: Mapping[str, int] | None = None,
+        overlap: Mapping[str, int] | None = None,
     ) -> None:
         self._trajectories = tuple(trajectories)
         self.source = source
         self.rejected: Counter[str] = Counter(rejected or {})
+        self.overlap: Counter[str] = Counter(overlap or {})
 
     def __len__(self) -> int:
         return len(self._trajectories)
@@ -216,6 +220,7 @@ class TrajectorySet(Sequence[Trajectory]):
             for what, counts in (
                 ("left out", self.rejected),
                 ("skipped turns", self.skipped_turns),
+                ("questions that are in a benchmark", self.overlap),
             )
             if counts
         )

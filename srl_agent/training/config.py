@@ -51,6 +51,23 @@ class DataConfig:
             )
         },
     )
+    dataset_config: str | None = field(
+        default=None,
+        metadata={"help": "The set's configuration on the hub; None leaves it to the source."},
+    )
+    dataset_revision: str | None = field(
+        default=None,
+        metadata={"help": "A branch, tag or commit of the set on the hub; None takes the newest."},
+    )
+    drop_benchmark_overlap: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "Leave out questions that are in a math benchmark of the evaluation, or share 13"
+                " words in a row with one. Otherwise the log says how many there are."
+            )
+        },
+    )
     limit: int | None = field(
         default=None, metadata={"help": "At most this many training trajectories; None takes all."}
     )

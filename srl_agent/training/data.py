@@ -15,6 +15,7 @@ from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import fitted_to
 from srl_envs.data import load_trajectories
+from srl_envs.data.overlap import benchmark_overlap
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import DataError
 from srl_envs.instances import StepInstances, TrajectorySet
@@ -52,9 +53,13 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
         count=data.count,
         hub_split=data.hub_split,
         resolved_only=data.resolved_only,
+        config=data.dataset_config,
+        revision=data.dataset_revision,
+        drop_benchmark_overlap=data.drop_benchmark_overlap,
     )
     kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
-    learned = TrajectorySet(kept[: data.limit], data.source, everything.rejected)
+    kept = kept[: data.limit]
+    learned = TrajectorySet(kept, data.source, everything.rejected, benchmark_overlap(kept))
     method = METHODS.named(args.method)
     train = method.examples(learned, data, args)
     if not len(train.instances):

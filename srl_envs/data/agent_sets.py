@@ -111,8 +111,9 @@ def _rows(
     if agent_set is not None and split == "train":
         split = agent_set.split or request.hub_split
     if request.path is None:
-        config = agent_set.config if agent_set else None
-        return read_rows(name, agent_set.name if agent_set else "", None, split, config)
+        config = request.config or (agent_set.config if agent_set else None)
+        hub_name = agent_set.name if agent_set else ""
+        return read_rows(name, hub_name, None, split, config, request.revision)
     return read_rows(name, "", request.path, split)
 
 

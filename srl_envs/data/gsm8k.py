@@ -28,7 +28,9 @@ _TITLED = re.compile(r"\s*(?P<title>[^\W\d_]{2}.*?) \*\* (?P<action>.*)")
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
     """The source ``"gsm8k"``: its rows from a local file or the hub, read by :func:`read`."""
-    rows = read_rows("gsm8k", HUB_NAME, request.path, request.file_split)
+    rows = read_rows(
+        "gsm8k", HUB_NAME, request.path, request.file_split, request.config, request.revision
+    )
     return read(rows, request.rejected)
 
 

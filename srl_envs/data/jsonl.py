@@ -14,13 +14,15 @@ half of a surrogate pair (``"\ud800"``) is refused.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from srl_envs.data.registry import SourceRequest
 from srl_envs.data.surrogates import lone_surrogate
@@ -34,7 +36,7 @@ _NO_UNICODE = "a lone surrogate is not Unicode text, and no tokenizer takes it: 
 
 
 def load(request: SourceRequest) -> Iterator[Trajectory]:
-    """The source ``"jsonl"``.
+    """The source ``"jsonl"``: a file, also packed as ``.jsonl.gz``.
 
     Raises:
         ConfigError: No path was given.
@@ -129,6 +131,13 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
         ) from None
 
 
+def open_text(path: Path, newline: str | None = None) -> IO[str]:
+    """Open a text file, also one that gzip packed (``.gz``)."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and object of each non-empty line of a JSONL file.
 
@@ -137,7 +146,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     found = False
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -156,8 +165,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or "
             "check that it is a JSONL file."
         ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path} cannot be read: {reason}.") from None
     if not found:
         raise DataError(f"{path} is empty: it must hold one JSON object a line.")
 

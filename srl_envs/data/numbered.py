@@ -26,7 +26,9 @@ HUB_NAME = ""
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
     """The source ``"numbered"``: rows from a local file, read by :func:`read`."""
-    rows = read_rows("numbered", HUB_NAME, request.path, request.file_split)
+    rows = read_rows(
+        "numbered", HUB_NAME, request.path, request.file_split, request.config, request.revision
+    )
     return read(rows, request.rejected)
 
 
@@ -41,7 +43,7 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not question.strip():
             rejected["empty problem"] += 1
             continue
-        if row.get("correct") is False:
+        if str(row.get("correct")).strip().lower() in ("false", "0", "0.0"):
             rejected["marked as not correct"] += 1
             continue
         parts = split_steps(solution)
@@ -57,4 +59,5 @@ def _text(answer: Any) -> str:
     """A final answer as text; what is no text or number, such as NaN, is none."""
     if isinstance(answer, float) and not math.isfinite(answer):
         return ""
-    return str(answer) if isinstance(answer, str | int | float) else ""
+    text = str(answer) if isinstance(answer, str | int | float) else ""
+    return "" if text.strip().lower() == "nan" else text

@@ -33,6 +33,8 @@ class SourceRequest:
         resolved_only: See :func:`~srl_envs.data.load_trajectories`.
         rejected: Count here each row that is left out, by reason.
         tasks: See :func:`~srl_envs.data.load_trajectories`.
+        config: The configuration to read on the hub; None leaves it to the source.
+        revision: The branch, tag or commit to read on the hub; None takes the newest.
     """
 
     path: Path | None
@@ -43,6 +45,8 @@ class SourceRequest:
     resolved_only: bool
     rejected: Counter[str]
     tasks: str | None = None
+    config: str | None = None
+    revision: str | None = None
 
     @property
     def file_split(self) -> str:

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from srl_envs.data.jsonl import parse_json, read_lines
+from srl_envs.data.jsonl import open_text, parse_json, read_lines
 from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError
 
-_SUFFIXES = (".jsonl", ".json", ".parquet")
+_SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz", ".parquet")
+_SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves in a folder
 _SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<count>\d+)")
 
 
 def read_rows(
-    source: str, hub_name: str, path: Path | None, split: str, config: str | None = None
+    source: str,
+    hub_name: str,
+    path: Path | None,
+    split: str,
+    config: str | None = None,
+    revision: str | None = None,
 ) -> Iterable[Mapping[str, Any]]:
     """The rows of one split.
 
     Args:
         source: The source's name, for messages.
         hub_name: Its name on the hub; empty if it has none.
-        path: A ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder with one for the
-            split, also in shards (``train-00000-of-00002.parquet``), which are joined
-            in order; None reads the hub.
+        path: A file (``.jsonl``, ``.json``, ``.csv``, these also as ``.gz``, or
+            ``.parquet``); or a folder with one for the split, also in shards
+            (``train-00000-of-00002.parquet``), which are joined in order; or a folder
+            that ``datasets`` saved. None reads the hub.
         split: ``"train"``, ``"test"``, or another name that the set has.
         config: The set's configuration on the hub; None where it has one only.
+        revision: A branch, tag or commit on the hub; None takes the newest.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
@@ -37,13 +49,59 @@ def read_rows(
             raise DataError(
                 f"The source {source!r} has no data set on the hub: give the path of a file."
             )
-        return _hub_rows(hub_name, config or ("main" if source == "gsm8k" else None), split)
+        config = config or ("main" if source == "gsm8k" else None)
+        return _hub_rows(hub_name, config, revision, split)
+    if path.is_dir() and (saved := _saved_folder(path, split)):
+        return _saved_rows(saved)
     return (row for file in _files_of(path, split) for row in _file_rows(file))
+
+
+def _saved_folder(path: Path, split: str) -> Path | None:
+    """The folder of the split that ``datasets`` saved; None if it is no such folder.
+
+    Raises:
+        DataError: It holds other splits.
+    """
+    if (path / _SAVED).is_file():
+        return path
+    splits = sorted(file.parent for file in path.glob(f"*/{_SAVED}"))
+    if not splits and not (path / _SAVED_SPLITS).is_file():
+        return None
+    for folder in splits:
+        if folder.name == split or (len(splits) == 1 and split == "train"):
+            return folder
+    found = ", ".join(folder.name for folder in splits) or "none"
+    raise DataError(
+        f"{path} holds no split {split!r}: it holds {found}. Give the folder of a split itself."
+    )
+
+
+def _saved_rows(folder: Path) -> Iterable[Mapping[str, Any]]:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingDependencyError(f'{folder} needs datasets: pip install "datasets"') from None
+    try:
+        rows: Iterable[Mapping[str, Any]] = datasets.load_from_disk(str(folder))
+    except Exception as error:  # whatever the libraries raise on damaged files
+        raise DataError(
+            f"{folder} is not a readable data set ({_first_line(error)}): save it again."
+        ) from None
+    return rows
+
+
+def _suffix(file: Path) -> str:
+    """The file's kind, which is one of the known ones, or its plain suffix."""
+    return "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(_suffix(file))
 
 
 def _files_of(path: Path, split: str) -> list[Path]:
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
+        if _suffix(path) not in _SUFFIXES:
             raise DataError(f"{path} is not a supported file type: use {', '.join(_SUFFIXES)}.")
         return [path]
     if not path.is_dir():
@@ -51,17 +109,18 @@ def _files_of(path: Path, split: str) -> list[Path]:
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix in _SUFFIXES and not _is_hidden(file.relative_to(path))
+        if _suffix(file) in _SUFFIXES and not _is_hidden(file.relative_to(path))
     )
-    of_split = [file for file in files if file.stem == split or file.stem.startswith(f"{split}-")]
+    of_split = [file for file in files if re.fullmatch(rf"{re.escape(split)}(-.*)?", _stem(file))]
     candidates = of_split or (files if split == "train" else [])
-    shards = [_SHARD.fullmatch(file.stem) for file in candidates]
+    shards = [_SHARD.fullmatch(_stem(file)) for file in candidates]
     sets = {
-        (file.parent, file.suffix, shard["name"], int(shard["count"])) if shard else file
+        (file.parent, _suffix(file), shard["name"], int(shard["count"])) if shard else file
         for file, shard in zip(candidates, shards, strict=True)
     }
     if len(sets) != 1:
-        found = ", ".join(str(file.relative_to(path)) for file in files) or "nothing"
+        found = ", ".join(str(file.relative_to(path)) for file in files[:20]) or "nothing"
+        found += f" and {len(files) - 20} more" if len(files) > 20 else ""
         raise DataError(
             f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds "
             f"{found}. Or give the path of the file itself."
@@ -79,9 +138,24 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _file_rows(file: Path) -> Iterable[Mapping[str, Any]]:
-    if file.suffix == ".jsonl":
+    kind = _suffix(file).removesuffix(".gz")
+    if kind == ".parquet":
+        return _parquet_rows(file)
+    if kind == ".csv":
+        return _csv_rows(file)
+    if kind == ".jsonl" or _holds_lines(file):
         return (row for _, row in read_lines(file))
-    return _json_rows(file) if file.suffix == ".json" else _parquet_rows(file)
+    return _json_rows(file)
+
+
+def _holds_lines(file: Path) -> bool:
+    """Whether a ``.json`` is JSON Lines: its first line is an object, and more lines follow."""
+    try:
+        with open_text(file) as lines:
+            first, *more = islice((line for line in lines if line.strip()), 2)
+        return bool(more) and isinstance(json.loads(first), dict)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+        return False  # read as one text, it gets its message
 
 
 def read_saved_run(file: Path) -> Mapping[str, Any]:
@@ -100,16 +174,42 @@ def read_saved_run(file: Path) -> Mapping[str, Any]:
 
 def _json(file: Path) -> Any:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_text(file) as opened:
+            text = opened.read()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}.") from None
     return parse_json(text, str(file))
 
 
 def _json_rows(file: Path) -> list[Mapping[str, Any]]:
     rows = _json(file)
+    if isinstance(rows, dict):
+        rows = rows.get("data", [rows])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{file} must hold a list of objects.")
+        raise DataError(
+            f'{file} must hold a list of objects, {{"data": [...]}} with such a list, or one '
+            "object a line."
+        )
+    return rows
+
+
+def _csv_rows(file: Path) -> list[Mapping[str, Any]]:
+    limit = csv.field_size_limit(2**31 - 1)  # a cell may hold a long trace
+    rows: list[Mapping[str, Any]] = []
+    try:
+        with open_text(file, newline="") as opened:
+            reader = csv.DictReader(opened, strict=True)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{file}, line {reader.line_num}: not as many cells as the first line has "
+                        "names."
+                    )
+                rows.append(row)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a readable CSV file: {error}.") from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 
@@ -125,7 +225,13 @@ def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     return rows
 
 
-def _hub_rows(hub_name: str, config: str | None, split: str) -> Iterable[Mapping[str, Any]]:
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _hub_rows(
+    hub_name: str, config: str | None, revision: str | None, split: str
+) -> Iterable[Mapping[str, Any]]:
     try:
         import datasets
         from huggingface_hub import HfApi
@@ -139,13 +245,15 @@ def _hub_rows(hub_name: str, config: str | None, split: str) -> Iterable[Mapping
     offline = datasets.config.HF_HUB_OFFLINE
     try:
         if not offline:  # asked once: the libraries themselves would try again for minutes
-            HfApi().dataset_info(hub_name, timeout=10)
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(hub_name, config, split=split)
+            HfApi().dataset_info(hub_name, revision=revision, timeout=10)
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
+            hub_name, config, split=split, revision=revision
+        )
     except (
         Exception
     ) as error:  # whatever the libraries raise: the user needs to know what would serve
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        at = f" at revision {revision!r}" if revision else ""
         raise InfrastructureError(
-            f"{hub_name} cannot be fetched from the hub ({reason[:200]}). {serves}"
+            f"{hub_name}{at} cannot be fetched from the hub ({_first_line(error)}). {serves}"
         ) from None
     return rows

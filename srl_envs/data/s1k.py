@@ -43,7 +43,9 @@ _MATH_MODE = re.compile(r"\A(?:\$\$?|\\[(\[])\s*(?P<content>[^$]*?)\s*(?:\$\$?|\
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
     """The source ``"s1k"``: its rows from a local file or the hub, read by :func:`read`."""
-    rows = read_rows("s1k", HUB_NAME, request.path, request.file_split)
+    rows = read_rows(
+        "s1k", HUB_NAME, request.path, request.file_split, request.config, request.revision
+    )
     return read(rows, request.rejected)
 
 

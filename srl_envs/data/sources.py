@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from srl_envs.data import agent_sets, builtin, gsm8k, jsonl, numbered, s1k
+from srl_envs.data.overlap import benchmark_overlap, without_overlap
 from srl_envs.data.registry import (
     SOURCES,
     Source,
@@ -20,6 +22,8 @@ from srl_envs.domain import check_domains
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 from srl_envs.trajectory import Trajectory
+
+_logger = logging.getLogger(__name__)
 
 register_source("builtin", takes_path=False)(builtin.load_math)
 register_source("s1k", hub_name=s1k.HUB_NAME)(s1k.load)
@@ -42,6 +46,9 @@ def load_trajectories(
     hub_split: str = "xml",
     resolved_only: bool = True,
     tasks: str | Path | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    drop_benchmark_overlap: bool = False,
 ) -> TrajectorySet:
     """Load expert solutions.
 
@@ -71,27 +78,27 @@ def load_trajectories(
             folder of rows, or the name of a set on the hub
             (``"SWE-bench/SWE-smith"``). They give each trajectory its image, set-up
             and hidden tests, see :mod:`srl_envs.data.agent_environment`.
+        config: The set's configuration on the hub; None leaves it to the source.
+        revision: A branch, tag or commit on the hub; None takes the newest.
+        drop_benchmark_overlap: Leave out trajectories whose question is in a math
+            benchmark that this project evaluates, or shares 13 words in a row with one
+            (:mod:`srl_envs.data.overlap`). Otherwise a warning says how many there are.
 
     Returns:
-        The trajectories, and how many rows were left out, by reason.
+        The trajectories, how many rows were left out, by reason, and how many share
+        their question with a benchmark.
 
     Raises:
-        ConfigError: An unknown source or split, a path for a source that takes none, or
-            a limit or count below 1.
+        ConfigError: An unknown source or split, a path for a source that takes none, a
+            configuration or revision where nothing is read from the hub, or a limit or
+            count below 1.
         DataError: Nothing could be read, or no row is usable.
     """
-    if split not in (None, "train", "validation", "test"):
-        raise ConfigError(f"split is {split!r}: use 'train', 'validation', 'test' or None.")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
-    if count < 1:
-        raise ConfigError(f"count is {count}: give at least 1.")
-    if hub_split not in agent_sets.HUB_SPLITS:
-        raise ConfigError(
-            f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, agent_sets.HUB_SPLITS))}."
-        )
+    _check_values(split, limit, count, hub_split)
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
+    if path is not None or not SOURCES.named(name).hub_name:
+        _refuse_hub_options(source, path, config, revision)
     request = SourceRequest(
         path,
         split,
@@ -101,6 +108,8 @@ def load_trajectories(
         resolved_only,
         rejected,
         None if tasks is None else str(tasks),
+        config,
+        revision,
     )
     if tasks is not None and name not in agent_sets.AGENT_SETS:
         raise ConfigError(
@@ -119,17 +128,70 @@ def load_trajectories(
             f"{path or source}: none of {rejected.total()} rows is usable ({reasons}). Is it a "
             f"data set of the kind {name!r}?"
         )
+    if drop_benchmark_overlap:
+        trajectories = _dropped(trajectories, path or source, rejected)
     if split in ("train", "validation"):
         train, validation = split_by_question(trajectories, held_out, seed)
         trajectories = train if split == "train" else validation
-    return TrajectorySet(trajectories[:limit], source, rejected)
+    trajectories = trajectories[:limit]
+    overlap = benchmark_overlap(trajectories) if split != "test" else Counter()
+    if overlap:
+        counts = "; ".join(f"{number} {name}" for name, number in overlap.most_common())
+        _logger.warning(
+            f"{path or source}: {overlap.total()} of {len(trajectories)} trajectories have a"
+            f" question that is in a benchmark ({counts}). drop_benchmark_overlap"
+            " (--drop_benchmark_overlap true) leaves them out."
+        )
+    return TrajectorySet(trajectories, source, rejected, overlap)
+
+
+def _check_values(split: str | None, limit: int | None, count: int, hub_split: str) -> None:
+    if split not in (None, "train", "validation", "test"):
+        raise ConfigError(f"split is {split!r}: use 'train', 'validation', 'test' or None.")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
+    if count < 1:
+        raise ConfigError(f"count is {count}: give at least 1.")
+    if hub_split not in agent_sets.HUB_SPLITS:
+        raise ConfigError(
+            f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, agent_sets.HUB_SPLITS))}."
+        )
+
+
+def _refuse_hub_options(
+    source: str, path: Path | None, config: str | None, revision: str | None
+) -> None:
+    for option, value in (("config", config), ("revision", revision)):
+        if value is not None:
+            where = (
+                f"{path} is a local copy" if path else f"the source {source!r} is not on the hub"
+            )
+            raise ConfigError(
+                f"{option} is {value!r}, but {where}: {option} (--dataset_{option}) chooses"
+                " among what the hub has. Leave it out."
+            )
+
+
+def _dropped(
+    trajectories: list[Trajectory], place: str | Path, rejected: Counter[str]
+) -> list[Trajectory]:
+    """The trajectories whose questions are in no benchmark; the others are counted."""
+    kept = without_overlap(trajectories)
+    if len(kept) < len(trajectories):
+        rejected["the question is in a benchmark"] += len(trajectories) - len(kept)
+    if not kept:
+        raise DataError(
+            f"{place}: all {len(trajectories)} questions are in a benchmark, so nothing is left to"
+            " learn from."
+        )
+    return kept
 
 
 def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     """The source's plain name, and the local path if there is one."""
     name = source if source in SOURCES.names() else _hub_names().get(source, source)
     if name not in SOURCES.names():
-        if not source.endswith(".jsonl"):
+        if not source.endswith((".jsonl", ".jsonl.gz")):
             raise ConfigError(_unknown(source))
         if path is not None:
             raise ConfigError(

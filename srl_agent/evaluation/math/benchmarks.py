@@ -2,7 +2,8 @@
 
 Says how the paper samples each, and turns its rows into :class:`Problem`.
 
-Benchmarks are for evaluation only: no part of the project trains on them.
+Benchmarks are for evaluation only. Training data that holds their questions is reported
+when it is loaded (:mod:`srl_envs.data.overlap`).
 """
 
 from __future__ import annotations

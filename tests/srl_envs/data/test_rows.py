@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from srl_envs.data import load_trajectories, save_trajectories
-from srl_envs.errors import DataError
+from srl_envs.data.rows import read_rows
+from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 GOOD = '{"question": "Q%d?", "answer": "1 + 1 = 2\\n#### 2"}'
@@ -118,3 +121,166 @@ def test_a_file_without_rows_says_so(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(DataError, match=re.escape(f"{path} holds no rows")):
         load_trajectories("gsm8k", path=path)
+
+
+# ---------------------------------------------------------------- other kinds of files
+
+ROWS = [
+    {"question": f"Q{i}?", "answer": f'{i} + 1\n"two", {i + 1}\n#### {i + 1}'} for i in range(3)
+]
+NAMES = ["Q0?", "Q1?", "Q2?"]
+
+
+def in_lines(rows: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.json", in_lines(ROWS)),
+        ("t.json", "\n\n" + in_lines(ROWS)),
+        ("t.json", json.dumps(ROWS)),
+        ("t.json", json.dumps(ROWS, indent=2)),
+        ("t.json", json.dumps({"data": ROWS})),
+        ("t.json", json.dumps({"version": 1, "data": ROWS}, indent=1)),
+        ("t.jsonl", in_lines(ROWS)),
+        ("t.jsonl", "\ufeff" + in_lines(ROWS)),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_json_in_every_shape(
+    tmp_path: Path, name: str, text: str, packed: bool, in_folder: bool
+) -> None:
+    path = tmp_path / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert questions(tmp_path if in_folder else path) == NAMES
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.csv.gz"])
+def test_csv(tmp_path: Path, name: str) -> None:
+    opened = gzip.open if name.endswith(".gz") else open
+    long = {"question": "Long?", "answer": "x" * 300_000 + "\n#### 1"}
+    with opened(tmp_path / name, "wt", newline="", encoding="utf-8") as file:  # type: ignore[operator]
+        writer = csv.DictWriter(file, ["question", "answer"])
+        writer.writeheader()
+        writer.writerows([*ROWS, long])
+    limit = csv.field_size_limit()
+    assert questions(tmp_path) == [*NAMES, "Long?"]
+    assert csv.field_size_limit() == limit
+
+
+def test_text_in_a_csv_means_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "problem,solution,answer,correct\n"
+        'p1,"1. we add.\n2. we halve.",nan,True\n'
+        'p2,"1. we add.\n2. we halve.",4,False\n'
+    )
+    [only] = load_trajectories("numbered", path=path)
+    assert (only.prompt, only.answer) == ("p1", "")
+
+
+def test_a_saved_data_set(tmp_path: Path) -> None:
+    import datasets
+
+    one, several = tmp_path / "one", tmp_path / "several"
+    full = datasets.Dataset.from_list(ROWS)
+    full.save_to_disk(one, num_shards=2)
+    full.select([2, 0]).save_to_disk(tmp_path / "selected")
+    datasets.DatasetDict(train=full, test=full.select([1])).save_to_disk(several)
+    datasets.DatasetDict(other=full).save_to_disk(tmp_path / "sole")
+    assert questions(one) == NAMES
+    assert questions(tmp_path / "selected") == ["Q2?", "Q0?"]
+    assert questions(several) == NAMES and questions(several, "test") == ["Q1?"]
+    assert questions(several / "test") == ["Q1?"]
+    assert questions(tmp_path / "sole") == NAMES
+    with pytest.raises(DataError, match=r"holds no split 'xml': it holds test, train"):
+        list(read_rows("x", "", several, "xml"))
+    with pytest.raises(DataError, match=r"holds no split 'test': it holds other"):
+        questions(tmp_path / "sole", "test")
+    next(one.glob("*.arrow")).write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"is not a readable data set") as caught:
+        questions(one)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.jsonl.gz", b"not packed", "cannot be read"),
+        ("t.jsonl.gz", gzip.compress(in_lines(ROWS).encode())[:-9], "cannot be read"),
+        ("t.json.gz", b"not packed", "cannot be read"),
+        ("t.csv.gz", b"not packed", "not a readable CSV file"),
+        ("t.csv", b"question,answer\na\n", "line 2: not as many cells"),
+        ("t.csv", b"question,answer\na,b,c\n", "line 2: not as many cells"),
+        ("t.csv", b'question,answer\na,"b\n', "not a readable CSV file"),
+        ("t.csv", b"question\n\xe9\n", "not a readable CSV file"),
+        ("t.csv", b"", "holds no rows"),
+        ("t.json", b'{"data": 3}', "must hold a list of objects"),
+        ("t.json", b"[1, 2]", "must hold a list of objects"),
+        ("t.json", b'{"question": "a"}\n[1]\n', "line 2: a line must be a JSON object"),
+        ("t.json", b"", "not valid JSON"),
+        ("t.parquet", b"broken", "not a readable parquet file"),
+        ("t.xlsx", b"broken", "not a supported file type: use .jsonl, .json, .csv, .jsonl.gz"),
+        ("t.gz", b"broken", "not a supported file type"),
+    ],
+)
+def test_unreadable_files_get_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        load_trajectories("gsm8k", path=tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_our_schema_packed(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "p", "steps": ["a", "b"]}\n'))
+    assert load_trajectories(str(path))[0].prompt == "p"
+    assert load_trajectories("jsonl", path=path)[0].prompt == "p"
+
+
+@pytest.mark.parametrize("option", ["config", "revision"])
+def test_what_only_the_hub_has_is_refused_elsewhere(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(in_lines(ROWS))
+    with pytest.raises(ConfigError, match=rf"{option} is 'x', but .* is a local copy"):
+        load_trajectories("gsm8k", path=path, **{option: "x"})  # type: ignore[arg-type]
+    for source in ("builtin", "numbered"):
+        with pytest.raises(ConfigError, match=f"the source '{source}' is not on the hub"):
+            load_trajectories(source, **{option: "x"})  # type: ignore[arg-type]
+
+
+def test_the_hub_is_asked_for_revision_and_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub itself is not at hand: what its two libraries are asked for is recorded."""
+    import datasets
+    import huggingface_hub
+
+    asked: list[object] = []
+
+    def info(self: object, name: str, *, revision: str | None, timeout: float) -> None:
+        asked.append((name, revision))
+
+    def load(name: str, config: str | None, *, split: str, revision: str | None) -> object:
+        asked.append((name, config, split, revision))
+        if config == "none":
+            raise ValueError("BuilderConfig 'none' not found.\nAvailable: main")
+        return ROWS
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(load_trajectories("gsm8k", config="socratic", revision="v2")) == 3
+    assert len(load_trajectories("gsm8k")) == 3
+    assert asked == [
+        ("openai/gsm8k", "v2"),
+        ("openai/gsm8k", "socratic", "train", "v2"),
+        ("openai/gsm8k", None),
+        ("openai/gsm8k", "main", "train", None),
+    ]
+    with pytest.raises(InfrastructureError, match=r"at revision 'v1' .*'none' not found") as caught:
+        load_trajectories("gsm8k", config="none", revision="v1")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,97 @@
+"""Which training questions are also in the math benchmarks that this project evaluates.
+
+A question overlaps if its normalized text is a benchmark's, or shares 13 words in a row
+with one (the usual measure since GPT-3, arXiv 2005.14165, appendix C). It says nothing of
+paraphrases, translations, or other benchmarks.
+
+Training needs no benchmark's file for it: the package holds fingerprints, which are
+hashes of these texts and words and not the problems, of AMC23, AIME24, AIME25, Minerva
+Math, MATH-500 and GSM8K's test set. :func:`write_fingerprints` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from srl_envs.trajectory import Trajectory
+
+WORDS = 13
+"""How many words in a row count as an overlap."""
+
+_BYTES = 5  # of a hash: 80,000 of them, so one in 14 million other texts is taken for one of these
+_FILE = Path(__file__).with_name("benchmark_fingerprints.bin")
+_LAYOUT = re.compile(  # of LaTeX: what the same problem has in one copy and not in another
+    r"\\(?:left|right|text(?:bf|it|rm)?|math(?:rm|bf)|displaystyle|q?quad|big[lr]?|[,;:! ])"
+    r"(?![a-z])"
+)
+_FRACTION = re.compile(r"\\[dt]frac(?![a-z])")
+_TOKEN = re.compile(r"[^\W_]+|[-+*/=<>^!]")
+
+
+@lru_cache(maxsize=100_000)
+def benchmark_of(question: str) -> str:
+    """The benchmark that holds a question: ``"math500"``, or empty if none does.
+
+    If only 13 words in a row are the same, it says so: ``"math500, in part"``.
+    """
+    known = _fingerprints()
+    whole, *parts = _marks(question)
+    if whole in known:
+        return known[whole]
+    return next((f"{known[mark]}, in part" for mark in parts if mark in known), "")
+
+
+def benchmark_overlap(trajectories: Iterable[Trajectory]) -> Counter[str]:
+    """How many trajectories share their question with a benchmark, by benchmark.
+
+    Issues of software engineering are not compared.
+    """
+    return Counter(name for trajectory in trajectories if (name := _of(trajectory)))
+
+
+def without_overlap(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """The trajectories whose questions are in no benchmark."""
+    return [trajectory for trajectory in trajectories if not _of(trajectory)]
+
+
+def _of(trajectory: Trajectory) -> str:
+    return "" if trajectory.domain == "swe" else benchmark_of(trajectory.prompt)
+
+
+def write_fingerprints(benchmarks: Mapping[str, Iterable[str]], path: Path = _FILE) -> None:
+    """Write the fingerprints of benchmarks, by name, from their questions."""
+    parts = {
+        name: sorted({mark for question in questions for mark in _marks(question)})
+        for name, questions in benchmarks.items()
+    }
+    header = json.dumps({name: len(marks) for name, marks in parts.items()})
+    path.write_bytes(header.encode() + b"\n" + b"".join(b"".join(part) for part in parts.values()))
+
+
+@lru_cache(maxsize=1)
+def _fingerprints() -> Mapping[bytes, str]:
+    """Hash -> the benchmark that has it."""
+    header, _, hashes = _FILE.read_bytes().partition(b"\n")
+    names = [name for name, count in json.loads(header).items() for _ in range(count)]
+    return {hashes[i * _BYTES : (i + 1) * _BYTES]: name for i, name in enumerate(names)}
+
+
+def _marks(question: str) -> Iterator[bytes]:
+    """A hash of the whole normalized question, and one of each 13 words in a row."""
+    text = unicodedata.normalize("NFKC", question).casefold().replace("\u2212", "-")
+    tokens = _TOKEN.findall(_FRACTION.sub(r"\\frac", _LAYOUT.sub(" ", text)))
+    yield _hash("= " + " ".join(tokens))
+    words = [token for token in tokens if token[0].isalnum()]
+    for i in range(len(words) - WORDS + 1):
+        yield _hash(" ".join(words[i : i + WORDS]))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_BYTES).digest()
