@@ -57,7 +57,7 @@ def read_config(name_or_path: str) -> dict[str, Any]:
             text = Path(name_or_path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(
-                f"{name_or_path} is no UTF-8 text (byte {error.start}): save it as UTF-8."
+                f"{name_or_path} is not UTF-8 text (byte {error.start}): save it as UTF-8."
             ) from None
     else:
         raise ConfigError(
@@ -68,7 +68,7 @@ def read_config(name_or_path: str) -> dict[str, Any]:
         settings = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"{name_or_path} is no valid YAML: {' '.join(str(error).split())}"
+            f"{name_or_path} is not valid YAML: {' '.join(str(error).split())}"
         ) from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{name_or_path} holds no settings: write one `name: value` a line.")
@@ -185,7 +185,7 @@ def parse_stages(
         instance per type. A plain config is its own only stage.
 
     Raises:
-        ConfigError: As :func:`parse`; or ``stages`` is no list of configs.
+        ConfigError: As :func:`parse`; or ``stages`` is not a list of configs.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = _config_of(arguments, default_config)

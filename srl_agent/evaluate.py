@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     return exit_status(
         lambda: _evaluate(arguments),
-        interrupted="interrupted: what was answered is kept; the same command goes on with it",
+        interrupted="interrupted: what was answered is kept. Rerun the same command to resume.",
     )
 
 

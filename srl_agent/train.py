@@ -12,7 +12,7 @@ Or by the methods that it is compared with (RLVR, SFT), or by several in turn.
 
 A run: answer what is held out with the base model, teach the format if asked to, answer
 it again, train with the method, write the report. A run whose ``--output_dir`` holds
-checkpoints goes on from the latest whole one; a curriculum passes over the stages that
+checkpoints resumes from the latest whole one; a curriculum passes over the stages that
 are finished.
 """
 
@@ -45,7 +45,7 @@ def _train(argv: list[str] | None) -> int:
             from trl import ModelConfig
 
             from srl_agent.configuration import parse_stages
-            from srl_agent.runs.machine_errors import told
+            from srl_agent.runs.machine_errors import explained_errors
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.curriculum import Curriculum
             from srl_agent.training.methods import check_used
@@ -63,7 +63,7 @@ def _train(argv: list[str] | None) -> int:
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
     level = args.log_level if args.log_level in LOG_LEVELS else "info"
     log_to_stderr(level if args.process_index == 0 else "error")  # processes do not repeat it
-    with told(lambda: Path(args.output_dir)):
+    with explained_errors(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
             Run(config, data, args, model).train()
         else:

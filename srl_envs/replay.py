@@ -337,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report",
         type=Path,
-        help="JSONL with one line a trajectory, written as each is finished; what stands there is "
+        help="JSONL with one line a trajectory, written as each is finished; what it holds is "
         "not run again",
     )
     parser.add_argument(

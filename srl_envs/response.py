@@ -2,7 +2,7 @@
 
 The format (arXiv 2510.25992, section 3.2): one ``<think>...</think>`` block, then a
 non-empty action. Nothing else decides. White space, control and format characters (NUL,
-a byte order mark, a zero-width space) alone are no text: neither an action nor
+a byte order mark, a zero-width space) alone do not count as text: neither an action nor
 something before the block.
 
 An answer is a text, or a :class:`SplitAnswer`: a server's reasoning parser takes the

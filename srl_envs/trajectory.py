@@ -20,7 +20,7 @@ class ExpertStep:
         title: A short name of the step ("Coprime Pairs"); empty if the source gives
             none.
         heading: How the source wrote number and title in front of the action ("2.
-            **Coprime Pairs**: "), verbatim; empty if the title is no part of the step's
+            **Coprime Pairs**: "), verbatim; empty if the title is not part of the step's
             text.
         thought: The expert's reasoning before the action; empty if unknown. Never
             compared.

@@ -34,7 +34,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[ModelAnswer], Any]
 
     environment: Callable[..., ExpertStepEnv]
     threads: int = 1
-    """How many are stepped or reset at once; more than 1 where they wait for what is no Python."""
+    """How many are stepped or reset at once; above 1 where they wait for work outside Python."""
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         if num_envs < 1:

@@ -132,7 +132,7 @@ def write_rows(
         model: A causal language model of transformers, in evaluation mode.
         prompts: Token ids, none of them empty.
         owners: For each row of the batch, the index of its prompt; rows of one prompt
-            stand side by side or apart.
+            are side by side or apart.
         settings: How to draw; ``max_rows`` is the caller's to keep.
         eos_token_ids: Any of these ends a completion.
         pad_token_id: Fills what is masked out.

@@ -114,7 +114,7 @@ class TransformersGenerator:
         fitting = [
             prompt for prompt in prompts if self.context is None or len(prompt.ids) < self.context
         ]
-        for prompt in prompts[: len(prompts) - len(fitting)]:  # the longest stand first
+        for prompt in prompts[: len(prompts) - len(fitting)]:  # the longest come first
             for index in prompt.indices:
                 yield index, Completion("", 0, "context")
         for batch in self._batches(fitting, settings):

@@ -98,7 +98,7 @@ class VLLMGenerator:
             raise DataError(f"Model {model!r} cannot be loaded by vLLM: {error}") from error
         except RuntimeError as error:
             raise InfrastructureError(
-                f"vLLM does not start with {model!r}: {error}. The cause stands in its log above."
+                f"vLLM does not start with {model!r}: {error}. See its log above for the cause."
             ) from error
         self._tokenizer = tokenizer = self._llm.get_tokenizer()
         self.context: int | None = self._llm.llm_engine.model_config.max_model_len
@@ -147,7 +147,7 @@ class VLLMGenerator:
         except self._dead as error:
             waiting.clear()
             raise InfrastructureError(
-                f"vLLM's engine died: {error}. Start again; the cause stands in its log above."
+                f"vLLM's engine died: {error}. Start again; see its log above for the cause."
             ) from error
         finally:
             if waiting:

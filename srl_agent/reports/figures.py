@@ -59,7 +59,7 @@ STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
-    "text.parse_math": False,  # a malformation's name is no formula
+    "text.parse_math": False,  # a malformation's name is not a formula
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,

@@ -35,7 +35,7 @@ HIGHLIGHTS = {
     "learning_rate": "learning rate",
     "seed": "seed",
 }
-"""Settings that stand under the report's heading, by the last part of their name."""
+"""Settings under the report's heading, by the last part of their name."""
 SECRETS = ("hub_token", "api_key", "password", "secret")
 
 

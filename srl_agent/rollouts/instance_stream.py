@@ -24,7 +24,7 @@ class InstanceStream:
     Args:
         size: How many instances there are; at least 1.
         seed: Decides the orders.
-        shuffle: False walks through them as they stand.
+        shuffle: False walks through them in order.
 
     Attributes:
         position: How many have been drawn; setting it moves the stream there.
@@ -60,7 +60,7 @@ class PromptStream:
     """The instances of a stream with their prompts, without prompts that are too long.
 
     Args:
-        instances: What the stream's numbers stand for.
+        instances: What the stream's numbers are indices of.
         stream: Decides the order.
         chat: Of the model.
         format: Which shape answers must have.

@@ -92,7 +92,7 @@ def checkpoint_to_start_from(path: Path) -> Path:
     """
     if not path.is_dir():
         raise ConfigError(
-            f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run goes on"
+            f"--resume_from_checkpoint: there is no folder {path}. Without the flag a run resumes"
             " from its own latest checkpoint."
         )
     if checkpoints(path):
@@ -104,7 +104,7 @@ def checkpoint_to_start_from(path: Path) -> Path:
         return found
     if problem := damage(path):
         raise ConfigError(
-            f"--resume_from_checkpoint: {path} is no whole checkpoint of a run: {problem}. Give"
+            f"--resume_from_checkpoint: {path} is not a whole checkpoint of a run: {problem}. Give"
             " another one."
         )
     return path

@@ -29,7 +29,7 @@ _NO_MEMORY_TEXTS = ("can't allocate memory", "out of memory")
 
 
 @contextmanager
-def told(folder: Callable[[], Path]) -> Iterator[None]:
+def explained_errors(folder: Callable[[], Path]) -> Iterator[None]:
     """Turn what libraries raise when the disk or the memory is full into one error with its cure.
 
     Args:
@@ -83,7 +83,7 @@ def _disk_full(error: BaseException, folder: Path) -> str:
     there = next((path for path in (place, *place.absolute().parents) if path.is_dir()), Path())
     return (
         f"The disk is full: {place} cannot be written ({shutil.disk_usage(there).free / 1e6:.0f} MB"
-        " are free there). Free some space and give the same command again: the run goes on from"
+        " are free there). Free some space and rerun the same command: the run resumes from"
         " its latest whole checkpoint."
     )
 

@@ -30,11 +30,11 @@ from srl_envs.errors import DataError
 def read_run(run_dir: Path) -> RunRecords:
     """Read a run's folder.
 
-    Files that are absent or damaged are skipped (damage is told in ``notes``); a line
+    Files that are absent or damaged are skipped (``notes`` reports damage); a line
     that a kill cut short is skipped silently.
 
     Raises:
-        DataError: ``run_dir`` is no folder, or holds none of a run's files.
+        DataError: ``run_dir`` is not a folder, or holds none of a run's files.
     """
     if not run_dir.is_dir():
         raise DataError(f"There is no run folder {run_dir}.")

@@ -83,7 +83,7 @@ class StepLog:
         return Series(tuple(step for step, _ in found), tuple(value for _, value in found))
 
     def names(self, prefix: str) -> list[str]:
-        """What stands behind ``prefix`` in the logged keys, the largest sum first."""
+        """What follows ``prefix`` in the logged keys, the largest sum first."""
         sums: dict[str, float] = {}
         for row in self.rows.values():
             for key, value in row.items():

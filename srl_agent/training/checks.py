@@ -72,7 +72,7 @@ _NO_EFFECT = {
     "model_init_kwargs": (
         "use --dtype, --attn_implementation, --model_revision and --trust_remote_code"
     ),
-    "chat_template_kwargs": "prompts are rendered by the tokenizer's chat template as it stands",
+    "chat_template_kwargs": "prompts are rendered by the tokenizer's chat template as it is",
     "remove_unused_columns": "instances have no columns",
     "pad_to_multiple_of": "batches are padded to their longest row",
     "do_train": "a run always trains",

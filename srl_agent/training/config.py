@@ -285,7 +285,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         metadata={
             "help": (
                 "A checkpoint, or a run folder whose latest whole checkpoint is meant, to start"
-                " from. None: the run goes on from the latest whole checkpoint in its own folder,"
+                " from. None: the run resumes from the latest whole checkpoint in its own folder,"
                 " if it has any."
             )
         },
@@ -443,7 +443,7 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
             # Supervised learning generates nothing: any whole number of groups passes TRL's check.
             self.steps_per_generation = self.num_generations
         if not torch.accelerator.is_available():
-            self.use_cpu = True  # transformers refuses bf16 without a GPU unless it is told so
+            self.use_cpu = True  # else transformers refuses bf16 without a GPU
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         with warnings.catch_warnings():  # TRL sets the old name of activation_checkpointing itself

@@ -59,7 +59,7 @@ class Curriculum:
         ):
             if args.resume_from_checkpoint:
                 raise ConfigError(
-                    "resume_from_checkpoint has no place in a curriculum: the same command goes on"
+                    "resume_from_checkpoint does not go with a curriculum: the same command resumes"
                     " with the stage that was not finished."
                 )
             args.output_dir = str(folder)

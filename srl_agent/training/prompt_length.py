@@ -117,7 +117,7 @@ def check_lengths(
         return
     answer = int(args.max_completion_length or 0)
     asked = (len(_prompt(args, chat, one).ids) + answer for one in held_out)
-    # Where positions run out by and by, the held-out prompts stand for all: there may be many.
+    # Where positions run out gradually, the held-out prompts represent all: there may be many.
     learned = _fitting(args, chat, train) if hard else iter(())
     taught = train if hard and args.format_warmup_steps else ()
     shown = (
@@ -143,7 +143,7 @@ def positions_of(model: Any) -> tuple[int | None, bool]:
     """How many positions a model is made for, and whether none can come after them.
 
     A model with a table of positions (learned, as GPT-2's, or computed, as GPT-J's)
-    fails beyond them; one with rotary positions goes on, worse and worse.
+    fails beyond them; one with rotary positions answers worse and worse.
 
     Returns:
         None if the model's configuration sets no bound.

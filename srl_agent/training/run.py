@@ -107,7 +107,7 @@ class Run:
             self._report()
             _logger.info(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
-        self._checkpoint()  # a wrong --resume_from_checkpoint is told at once
+        self._checkpoint()  # a wrong --resume_from_checkpoint is refused at once
         parts = load_data(self.data, self.args)
         _logger.info(f"data: {parts.summary}")
         model, tokenizer = self._load(

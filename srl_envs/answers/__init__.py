@@ -1,1 +1,1 @@
-"""Final answers: their notation, whether two are the same, and where they stand in a text."""
+"""Final answers: their notation, whether two are the same, and where they are in a text."""

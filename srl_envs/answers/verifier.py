@@ -246,7 +246,7 @@ def _serve() -> None:
     )  # ends the process, whatever it is in the midst of
     same_expression(
         r"\frac{x}{2}", "2 x"
-    )  # the first time takes a second longer, which is no answer's fault
+    )  # the first time takes a second longer, which is not an answer's fault
     print("ready", flush=True)
     for line in sys.stdin:
         seconds, answer, reference = json.loads(line)

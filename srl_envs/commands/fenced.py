@@ -13,7 +13,7 @@ r"""Commands in a fenced block: SWE-agent's ``ticks`` and mini-swe-agent's ``bas
 * ``swe_agent_0`` is read like ``ticks``, but all of a block is one command line, for
   which SWE-agent before 1.0 had commands of its own (``open``, ``edit 3:9``). They
   cannot be run here.
-* A fence stands alone at the start of its line. Inside a command, a fence in a heredoc
+* A fence starts its line and is alone in it. Inside a command, a fence in a heredoc
   or in a quoted value of ``str_replace_editor`` is text, and a fence with a language
   opens a block that the next bare fence closes.
 * Canonically the fence is longer than any run of backticks that starts a line of the

@@ -8,7 +8,7 @@ r"""SWE-agent's XML function calls: the grammar of SWE-smith's split ``xml``.
 * Of several calls in one text the first complete one counts, as in SWE-agent; a mention
   of a tag in the prose is not a call.
 * A value ends at the first ``</parameter>`` that another ``<parameter=NAME>`` or
-  ``</function>`` follows, so that such tags may stand inside values. A value that holds
+  ``</function>`` follows, so that values may hold such tags. A value that holds
   just this end cannot be written, and :meth:`~srl_envs.commands.Grammar.command` says
   so.
 * One newline after ``<parameter=NAME>`` and one before ``</parameter>`` belong to the

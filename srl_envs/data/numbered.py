@@ -56,7 +56,7 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
 
 
 def _text(answer: Any) -> str:
-    """A final answer as text; what is no text or number, such as NaN, is none."""
+    """A final answer as text; anything but text and numbers, such as NaN, is none."""
     if isinstance(answer, float) and not math.isfinite(answer):
         return ""
     text = str(answer) if isinstance(answer, str | int | float) else ""

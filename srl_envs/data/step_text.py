@@ -87,7 +87,7 @@ class _Line:
         rest: Where the text behind its number begins.
         number: Its number.
         columns: How far it is indented.
-        mark: What stands before its number, such as ``"### **"``.
+        mark: What comes before its number, such as ``"### **"``.
         marked: Whether a heading or bold marks it.
         by_word: Whether it says "Step".
     """

@@ -18,7 +18,7 @@ def archive_of_folder(folder: Path, workdir: str, leave_out: Sequence[str]) -> i
 
     Args:
         folder: Whose files.
-        workdir: The folder in the archive that they stand in.
+        workdir: The folder in the archive that they are in.
         leave_out: Patterns of what is left out: of a file's path, or of a folder above
             it (``"tests"``, ``"tests/"``, ``"src/*/tests"``); one without a slash
             matches a name at any depth (``"test_*.py"``).
@@ -42,7 +42,7 @@ def archive_of_commit(commit: Any, workdir: str, leave_out: Sequence[str]) -> io
 
     Args:
         commit: GitPython's.
-        workdir: The folder in the archive that they stand in.
+        workdir: The folder in the archive that they are in.
         leave_out: Patterns, see :func:`archive_of_folder`.
 
     Raises:
@@ -56,7 +56,7 @@ def archive_of_commit(commit: Any, workdir: str, leave_out: Sequence[str]) -> io
             member.mtime = commit.committed_date
             if (
                 entry.type != "blob"
-            ):  # a folder, or a submodule, whose files are no part of the commit
+            ):  # a folder, or a submodule, whose files are not part of the commit
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(member)
                 continue

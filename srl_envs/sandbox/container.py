@@ -29,7 +29,7 @@ _MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory twice
 _ACCOUNTS = {"/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "/etc/group": b"root:x:0:\n"}
 _MAX_ACCOUNTS = 60_000  # bytes
 _MAX_LINKS = 10
-# The engine gives modes as Go's os.FileMode: the kind of a file stands in the high bits.
+# The engine gives modes as Go's os.FileMode: the kind of a file is in the high bits.
 GO_FOLDER = 1 << 31
 GO_NOT_REGULAR = GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 _CANNOT_FORK = (

@@ -94,7 +94,7 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
     An existing one keeps mode and owner, a symbolic link keeps pointing to its target.
 
     Raises:
-        SandboxFileError: A folder stands in its place, a file stands where a folder is
+        SandboxFileError: There is a folder in its place, or a file where a folder is
             needed, the content or what it would replace is too large, or the user may
             not write there.
     """

@@ -112,7 +112,7 @@ class DockerSandbox:
 
     @property
     def container_id(self) -> str:
-        """The engine's id of the container that stands now; :meth:`reset` changes it."""
+        """The engine's id of the present container; :meth:`reset` changes it."""
         return self._container.id
 
     # -- Sandbox
@@ -310,7 +310,7 @@ class DockerSandbox:
             cap_drop=["ALL"],
             cap_add=list(self._capabilities),
             security_opt=["no-new-privileges"],
-            init=False,  # see _INIT; some engines are told to give every container theirs
+            init=False,  # see _INIT; some engines give every container theirs
             runtime=self._runtime,
         )
 

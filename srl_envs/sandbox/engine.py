@@ -53,7 +53,7 @@ def engine_call(purpose: str) -> Iterator[None]:
     """
     try:
         yield
-    except SRLError:  # told already; some of them are an OSError too
+    except SRLError:  # reported already; some of them are an OSError too
         raise
     except docker.errors.ImageNotFound as error:
         raise SandboxError(

@@ -182,8 +182,8 @@ def image_of_tree(
         folder: Its files are copied, symbolic links as links; a ``.git`` in it, at
             whatever depth, is not.
         image: The image's name; its tag is ``latest`` if it has none.
-        base: What it stands on; must hold bash and git.
-        workdir: Where the repository stands.
+        base: The image that it is built on; must hold bash and git.
+        workdir: The repository's folder.
         setup: A bash script that runs in the repository before the commit, for example
             to install dependencies; empty runs none.
         network: ``"none"``, or the network that ``setup`` needs (``"host"``).
@@ -196,7 +196,7 @@ def image_of_tree(
         SandboxError: The engine, the base image or ``setup`` failed.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder.")
+        raise ConfigError(f"{folder} is not a folder.")
     _image_of_archive(
         archive_of_folder(folder, workdir, leave_out), image, base, workdir, setup, network
     )

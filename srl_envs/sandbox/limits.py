@@ -1,4 +1,4 @@
-"""What a sandbox may use, and how closed it is: hardened unless told otherwise."""
+"""What a sandbox may use, and how closed it is: hardened by default."""
 
 from __future__ import annotations
 

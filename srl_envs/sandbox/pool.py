@@ -22,7 +22,7 @@ class SandboxPool:
     Args:
         make: Makes one sandbox: ``lambda: DockerSandbox(image)``. Called in threads of
             the pool.
-        size: How many stand ready; at least 1. Those in use come on top.
+        size: How many are kept ready, at least 1, besides those in use.
     """
 
     def __init__(self, make: Callable[[], Sandbox], size: int = 4) -> None:

@@ -52,7 +52,7 @@ class ExecResult:
             started.
         truncated: The middle of the output is missing.
         restarted: The shell ended (``exit``, ``exec``, killed, timed out), and a new
-            one stands in the same folder: variables and functions are gone, and so is
+            one starts in the same folder: variables and functions are gone, and so is
             every process.
         disk_full: It wrote more than the sandbox may hold and was killed.
     """
@@ -94,7 +94,7 @@ class Sandbox(Protocol):
         """Create or replace a file, and the folders above it. A file keeps its mode and owner.
 
         Raises:
-            SandboxFileError: A folder stands in its place, or the content, or what it
+            SandboxFileError: There is a folder in its place, or the content, or what it
                 would replace, is larger than the limit.
         """
         ...

@@ -21,7 +21,7 @@ def main() -> None:
     parent, run = int(sys.argv[1]), sys.argv[2]
     while os.getppid() == parent:
         time.sleep(PERIOD)
-    sys.path[0] = str(Path(__file__).parents[2])  # where the package stands, not this folder
+    sys.path[0] = str(Path(__file__).parents[2])  # the package's folder, not this one
     from srl_envs.sandbox.ownership import remove_run
 
     for pause in (

@@ -72,7 +72,7 @@ class ShellResult:
         exit_code: 0 to 255 if done, else None.
         processes: How many processes and threads the container had at the end if done,
             else 0; 0 too where the kernel does not tell.
-        folder: Where the shell stands if done, else None; bytes that are not UTF-8 are
+        folder: The shell's folder if done, else None; bytes that are not UTF-8 are
             surrogate escapes.
         started: False if the shell was gone, or of no use any more, before it came to
             the command.
@@ -200,7 +200,7 @@ class _Framed:
         self._pending = b""
 
     def add(self, chunk: bytes) -> str | None:
-        """What stands between the last mark and its closing NUL once both have come, else None."""
+        """What is between the last mark and its closing NUL once both have come, else None."""
         data = self._pending + chunk
         while self._marks:
             before, mark, after = data.partition(self._marks[0])

@@ -107,7 +107,7 @@ class AgentSession:
             ]
         if result.restarted:
             return [
-                "[The shell ended. A new one stands in the same folder, without the old one's "
+                "[The shell ended. A new one starts in the same folder, without the old one's "
                 "variables.]"
             ]
         return []

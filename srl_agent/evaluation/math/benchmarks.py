@@ -85,7 +85,7 @@ def load_benchmark(name: str, data: Sequence[Path] = (), limit: int | None = Non
 
     A row has the problem as ``problem`` or ``question``, the reference as ``answer``,
     else as the final answer of ``solution``; ``id`` or ``unique_id`` if it has one. Of
-    an answer like GSM8K's, which is a whole solution, what stands after ``####`` is the
+    an answer like GSM8K's, which is a whole solution, what follows ``####`` is the
     reference.
 
     Args:
@@ -111,7 +111,7 @@ def load_benchmark(name: str, data: Sequence[Path] = (), limit: int | None = Non
         problem = _problem(name, row, where, number)
         if problem.id in places:
             raise DataError(
-                f"{where}: the id {problem.id!r} stands in {places[problem.id]} already: give each"
+                f"{where}: the id {problem.id!r} is in {places[problem.id]} already: give each"
                 " problem an id of its own."
             )
         places[problem.id] = where

@@ -145,7 +145,7 @@ def read_run(folder: Path) -> EvaluatedRun:
     settings = read_settings(folder)["identity"]
     if not (folder / RESULTS).is_file():
         raise DataError(
-            f"The evaluation in {folder} has not finished: give its command again, it goes on where"
+            f"The evaluation in {folder} has not finished: rerun its command, which resumes where"
             " it was."
         )
     samples: dict[tuple[str, str, Mode], list[Sample]] = {}

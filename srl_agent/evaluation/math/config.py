@@ -1,4 +1,4 @@
-"""What an evaluation on math benchmarks can be told."""
+"""The settings of an evaluation on math benchmarks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MathConfig:
         default=None,
         metadata={
             "help": (
-                "Run folder; the same command goes on with what it holds. None: runs/math-<model>,"
+                "Run folder; rerun the same command to resume. None: runs/math-<model>,"
                 " with -stepwise where it applies."
             )
         },

@@ -118,7 +118,7 @@ class SampleStore:
             for sample in read_samples(path):
                 if sample.key in self.samples:
                     raise DataError(
-                        f"{path}: {sample.key} stands in it twice. Did two runs write into this"
+                        f"{path}: {sample.key} is in it twice. Did two runs write into this"
                         " folder? Delete one of the lines."
                     )
                 self.samples[sample.key] = sample
@@ -178,7 +178,7 @@ def read_samples(path: Path) -> list[Sample]:
     """All samples of a file.
 
     Raises:
-        DataError: It does not exist, or a line is no sample.
+        DataError: It does not exist, or a line is not a sample.
     """
     try:
         lines = path.read_bytes().split(b"\n")

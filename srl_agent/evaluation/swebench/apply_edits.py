@@ -163,7 +163,7 @@ def _checked_path(edit: Edit, special: Collection[str]) -> str:
             "bad_path", "a path must be relative to the repository and lead to a file in it"
         )
     if any(part.lower() == ".git" for part in parts):
-        raise _RefusedError("bad_path", "git's own folder is no part of the repository")
+        raise _RefusedError("bad_path", "git's own folder is not part of the repository")
     if (
         not path.isprintable()
         or "\\" in path
@@ -190,7 +190,7 @@ def _located(edit: Edit, path: str, files: Mapping[str, bytes], others: Collecti
         if any(
             parent in files or parent in others for parent in map(str, PurePosixPath(path).parents)
         ):
-            raise _RefusedError("not_a_file", "a file stands where the path needs a folder")
+            raise _RefusedError("not_a_file", "there is a file where the path needs a folder")
         if any(known.startswith(f"{path}/") for names in (files, others) for known in names):
             raise _RefusedError("not_a_file", "the path is a folder")
         side = path.partition("/")[0]
@@ -258,7 +258,7 @@ def _refuse_unwritable(lines: Sequence[str], encoding: str) -> None:
 
 
 def _places(search: tuple[str, ...], lines: tuple[str, ...]) -> list[int]:
-    """Where the search lines stand, places that overlap included."""
+    """Where the search lines are, places that overlap included."""
     first, count = search[0], len(search)
     return [
         at

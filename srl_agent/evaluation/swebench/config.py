@@ -1,4 +1,4 @@
-"""What an evaluation on SWE-bench can be told."""
+"""The settings of an evaluation on SWE-bench."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class SweBenchConfig:
         default=None,
         metadata={
             "help": (
-                "Run folder; the same command goes on with what it holds. None:"
+                "Run folder; rerun the same command to resume. None:"
                 " runs/swebench-<dataset>-<mode>-<model>."
             )
         },
@@ -180,7 +180,7 @@ class SweBenchConfig:
         default=2,
         metadata={
             "help": (
-                "How often an instance is judged until a failure of the machinery stands. At"
+                "How often an instance is judged until a failure of the machinery is final. At"
                 " least 1."
             )
         },

@@ -40,10 +40,10 @@ from srl_envs.sandbox.protocol import SandboxError
 Outcome = Literal[
     "resolved", "unresolved", "empty_patch", "patch_does_not_apply", "infrastructure_failure"
 ]
-"""The last one is no verdict on the patch: image or engine failed."""
+"""The last one is not a verdict on the patch: image or engine failed."""
 
 # What the engine answers to a command for a container that has ended, where the command's output
-# should stand: errors of containerd end in their kind.
+# should be: errors of containerd end in their kind.
 _ENGINE_SPEAKS = (
     r"(?:OCI runtime |cannot exec |[^\n]*: (?:unknown|not found|unavailable|failed precondition)$)"
 )

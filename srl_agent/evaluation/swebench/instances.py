@@ -187,7 +187,9 @@ def select_ids(
     try:
         matcher = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
+        raise ConfigError(
+            f"The pattern {pattern!r} is not a regular expression: {error}."
+        ) from None
     chosen = [
         name
         for name in known
@@ -249,7 +251,7 @@ def connects_to(instance: SweBenchInstance) -> str:
 
 
 def _rows(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with where it stands."""
+    """Each row with its place."""
     source = ALIASES.get(str(source).lower(), source)
     path = Path(source).expanduser()
     if path.suffix == ".jsonl" and not path.is_dir():

@@ -143,8 +143,8 @@ def parse_localization(
 ) -> Localization:
     """The files that an answer names outside its thoughts.
 
-    A path may stand anywhere in a line, in quotes, behind a bullet, with line numbers
-    behind it; one with white space must be all that stands in its line.
+    A path may be anywhere in a line, in quotes, behind a bullet, with line numbers
+    behind it; one with white space must be alone in its line.
 
     Args:
         answer: What the model wrote.

@@ -162,7 +162,7 @@ def _text_hunks(change: FileChange, old: bytes, new: bytes) -> bytes:
 
 
 def _lines(content: bytes) -> list[bytes]:
-    """Lines with their ends, parted at line feeds only, as git does."""
+    """Lines with their ends, split at line feeds only, as git does."""
     lines = [line + b"\n" for line in content.split(b"\n")]
     return [*lines[:-1], lines[-1][:-1]] if lines[-1] != b"\n" else lines[:-1]
 

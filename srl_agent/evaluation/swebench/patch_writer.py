@@ -306,7 +306,7 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     answer.
 
     A server is asked neither for its model's context nor for its tokenizer: there an
-    estimate is counted, and what it refuses is told with its instance.
+    estimate is counted, and what it refuses is reported with its instance.
 
     Raises:
         ConfigError: Not even the instructions have room.

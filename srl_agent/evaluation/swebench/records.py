@@ -4,7 +4,7 @@ Each record is written as soon as it is finished, so a killed run resumes where 
 
 ``predictions.jsonl``: patches in the harness's format. ``answers/<instance_id>.json``:
 prompts, answers and edits. ``judgements.jsonl``: verdicts; of several on one instance
-the last one holds. A patch counts as written once it stands in ``predictions.jsonl``.
+the last one holds. A patch counts as written once it is in ``predictions.jsonl``.
 ``instances.json``: hashes of what the instances were when they were answered and
 judged, so that a data set that changes under its name is noticed.
 """

@@ -38,7 +38,7 @@ _SLOW = (
     "http.lowSpeedLimit=1000",
     "-c",
     "http.lowSpeedTime=60",
-)  # a connection that stands still is given up
+)  # a connection without progress is given up
 
 
 class RepositoryError(InfrastructureError):
@@ -70,7 +70,7 @@ class CommitFiles(Mapping[str, bytes]):
 
     Attributes:
         commit: Full hash.
-        special: Paths that are no regular files -> what they are: ``"symbolic link"``
+        special: Paths that are not regular files -> what they are: ``"symbolic link"``
             or ``"submodule"``.
     """
 
@@ -174,7 +174,7 @@ class Repositories:
                     self._fetch(instance, mirror)
                 if not _holds(mirror, instance.base_commit):
                     raise RepositoryError(
-                        f"{instance.instance_id}: {instance.base_commit} is no commit of"
+                        f"{instance.instance_id}: {instance.base_commit} is not a commit of"
                         f" {instance.repo}."
                     )
         except OSError as error:
@@ -265,7 +265,7 @@ class Repositories:
 
 
 def why_not_text(content: bytes) -> str:
-    """Why a file's contents cannot stand in a prompt; empty if they can."""
+    """Why a file's contents cannot be in a prompt; empty if they can."""
     if content.startswith(_LFS):
         return "Git LFS pointer"
     return "binary file" if b"\0" in content else ""

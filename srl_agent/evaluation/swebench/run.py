@@ -189,7 +189,7 @@ def _ask_and_judge(
                     if judging:
                         judging.submit(instance, records.predictions[instance.instance_id], name)
                 errors |= writer.errors
-            # What was answered is still judged; the reason stands with each of the others.
+            # What was answered is still judged; each of the others gets the reason.
             except InfrastructureError as error:
                 errors |= {
                     one.instance_id: str(error)
@@ -298,7 +298,7 @@ def _instances(config: SweBenchConfig) -> tuple[SweBenchInstance, ...]:
         )  # first, because an image is built for each
         with tqdm(
             chosen, "images and rows", unit="instance", leave=False
-        ) as bar:  # an error stands behind no bar
+        ) as bar:  # so that no bar comes before an error
             return tuple(instance_of(builtin_row(tasks[name]), BUILTIN) for name in bar)
     return select_instances(
         load_instances(config.dataset).instances,
@@ -345,7 +345,7 @@ def _prediction_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except ValueError as error:
-        raise DataError(f"{path} is no valid JSON: {error}.") from None
+        raise DataError(f"{path} is not valid JSON: {error}.") from None
     if isinstance(content, dict):  # instance id -> prediction
         content = [
             row | {"instance_id": name} if isinstance(row, dict) else row

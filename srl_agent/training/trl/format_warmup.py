@@ -27,7 +27,7 @@ from srl_agent.training.trl.terminal import short_progress
 _CPU_TOKENS, _GPU_TOKENS = 1024, 16384
 """Tokens of a micro-batch.
 
-More is no faster on a CPU, where a model of 135M parameters needs some 3 MB per token.
+More is not faster on a CPU, where a model of 135M parameters needs some 3 MB per token.
 """
 
 _STREAM = 0x5EED

@@ -13,7 +13,7 @@ The phases are generation, reward, forward, backward and other.
 
 The phases of a step add up to its whole wall time, over all its micro-batches; a
 generation that serves several steps counts for the first of them. Validation,
-checkpoints and logging stand outside of steps. The time is that of the process that
+checkpoints and logging are outside of steps. The time is that of the process that
 logs: with several, the main process's own.
 """
 
@@ -33,7 +33,7 @@ PHASES = ("generation", "reward", "forward", "backward", "other")
 class StepClock:
     """Divides the time of optimizer steps among phases; the rest is ``"other"``.
 
-    A CUDA device works through its queue while the program goes on, so there a moment
+    A CUDA device works through its queue while the program continues, so there a moment
     is an event in the queue, and nothing waits for the device but the end of a step.
     Elsewhere a moment is the host's time.
 

@@ -277,7 +277,7 @@ class EditTool:
         return absolute
 
     def _kind(self, path: PurePosixPath) -> Literal["file", "folder"] | None:
-        """What stands at a path; None if nothing does."""
+        """What is at a path; None if nothing is."""
         try:
             entries = self._sandbox.list_files(str(path), depth=0)
         except SandboxFileError:

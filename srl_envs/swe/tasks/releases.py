@@ -157,7 +157,7 @@ def _read(release: Path, path: str) -> bytes:
 
 
 def _lines(content: bytes) -> list[str]:
-    """Lines with their ends, parted at line feeds only, as git does."""
+    """Lines with their ends, split at line feeds only, as git does."""
     text = content.decode("utf-8")
     lines = [line + "\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from srl_agent.runs.machine_errors import is_disk_full, is_memory_full, told
+from srl_agent.runs.machine_errors import explained_errors, is_disk_full, is_memory_full
 from srl_envs.errors import InfrastructureError
 
 BIG = torch.zeros(100_000)
@@ -40,14 +40,14 @@ def files_end_at(size: int) -> Iterator[None]:
 def test_files_that_cannot_grow(write: Callable[[Path], object], tmp_path: Path) -> None:
     with (
         pytest.raises(InfrastructureError) as caught,
-        told(lambda: tmp_path / "run"),
+        explained_errors(lambda: tmp_path / "run"),
         files_end_at(20_000),
     ):
         write(tmp_path / "file")
     message = str(caught.value)
     assert (
         message.startswith(f"The disk is full: {tmp_path / 'run'} cannot be written")
-        and "the same command again" in message
+        and "rerun the same command" in message
         and "\n" not in message
     )
 
@@ -64,16 +64,16 @@ def test_a_full_device() -> None:
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), told(lambda: tmp_path):
+    with pytest.raises(FileNotFoundError), explained_errors(lambda: tmp_path):
         (tmp_path / "nowhere" / "file").write_text("")
-    with pytest.raises(RuntimeError, match="shape"), told(lambda: tmp_path):
+    with pytest.raises(RuntimeError, match="shape"), explained_errors(lambda: tmp_path):
         torch.zeros(2).reshape(3)
 
 
 def test_memory_that_cannot_be_had(tmp_path: Path) -> None:
     with (
         pytest.raises(InfrastructureError, match="lower --per_device_train_batch_size"),
-        told(lambda: tmp_path),
+        explained_errors(lambda: tmp_path),
     ):
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_memory_full(MemoryError())

@@ -257,7 +257,7 @@ def test_a_checkpoint_to_start_from_has_no_place_in_a_curriculum(
         )
         == 1
     )
-    assert "resume_from_checkpoint has no place in a curriculum" in capfd.readouterr().err
+    assert "resume_from_checkpoint does not go with a curriculum" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["srl_then_rlvr_math_7b", "sft_then_rlvr_math_7b"])

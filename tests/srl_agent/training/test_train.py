@@ -507,9 +507,9 @@ def test_one_step_asks_for_the_whole_solution(tiny_model_dir: Path, tmp_path: Pa
     ("content", "message"),
     [
         (b"1: 2\n", "unknown setting 1. --help lists the"),
-        (b"source: caf\xe9\n", "is no UTF-8 text (byte 11)"),
+        (b"source: caf\xe9\n", "is not UTF-8 text (byte 11)"),
         (b"learning_rate: [1, 2]\n", "learning_rate is [1, 2]: it must be one value, not a list"),
-        (b"learning_rate: [1\n", "is no valid YAML"),
+        (b"learning_rate: [1\n", "is not valid YAML"),
     ],
 )
 def test_yaml_configs_that_cannot_be_used(

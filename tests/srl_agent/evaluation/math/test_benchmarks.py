@@ -111,7 +111,7 @@ def test_limit_takes_the_first(tmp_path: Path) -> None:
                 {"problem": "1?", "answer": "1", "id": "a"},
                 {"problem": "2?", "answer": "2", "id": "a"},
             ],
-            r"line 2: the id 'a' stands in .*line 1 already",
+            r"line 2: the id 'a' is in .*line 1 already",
         ),
         ([[1]], r"line 1: a line must be a JSON object"),
     ],

@@ -154,7 +154,7 @@ def stopped_in_the_middle(
     os.kill(process.pid, signal_number)
     _, errors = process.communicate()
     assert signal_number == signal.SIGKILL or errors.decode().endswith(
-        "the same command goes on with it\n"
+        "Rerun the same command to resume.\n"
     )
     return process.returncode, path.read_bytes().splitlines()
 

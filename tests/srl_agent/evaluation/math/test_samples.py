@@ -87,7 +87,7 @@ def test_the_same_answer_twice_is_an_error(tmp_path: Path) -> None:
     with SampleStore(path) as store:
         store.append(sample(0))
     path.write_text(path.read_text() * 2)
-    with pytest.raises(DataError, match="stands in it twice"):
+    with pytest.raises(DataError, match="is in it twice"):
         SampleStore(path)
 
 

@@ -155,7 +155,7 @@ def test_selection(tmp_path: Path) -> None:
         chosen(ids=["acme__tool_7"])
     with pytest.raises(ConfigError, match="No instance is left"):
         chosen(ids=["acme__tool-7"], pattern=".*-2")
-    with pytest.raises(ConfigError, match="is no regular expression"):
+    with pytest.raises(ConfigError, match="is not a regular expression"):
         chosen(pattern="(")
     with pytest.raises(ConfigError, match="limit is 0"):
         chosen(limit=0)

@@ -176,7 +176,7 @@ def test_an_ended_run_goes_on_and_leaves_no_container(
         assert process.returncode == 130
         assert (
             shown.splitlines()[-1]
-            == "interrupted: what was answered is kept; the same command goes on with it"
+            == "interrupted: what was answered is kept. Rerun the same command to resume."
             and "Traceback" not in shown
         )
         assert not containers(engine, rows[1]), "gone when the command ends"

@@ -164,7 +164,7 @@ def test_what_is_missing_is_said(clones: Path, tmp_path: Path) -> None:
 def test_a_tree_or_a_blob_is_no_commit(clones: Path, tmp_path: Path) -> None:
     instance = instance_at(clones / "acme" / "tool", "main:src/tool.py")
     with pytest.raises(
-        RepositoryError, match=r"acme__tool-1: .* (is no commit of|cannot be fetched)"
+        RepositoryError, match=r"acme__tool-1: .* (is not a commit of|cannot be fetched)"
     ):
         Repositories(tmp_path / "cache", clones).tree(instance)
 

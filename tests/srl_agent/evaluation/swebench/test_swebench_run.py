@@ -451,7 +451,7 @@ def test_an_interrupt_while_the_model_writes_keeps_what_was_answered(
     assert process.returncode == 130
     assert (
         shown.splitlines()[-1]
-        == "interrupted: what was answered is kept; the same command goes on with it"
+        == "interrupted: what was answered is kept. Rerun the same command to resume."
         and "Traceback" not in shown
     )
     assert Records(folder).predictions == {"acme__tool-1": ""}
