@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import re
 
-_B = r"[^\S\r\n]"
-_BEHIND = rf"{_B}*(?:[:\uff1a]|[-\u2013\u2014](?={_B})|\.(?={_B}))?{_B}*"
-_BEHIND_TITLE = re.compile(rf":?{_B}*")
-_BEHIND_NUMBER = re.compile(rf"{_B}*(?:[:\uff1a]|[.)](?=\s)|[-\u2013\u2014](?={_B}))?{_B}*")
+from srl_envs.data.step_lines import BLANK
+
+_BEHIND = rf"{BLANK}*(?:[:\uff1a]|[-\u2013\u2014](?={BLANK})|\.(?={BLANK}))?{BLANK}*"
+_BEHIND_TITLE = re.compile(rf":?{BLANK}*")
+_BEHIND_NUMBER = re.compile(
+    rf"{BLANK}*(?:[:\uff1a]|[.)](?=\s)|[-\u2013\u2014](?={BLANK}))?{BLANK}*"
+)
 _BOLD = re.compile(
     r"\s*(?:\*\*(?P<stars>[^*\n]{1,120}?):?\*\*(?!\*)|__(?P<lines>[^_\n]{1,120}?):?__"
     rf"|\\textbf\{{(?P<latex>[^{{}}\n]{{1,120}}?):?\}}){_BEHIND}"
-    rf"|\s*\*(?!\*)(?P<italic>[^*\n]{{1,120}}?)(?::\*|\*:)(?=\s){_B}*"
+    rf"|\s*\*(?!\*)(?P<italic>[^*\n]{{1,120}}?)(?::\*|\*:)(?=\s){BLANK}*"
 )
-_PLAIN = re.compile(rf"\s*(?P<title>[^\n:.$\\]{{1,80}})[:\uff1a](?=\s){_B}*")
+_PLAIN = re.compile(rf"\s*(?P<title>[^\n:.$\\]{{1,80}})[:\uff1a](?=\s){BLANK}*")
 _WHOLE_LINE = re.compile(
     # "We see that x = 3." says something already, and so do two sentences: no titles.
     r"(?![^\n]*[=$\\][^\n]*[.,;]\s*\n)(?![^\n]*[a-z0-9][.!?] +[A-Z])"
-    rf"{_B}*(?P<title>[^\n]{{1,120}}?):?(?:\*\*)?:?\s*?(?=\r?\n)"
+    rf"{BLANK}*(?P<title>[^\n]{{1,120}}?):?(?:\*\*)?:?\s*?(?=\r?\n)"
 )
+_HEADING = re.compile(rf"{BLANK}*(?P<title>[^\n]{{1,200}}?):?(?:\*\*)?:?\s*?(?=\r?\n)")
 _NAME = re.compile(r"[^\W\d_]{2}")
 _NAME_AND_NUMBER = re.compile(r"[^\W\d_]+ \d+")
 _SENTENCE = re.compile(
@@ -63,12 +67,13 @@ def title_of(rest: str, mark: str, by_word: bool) -> tuple[int, str]:
         title = _clean(next(group for group in bold.groups() if group is not None))
         if any(character.isalpha() for character in title):
             return bold.end(), title
-    whole = _WHOLE_LINE.match(rest, begin) if heading or by_word else None
-    if whole and heading and _clean(whole["title"]):
-        return whole.end(), _clean(whole["title"])
+    line = _HEADING.match(rest, begin) if heading else None
+    if line and _clean(line["title"]):
+        return line.end(), _clean(line["title"])
     plain = _PLAIN.match(rest, begin)
     if plain and _is_title(_clean(plain["title"]), rest[plain.end() :], heading or by_word):
         return plain.end(), _clean(plain["title"])
+    whole = _WHOLE_LINE.match(rest, begin) if by_word else None
     if whole and _clean(whole["title"]):
         return whole.end(), _clean(whole["title"])
     return begin, ""
@@ -100,8 +105,8 @@ def _is_title(title: str, after: str, marked: bool) -> bool:
     follows = after.lstrip()
     if title[-1].isdigit() and follows[:1].isdigit() and not _NAME_AND_NUMBER.fullmatch(title):
         return False  # a ratio
-    if marked:
-        return True
+    if marked:  # "Step 2: We see: it is odd." has none, but a line of its own is one
+        return "\n" in after[: len(after) - len(follows)] or not _SENTENCE.match(title)
     if not _NAME.search(title) or len(title.split()) > _MOST_WORDS or _SENTENCE.match(title):
         return False
     return _WORDS_FOLLOW.match(follows) is not None

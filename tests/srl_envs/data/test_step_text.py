@@ -453,6 +453,10 @@ def test_titles_behind_a_plain_number(step: str, title: str, action: str) -> Non
             "It opens at 9:30. It sells tea.\nGo.",
         ),
         ("### Step {n}: Mix 2:3: stir\nGo.", "Mix 2:3: stir", "Go."),
+        ("### Step {n}: Find all \\(a\\).\n\nGo.", "Find all \\(a\\).", "Go."),
+        ("Step {n}: We see: it is odd.", "", "We see: it is odd."),
+        ("Step {n}: We solve for x:\n$x = 3$", "We solve for x", "$x = 3$"),
+        ("### Step {n}: Apply\n\nThus\n\n\\[ x \\]", "Apply", "Thus\n\n\\[ x \\]"),
         ("\\section*{{Step {n}: Find $\\frac{{1}}{{2}}$}}\nGo.", "Find $\\frac{1}{2}$", "Go."),
     ],
 )
@@ -485,6 +489,7 @@ def test_titles_behind_the_word_step(step: str, title: str | None, action: str |
         "*Final answer:* 3",
         "Final Answer: 3",
         "Answer: 3",
+        "Conclusion: 3",
         "### Verification\nIt holds.",
     ],
 )
@@ -497,6 +502,10 @@ def test_rules_are_gaps_and_answers_begin_the_tail(tail: str, rule: str) -> None
 def test_text_behind_a_rule_is_the_tail() -> None:
     steps = written("{n}. **{t}**: ")
     assert read_back(f"{steps}\n\n---\n\nIt is as before: 3.")[2] == "It is as before: 3."
+
+
+def test_an_answer_in_the_next_line_is_the_tail() -> None:
+    assert read_back("1. one\n2. two\nAnswer: 3")[2] == "Answer: 3"
 
 
 @pytest.mark.parametrize("line", ["Answers differ in sign.", "- Answer the rest.", "$answer$ is x"])
