@@ -10,7 +10,7 @@ compares the parts by the same rules:
 * intervals: ``x > 3`` is ``(3, \infty)``, with "or" for unions;
 * lists: sets in any order, tuples in theirs; a list with an ellipsis element by element;
 * equations: ``x = 5`` is ``5``, and not ``y = 5``; ``2x = 10`` is not ``10``;
-* matrices: cell by cell; a column is also a tuple.
+* matrices: cell by cell; a row or a column is also a tuple.
 
 What is left are expressions. The caller says how these are compared:
 :mod:`srl_envs.answers.expressions`.
@@ -136,6 +136,8 @@ class _Comparison:
         if len(sides) == 1:
             one, other, sides = other, one, other_sides
         left, right = sides[0], sides[-1]
+        if len(sides) == 2 and number(left) is not None and is_name(right):  # 5 = x
+            left, right = right, left
         named = names_value(left, right)
         if r"\approx" in one:  # the exact value and the rounded one both count
             return any(self.same(side, other) for side in sides[named:])
@@ -149,9 +151,9 @@ class _Comparison:
             return len(cells) == len(other_cells) and all(map(self._ordered, cells, other_cells))
         matrix, listed = (cells, other) if cells is not None else (other_cells, one)
         elements = elements_of(listed)
-        if matrix is None or elements is None or any(len(row) != 1 for row in matrix):
+        if matrix is None or elements is None or 1 not in (len(matrix), max(map(len, matrix))):
             return None
-        return self._ordered([cell for [cell] in matrix], elements.parts)
+        return self._ordered([cell for row in matrix for cell in row], elements.parts)
 
     def _lists(self, one: str, other: str) -> bool | None:
         listed, other_listed = elements_of(one), elements_of(other)
@@ -166,6 +168,9 @@ class _Comparison:
         if any(r"\ldots" in part for part in (*parts, *other_parts)):
             return self._ordered(parts, other_parts)
         # A set has no order, and [1, 2] may be an interval.
+        if {"set", "tuple"} <= kinds and 1 in (len(parts), len(other_parts)):  # \{(1, 2)\}
+            held, alone = (parts, other) if listed.kind == "set" else (other_parts, one)
+            return len(held) == 1 and self.same(held[0], alone)
         if {"set", "tuple"} <= kinds or ({"bracket"} < kinds and len(parts) == 2):
             return False
         named = have_names(parts), have_names(other_parts)

@@ -27,6 +27,7 @@ _REALS = re.compile(
     re.IGNORECASE,
 )
 _WITHOUT = re.compile(r"(?P<all>.+?)\s*(?:\\setminus|-)\s*\\\{(?P<points>.*)\\\}")
+_ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|")
 _INFINITE = re.compile(r"-?\s*\\infty")
 _TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\neq": r"\neq"}
 
@@ -116,6 +117,8 @@ def _relation(text: str) -> list[Interval] | None:
         name, end = sides
         if not is_name(name):
             return None
+        if sign != r"\neq" and (match := _ABSOLUTE.fullmatch(name)) is not None:
+            return _absolute(match["name"], sign, end)
         below = _interval(name, "(", r"-\infty", end, "]" if sign == r"\le" else ")")
         above = _interval(name, "[" if sign == r"\ge" else "(", end, r"\infty", ")")
         return {"<": [below], r"\le": [below], ">": [above], r"\ge": [above]}.get(
@@ -128,6 +131,18 @@ def _relation(text: str) -> list[Interval] | None:
     opening, closing = "([", ")]"
     return [
         _interval(sides[1], opening[signs[0] != "<"], sides[0], sides[2], closing[signs[1] != "<"])
+    ]
+
+
+def _absolute(name: str, sign: str, end: str) -> list[Interval]:
+    """``|x| < 3`` and ``|x| > 3``."""
+    if sign in ("<", r"\le"):
+        opening, closing = "()" if sign == "<" else "[]"
+        return [_interval(name, opening, f"-{end}", end, closing)]
+    opening, closing = "()" if sign == ">" else "[]"
+    return [
+        _interval(name, "(", r"-\infty", f"-{end}", closing),
+        _interval(name, opening, end, r"\infty", ")"),
     ]
 
 

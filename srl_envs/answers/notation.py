@@ -110,7 +110,9 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
     (r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{"),
     (r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z])", r"\1{\2}"),
-    (r"\\(?:overline|bar)\s*(\d)", r"\\overline{\1}"),
+    (r"\\overline\s*(\d)|(?<=[\d.])\s*\\bar\s*\{?(\d+)\}?",
+     lambda match: rf"\overline{{{match[1] or match[2]}}}"),
+    (r"\{:\}", ":"),
     (r"(?<![\w.])(\d+)\.(?=\s*(?:/|$))", r"\1"),
     (r"(?<=[_^])\s*\{\s*(\w)\s*\}", r"\1"),
     # The imaginary unit stands apart: the parser takes the i of 5i for another symbol.

@@ -51,7 +51,8 @@ _SCALED = re.compile(
     r"(?P<core>.*[\w})])\s*(?:\\text\{(?P<text>[A-Za-z]+)\}|(?<=[\d\s}])(?P<word>[A-Za-z]+))"
 )
 _BASE = re.compile(
-    r"\(?(?P<digits>[0-9A-Fa-f]+)\)?\s*_\s*\{?\s*(?:\\text\{)?(?P<base>\d+|[a-z]+)\}?\}?"
+    r"\(?(?P<digits>[0-9A-Fa-f]+)\)?\s*_\s*\{?\s*\(?(?:\\text\{)?(?:base\s*\}?)?\s*"
+    r"(?P<base>\d+|[a-z]+)\}?\)?\s*\}?"
     r"|(?P<said>[0-9A-Fa-f]+)\s*(?:\(|\\text\{\(?)?\s*(?:in )?base[ -](?P<of>\w+)\)?\}?\)?"
 )
 

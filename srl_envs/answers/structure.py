@@ -25,6 +25,7 @@ _MATRIX = re.compile(
     re.DOTALL,
 )
 _ONE_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_NAME_OF_SET = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|=)\s*(?=\\\{)")
 _ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
 
 _EQUALS = re.compile(r"(?<![<>!:\\])=|:=|\\(?:approx|equiv)(?![A-Za-z])")
@@ -36,8 +37,8 @@ _NAME = re.compile(
     r"|\|\s*[A-Za-z]\s*\|"
 )
 _LONG_NAME = re.compile(
-    r"\\text\{[^{}]*\}|\[?[A-Z]{2,5}\]?"  # \text{Area}, AB, [ABC]
-    r"|(?:\\(?:angle|triangle|overline|widehat|vec|hat|cos|sin|tan|log|ln|gcd|lcm|max|min|det)\s*)+"
+    r"\\text\{[^{}]*\}|\[?[A-Z]{2,5}\]?|\|[A-Z]{1,3}\|"  # \text{Area}, AB, [ABC], |AB|
+    r"|m?\s*(?:\\(?:angle|triangle|overline|widehat|vec|hat|cos|sin|tan|log|ln|gcd|lcm|max|min|det)\s*)+"
     r"[{(]?[A-Za-z]{1,5}(?:\s*,\s*[A-Za-z])*[})]?"  # \angle ABC
     r"|\\frac\s*\{\s*d?\s*[A-Za-z]{1,3}\s*\}\s*\{\s*d?\s*[A-Za-z]{1,3}\s*\}"  # \frac{NO}{BO}
     r"|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)|[A-Za-z]\([^()=]*\)"  # (x, y), P(2)
@@ -101,6 +102,7 @@ def elements_of(text: str) -> Elements | None:
     """The elements of a list, set or tuple; None if a text is none of these."""
     if (match := _ONE_TEXT.fullmatch(text)) is not None:
         text = match[1]
+    text = _NAME_OF_SET.sub("", text)
     kind, inner = "list", text
     if text.startswith(r"\{") and text.endswith(r"\}") and closes_at_end(text[1:-2] + "}"):
         kind, inner = "set", text[2:-2]

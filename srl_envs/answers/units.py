@@ -15,13 +15,13 @@ from srl_envs.answers.numbers import SCALES
 _CURRENCIES = {
     r"\$": "dollar", r"US\$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro",
     "£": "pound sterling", "GBP": "pound sterling", "¥": "yen", "₹": "rupee", "INR": "rupee",
-    "Rs": "rupee", "Rs.": "rupee", "₽": "ruble", "₩": "won",
+    "Rs": "rupee", "Rs.": "rupee", "¢": "cent", "₽": "ruble", "₩": "won",
 }  # fmt: skip
 _PREFIX = re.compile(
     r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?\\\$|[€£¥₹₽₩]|Rs\.?|USD|EUR|GBP|INR)\s*"
     r"(?P<rest>[-\d.\\].*)"
 )
-_SUFFIX = re.compile(r"(?P<rest>.*[\d})])\s*(?P<currency>\\\$|[€£¥₹₽₩])")
+_SUFFIX = re.compile(r"(?P<rest>.*[\d})])\s*(?P<currency>\\\$|[€£¥₹₽₩¢])")
 _PERCENT = re.compile(
     r"(?P<rest>.*[\d})])\s*(?:\\?%|\\text\{\s*(?:\\?%|per ?cent(?:age)?(?: points?)?|pct)\s*\}"
     r"|(?:per ?cent(?:age)?|pct))(?:\s*points?)?"
@@ -31,14 +31,16 @@ _UNIT = re.compile(
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
 )
 _WORD_UNIT = re.compile(
-    r"(?P<rest>.*?(?<![A-Za-z])[\d})])(?P<gap>\s*)(?P<unit>[A-Za-z]{2,}\.?(?:[ /][A-Za-z.]+)*)\s*"
+    r"(?P<rest>.*?(?<![A-Za-z])[\d})])(?P<gap>\s*)"
+    r"(?P<unit>(?:[A-Za-z]{2,}\.?|[A-Za-z]+(?=/))(?:[ /][A-Za-z.]+)*)\s*"
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
 )
 _NOT_UNITS = SCALES.keys() | {
     "squared", "cubed", "factorial", "plus", "minus", "times", "over", "or", "and", "nor", "not",
     "more", "less", "least", "most", "mod", "modulo", "root", "base", "to", "negative",
     "infinity", "if", "when", "for", "where", "choose", "between", "divided", "any", "all",
-    "except", "half", "third", "thirds", "quarter", "quarters",
+    "except", "half", "third", "thirds", "quarter", "quarters", "tens", "tenths", "hundreds",
+    "hundredths", "thousands", "thousandths",
 }  # fmt: skip
 """Words behind a number that make another number of it."""
 _FACTORS = {
@@ -97,7 +99,7 @@ def without_unit(text: str) -> tuple[str, Unit | None]:
     if match is None or not (
         match.re is _UNIT  # else "12 in" and "18 dollars", but not "2 xy"
         or (match["gap"] and len(match["unit"].split()[0]) > 2)
-        or _named(match["unit"].lower()).name in _FACTORS
+        or all(part in _FACTORS for part in _named(match["unit"].lower()).name.split("/"))
     ):
         return text, None
     words = re.split(r"[\s~]+", match["unit"].strip().lower())
