@@ -142,9 +142,11 @@ class Grader:
             InfrastructureError: A child process could not be started, or ended by
                 itself.
         """
-        new = {
-            (answer, reference) for answer, reference in pairs if answer is not None
-        } - self._known.keys()
+        new: dict[tuple[str, str], None] = {  # in order, so that a reference is read once
+            (answer, reference): None
+            for answer, reference in pairs
+            if answer is not None and (answer, reference) not in self._known
+        }
         with ThreadPoolExecutor(max_workers=len(self._verifiers)) as pool:
             self._known.update(
                 zip(new, pool.map(lambda pair: self._compare(*pair), new), strict=True)

@@ -51,7 +51,12 @@ def test_every_reference_is_met_by_its_usual_spellings(shared_data: Path, grader
 
 @pytest.mark.shared_data
 def test_a_reference_with_a_changed_number_is_never_met(shared_data: Path, grader: Grader) -> None:
-    pairs = [(form, answer) for answer in references(shared_data) for form in changed(answer)]
+    pairs = [
+        (form, answer)
+        for answer in references(shared_data)
+        if len(answer) < 60  # the benchmark tries the long formulas too, which take minutes
+        for form in sorted(changed(answer))
+    ]
     verdicts = grader.grade(pairs)
     assert len(pairs) > 5000
     assert [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict] == []
