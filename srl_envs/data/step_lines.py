@@ -15,11 +15,13 @@ MARK = (  # a heading, an emoji, the start of bold or italics
     r"(?:\\(?:(?:sub)*section|paragraph|text(?:bf|it))\*?\{)?(?:\*{1,3}|__)?)"
 )
 _WORD = re.compile(
-    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}(?i:step){BLANK}*[(\#]?"
+    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\[?(?i:step){BLANK}*[(\#]?"
     rf"(?P<number>\d{{1,4}}(?![\d]|[.,]\d)|(?i:{'|'.join(reversed(_WORDS))})\b"
-    rf"|(?:{'|'.join(reversed(_ROMAN))})\b)(?P<behind>(?:\)|{BLANK}*(?:/|of\b){BLANK}*\d+)?"
-    rf"(?:[:.)\uff1a]|{BLANK}*[-\u2013\u2014](?!\d)|(?=\*|__|\}})|(?={BLANK}*\r?$)"
-    rf"|(?={BLANK}+(?:[A-Z]|\*\*))))",
+    rf"|(?:{'|'.join(reversed(_ROMAN))})\b)"
+    rf"(?P<behind>(?:\)|{BLANK}*(?:/|of\b){BLANK}*\d+)?"
+    rf"(?:{BLANK}*[:\uff1a|]|[.)]|\]:?|{BLANK}*[-\u2013\u2014](?!\d)|(?=\*|__|\}})"
+    rf"|(?={BLANK}*\r?$)|(?={BLANK}+(?:[A-Z]|\*\*))"
+    rf"|(?={BLANK}+\([^()\n]*\){BLANK}*(?:[:*}}]|\r?$))))",
     re.MULTILINE,
 )
 _NUMBER = re.compile(

@@ -320,6 +320,10 @@ SPELLINGS = [
     "STEP {w}. {t}\n",
     "Step {r}: {t}\n",
     "Step #{n}: {t}\n",
+    "Step {n} : {t}\n",
+    "[Step {n}] {t}\n",
+    "[Step {n}]: **{t}** ",
+    "### Step {n} | {t}\n",
     "Step ({n}): {t}\n",
     "Step {n} of 3: {t}\n",
     "Step {n}/3: {t}\n",
@@ -466,6 +470,17 @@ def test_titles_behind_the_word_step(step: str, title: str | None, action: str |
         assert first[0] in ("", "The shop opens at 9:30 and sells tea.")
     else:
         assert first == (title, action)
+
+
+@pytest.mark.parametrize("spelling", ["**Step {n} (Set up):** ", "### Step {n} (Set up)\n"])
+def test_a_title_in_parentheses(spelling: str) -> None:
+    steps = read_back(f"{spelling.format(n=1)}Go.\n\n{spelling.format(n=2)}Run.")[1]
+    assert steps == [("(Set up)", "Go."), ("(Set up)", "Run.")]
+
+
+def test_a_sentence_about_a_step_begins_none() -> None:
+    text = "Step 1: A\nStep 2 (as above) shows it.\nstep 2 gives x.\n\nStep 2: B\nx"
+    assert len(read_back(text)[1]) == 2
 
 
 @pytest.mark.parametrize(
