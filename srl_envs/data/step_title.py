@@ -25,15 +25,19 @@ _BOLD = re.compile(
 _PLAIN = re.compile(rf"\s*(?P<title>[^\n:.$\\]{{1,80}})[:\uff1a](?=\s){BLANK}*")
 _WHOLE_LINE = re.compile(
     # "We see that x = 3." says something already, and so do two sentences: no titles.
-    r"(?![^\n]*[=$\\][^\n]*[.,;]\s*\n)(?![^\n]*[a-z0-9][.!?] +[A-Z])"
+    r"(?![^\n]*[=$\\][^\n]*[.,;]\s*\n)(?![^\n]*(?:[a-z)]{3}|\d)[.!?] +[A-Z])"
     rf"{BLANK}*(?P<title>[^\n]{{1,120}}?):?(?:\*\*)?:?\s*?(?=\r?\n)"
 )
 _HEADING = re.compile(rf"{BLANK}*(?P<title>[^\n]{{1,200}}?):?(?:\*\*)?:?\s*?(?=\r?\n)")
 _NAME = re.compile(r"[^\W\d_]{2}")
 _NAME_AND_NUMBER = re.compile(r"[^\W\d_]+ \d+")
 _SENTENCE = re.compile(
-    r"(?:we|i|you|it|this|that|there|these|so|then|thus|hence|therefore|since|because|let|as|but"
+    r"(?:we|i|you|he|she|they|to|it|this|that|there|these|so|then|thus|hence|therefore|since|because|let|as|but"
     r"|note|now)\b",
+    re.IGNORECASE,
+)
+_UNFINISHED = re.compile(
+    r"\b(?:is|are|was|were|be|has|have|had|gets?|equals?|as|by|of|to|that|with|follows|following)$",
     re.IGNORECASE,
 )
 _MOST_WORDS = 10
@@ -107,7 +111,9 @@ def _is_title(title: str, after: str, marked: bool) -> bool:
         return False  # a ratio
     if marked:  # "Step 2: We see: it is odd." has none, but a line of its own is one
         return "\n" in after[: len(after) - len(follows)] or not _SENTENCE.match(title)
-    if not _NAME.search(title) or len(title.split()) > _MOST_WORDS or _SENTENCE.match(title):
+    if not _NAME.search(title) or len(title.split()) > _MOST_WORDS:
+        return False
+    if _SENTENCE.match(title) or _UNFINISHED.search(title):
         return False
     return _WORDS_FOLLOW.match(follows) is not None
 
