@@ -26,11 +26,13 @@ _WORD = re.compile(
 )
 _NUMBER = re.compile(
     rf"^(?P<indent>{BLANK}*){MARK}(?P<number>\d{{1,4}})"
-    rf"(?P<behind>(?:\\?[.)\uff0e\u3001]|\ufe0f?\u20e3)(?={BLANK}|\*\*|__|\}})|(?=(?:\*\*|__)[.):]))[^\n]*$",
+    rf"(?P<behind>(?:\\?[.)\uff0e\u3001]|\ufe0f?\u20e3)(?={BLANK}|\*\*|__|\}})"
+    rf"|(?=(?:\*\*|__)[.):]))[^\n]*$",
     re.MULTILINE,
 )
 _PARENTHESES = re.compile(
-    rf"^(?P<indent>{BLANK}*){MARK}\((?P<number>\d{{1,4}})(?P<behind>\)(?={BLANK}|\*\*|__|\}}))[^\n]*$",
+    rf"^(?P<indent>{BLANK}*){MARK}\((?P<number>\d{{1,4}})"
+    rf"(?P<behind>\)(?={BLANK}|\*\*|__|\}}))[^\n]*$",
     re.MULTILINE,
 )
 _HAS_WORDS = re.compile(r"[^\n]*?(?<![\\A-Za-z])[^\W\d_]{3}")
