@@ -20,9 +20,10 @@ _SIGNS = {
     "\u2264": r"\le ", "\u2265": r"\ge ", "\u2a7d": r"\le ", "\u2a7e": r"\ge ",
     "\u2260": r"\neq ", "\u2248": r"\approx ", "\u222a": r"\cup ", "\u2229": r"\cap ",
     "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00d8": r"\emptyset ", "\u2026": r"\ldots ",
-    "\u22ef": r"\ldots ", "\u00b0": r"^\circ ", "\u2032": "'", "\u2019": "'", "\u2018": "'",
+    "\u22ef": r"\ldots ", "\u00b0": r"^\circ ", "\u00ba": r"^\circ ",
+    "\u2032": "'", "\u2019": "'", "\u2018": "'",
     "\u201c": '"', "\u201d": '"', "\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}",
-    "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2216": r"\setminus ", "\u2213 ": r"\mp ",
+    "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2216": r"\setminus ",
     "\uff04": "$", "\u2228": r"\lor ", "\u2227": r"\land ", "\u2030": r"\permil ",
 }  # fmt: skip
 _GREEK = {
@@ -69,7 +70,7 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\text\{([ied])\}", r"\1"),
     (r"\\imath(?![A-Za-z])", "i"),
     # Commands with several names.
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\(?:[dtcs]|nice)frac(?![A-Za-z])", r"\\frac"),
     (r"\\(?:dots[a-z]?|cdots|ldots)(?![A-Za-z])", r"\\ldots "),
     (r"\\(?:lt)(?![A-Za-z])", "<"),
     (r"\\(?:gt)(?![A-Za-z])", ">"),
@@ -98,6 +99,8 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"(?<![\w.}^])([-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+))[eE]\+?(-?\d+)(?![\w.])",
      r"\1 \\times 10^{\2}"),
     (r"\b(?:np|numpy|math)\.(?=[a-z])", r"\\"),
+    (r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|log|ln|exp|arcsin|arccos|arctan)(?=\s*\()", r"\\\1"),
+    (r"\u221a\s*(?=\{)", r"\\sqrt"),
     (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     (r"\\sqrt\s*\(([^()]*)\)(?!\^)", r"\\sqrt{\1}"),
     (r"\u221a\s*\(([^()]*)\)|\u221a\s*(\d+(?:\.\d+)?|[A-Za-z])",
@@ -126,7 +129,7 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
 _DOTS = re.compile(r"(?<!\.)\.{3}(?!\.)")
-_TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
+_TRAILING = re.compile(r"(?:\s|\\[,;:]|\\$|[.,;:])+$")
 _LEADING = re.compile(r"^(?:\s|[:=]|\\approx(?![A-Za-z]))+(?!$)")
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
@@ -140,7 +143,7 @@ def plain_notation(text: str) -> str:
     text = _VULGAR.sub(_vulgar_fraction, text)
     text = _RAISED.sub(lambda run: f"^{{{run[0].translate(_SUPERSCRIPTS)}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{run[0].translate(_SUBSCRIPTS)}}}", text)
-    text = unicodedata.normalize("NFKC", text).translate(_TABLE)
+    text = unicodedata.normalize("NFKC", text.translate(_TABLE))
     if r"\begin" not in text:  # the & and \\ of a matrix have a meaning
         text = re.sub(r"(?<!\\)&|\\\\(?![A-Za-z])", " ", text)
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
