@@ -1,4 +1,4 @@
-"""Sample answers beside the expert's steps.
+"""Answer answers beside the expert's steps.
 
 Decides which instances to show, and which characters the reward counts as matching.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from srl_agent.runs.records import RunRecords, Sample
+from srl_agent.runs.answers import Answer
+from srl_agent.runs.records import RunRecords
 from srl_envs.matching import matching_blocks
 
 
@@ -21,7 +22,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShownAnswer:
     """One stage's answer to an instance.
 
     Attributes:
@@ -31,7 +32,7 @@ class Answer:
     """
 
     stage: str
-    sample: Sample
+    sample: Answer
     action: Sequence[Segment]
 
 
@@ -46,9 +47,9 @@ class Comparison:
         answers: One a stage, in the order of the stages.
     """
 
-    sample: Sample
+    sample: Answer
     expert: Sequence[Segment]
-    answers: Sequence[Answer]
+    answers: Sequence[ShownAnswer]
 
 
 def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
@@ -101,12 +102,12 @@ def comparisons(records: RunRecords, count: int) -> list[Comparison]:
     ]
 
 
-def _compare(sample: Sample, stages: Sequence[tuple[str, Sample | None]]) -> Comparison:
+def _compare(sample: Answer, stages: Sequence[tuple[str, Answer | None]]) -> Comparison:
     answers = []
     for stage, answer in stages:
         if answer is not None:
             action = segments(answer.action, answer.expert)[0] if answer.error is None else []
-            answers.append(Answer(stage, answer, action))
+            answers.append(ShownAnswer(stage, answer, action))
     expert = (
         segments(sample.action, sample.expert)[1]
         if sample.error is None

@@ -31,7 +31,8 @@ from srl_agent.reports.figures import (
     step_axis,
     themed_svg,
 )
-from srl_agent.runs.records import RunRecords, Sample, Series
+from srl_agent.runs.answers import Answer
+from srl_agent.runs.records import RunRecords, Series
 from srl_envs.errors import MissingDependencyError, install_command
 
 if TYPE_CHECKING:
@@ -380,5 +381,5 @@ def _filled(records: RunRecords, key: str) -> list[float]:
     return [row.get(key, 0.0) for row in records.train.rows.values()]
 
 
-def _lengths(samples: Sequence[Sample]) -> list[int]:
+def _lengths(samples: Sequence[Answer]) -> list[int]:
     return [sample.tokens for sample in samples if sample.tokens is not None]

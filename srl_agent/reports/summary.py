@@ -13,12 +13,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from srl_agent.intervals import paired_difference
+from srl_agent.intervals import Interval, paired_difference
+from srl_agent.runs.answers import Answer, read_answers
 from srl_agent.runs.files import replace_file
-from srl_envs.errors import DataError
 
 METRICS = ("reward", "similarity")
-_KEYS = {"instance_id", "error", *METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +72,9 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
         {
             "stage": stage,
             "step": at,
-            "reward": fmean(answer["reward"] for answer in answers[stage]),
-            "similarity": _mean(
-                [
-                    answer["similarity"]
-                    for answer in answers[stage]
-                    if answer["similarity"] is not None
-                ]
-            ),
-            "format_rate": fmean(answer["error"] is None for answer in answers[stage]),
+            "reward": _mean([answer.reward for answer in answers[stage]]),
+            "similarity": _mean([answer.similarity for answer in answers[stage]]),
+            "format_rate": fmean(answer.error is None for answer in answers[stage]),
             "count": len(answers[stage]),
         }
         for stage, at in names
@@ -107,21 +100,15 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
     return summary
 
 
-def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]], metric: str) -> Any:
+def _difference(before: list[Answer], after: list[Answer], metric: str) -> Interval | None:
     # Several processes answer in another order than one: a run may have been resumed with more of
     # them.
     matched = zip(
-        *(
-            sorted(answers, key=lambda answer: str(answer["instance_id"]))
-            for answers in (before, after)
-        ),
+        *(sorted(answers, key=lambda answer: answer.instance_id) for answers in (before, after)),
         strict=True,
     )
-    pairs = [
-        (one[metric], other[metric])
-        for one, other in matched
-        if None not in (one[metric], other[metric])
-    ]
+    values = ((getattr(one, metric), getattr(other, metric)) for one, other in matched)
+    pairs = [pair for pair in values if None not in pair]
     return (
         paired_difference([one for one, _ in pairs], [other for _, other in pairs])
         if len(pairs) > 1
@@ -129,24 +116,6 @@ def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]], metri
     )
 
 
-def _mean(values: list[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def read_answers(path: Path) -> list[dict[str, Any]]:
-    """The answers in a file of ``samples/``.
-
-    Raises:
-        DataError: It is cut short or damaged.
-    """
-    try:
-        answers = [
-            json.loads(line) for line in path.read_bytes().splitlines()
-        ]  # as text, a model's U+2028 would end a line too
-    except ValueError:
-        answers = []
-    if not answers or not all(
-        isinstance(answer, dict) and answer.keys() >= _KEYS for answer in answers
-    ):
-        raise DataError(f"{path} is damaged: delete it and give the same command again.")
-    return answers
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -13,6 +13,7 @@ from typing import Any
 from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.sampler import score
 from srl_agent.rollouts.scorers import Instance, Scorer
+from srl_agent.runs.answers import Answer
 from srl_agent.runs.memory import give_back_freed_memory
 from srl_envs.data.splits import question_key
 from srl_envs.trajectory import Trajectory
@@ -57,7 +58,7 @@ def validate(
     num_samples: int,
     seed: Sequence[int],
     gather: Callable[[list[Any]], list[Any]] | None = None,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+) -> tuple[dict[str, float], list[Answer]]:
     """Answer each instance and score the answers.
 
     Args:
@@ -73,8 +74,7 @@ def validate(
 
     Returns:
         The metrics over all answers (reward, format_rate, mean_length,
-        malformed/<reason>, and similarity of those that have one), and one record per
-        answer.
+        malformed/<reason>, and similarity of those that have one), and the answers.
     """
     give_back_freed_memory()
     messages = [instance.messages for instance in instances]
@@ -86,22 +86,22 @@ def validate(
     shown = [prompt[-1]["content"] for prompt in messages for _ in range(num_samples)]
     texts, rewards = score(chat, answered, asked, completions, eos_token_ids, scorer)
     answers = [
-        {
-            "instance_id": instance.id,
-            "prompt": prompt,
-            "title": instance.title,
-            "expert": instance.expert_action,
-            "completion": text,
-            "thought": reward.response.thought,
+        Answer(
+            instance_id=instance.id,
+            prompt=prompt,
+            title=instance.title,
+            expert=instance.expert_action,
+            completion=text,
+            thought=reward.response.thought,
             # what of it was compared: without prose, if it is a command
-            "action": reward.response.action
+            action=reward.response.action
             if reward.response.error
             else instance.scored(reward.response.action),
-            "error": reward.response.error,
-            "reward": reward.value,
-            "similarity": reward.similarity,
-            "tokens": len(ids),
-        }
+            error=reward.response.error,
+            reward=reward.value,
+            similarity=reward.similarity,
+            tokens=len(ids),
+        )
         for instance, prompt, text, reward, ids in zip(
             asked, shown, texts, rewards, completions, strict=True
         )
@@ -112,13 +112,13 @@ def validate(
     return _metrics(answers, scorer), answers
 
 
-def _metrics(answers: list[dict[str, Any]], scorer: Scorer) -> dict[str, float]:
-    errors = Counter(answer["error"] for answer in answers if answer["error"])
-    similarities = [answer["similarity"] for answer in answers if answer["similarity"] is not None]
+def _metrics(answers: list[Answer], scorer: Scorer) -> dict[str, float]:
+    errors = Counter(answer.error for answer in answers if answer.error)
+    similarities = [answer.similarity for answer in answers if answer.similarity is not None]
     metrics = {
-        "reward": fmean(answer["reward"] for answer in answers),
+        "reward": fmean(answer.reward or 0.0 for answer in answers),
         "format_rate": 1 - errors.total() / len(answers),
-        "mean_length": fmean(answer["tokens"] for answer in answers),
+        "mean_length": fmean(answer.tokens or 0 for answer in answers),
         "answers": float(len(answers)),
         **{f"malformed/{name}": errors[name] / len(answers) for name in scorer.malformations},
     }

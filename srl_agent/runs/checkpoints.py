@@ -34,7 +34,7 @@ def seal(folder: Path) -> None:
     replace_file(folder / MANIFEST, json.dumps(files, indent=1).encode())
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """What is wrong with a sealed folder; None if it is whole."""
     try:
         files: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def latest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
     """The latest checkpoint that is whole, and a line about each later one that is not."""
     complaints: list[str] = []
     for checkpoint in checkpoints(run_dir):
-        problem = damage(checkpoint)
+        problem = find_damage(checkpoint)
         if problem is None:
             return checkpoint, complaints
         complaints.append(f"{checkpoint} is left out: {problem}.")
@@ -102,7 +102,7 @@ def checkpoint_to_start_from(path: Path) -> Path:
                 f"--resume_from_checkpoint: {' '.join(complaints)} Give another checkpoint."
             )
         return found
-    if problem := damage(path):
+    if problem := find_damage(path):
         raise ConfigError(
             f"--resume_from_checkpoint: {path} is not a whole checkpoint of a run: {problem}. Give"
             " another one."
@@ -140,7 +140,7 @@ def best_whole(
         if step == last_step:
             break
         if checkpoint.is_dir():
-            problem = damage(checkpoint)
+            problem = find_damage(checkpoint)
             if problem is None:
                 return checkpoint, complaints
             complaints.append(f"{checkpoint} had the better validation but is left out: {problem}.")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from srl_agent.intervals import Interval, paired_difference
+from srl_agent.runs.answers import Answer, answer_of
 from srl_agent.runs.records import (
     METHOD_FILE,
     Difference,
     MethodRecord,
     RunRecords,
-    Sample,
     StageResult,
     StepLog,
     final_samples,
@@ -97,34 +97,19 @@ def _read_method(path: Path, config: Mapping[str, Any], notes: list[str]) -> Met
 
 def _read_samples(
     folder: Path, method: MethodRecord, notes: list[str]
-) -> dict[str, dict[int, list[Sample]]]:
-    samples: dict[str, dict[int, list[Sample]]] = {}
+) -> dict[str, dict[int, list[Answer]]]:
+    samples: dict[str, dict[int, list[Answer]]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         stage, _, step = path.stem.rpartition("-")
         if stage in method.stages and step.isdecimal():
             rows = [
-                _sample(row)
+                answer_of(row)
                 for row in _json_lines(path, notes)
                 if isinstance(row.get("instance_id"), str)
             ]
             if rows:
                 samples.setdefault(stage, {})[int(step)] = rows
     return samples
-
-
-def _sample(row: Mapping[str, Any]) -> Sample:
-    keys = ("prompt", "title", "expert", "completion", "thought", "action")
-    text = {key: row[key] if isinstance(row.get(key), str) else "" for key in keys}
-    numbers, error = _numbers(row), row.get("error")
-    tokens = numbers.get("tokens")
-    return Sample(
-        instance_id=row["instance_id"],
-        error=None if error is None else str(error),
-        reward=numbers.get("reward"),
-        similarity=numbers.get("similarity"),
-        tokens=None if tokens is None else int(tokens),
-        **text,
-    )
 
 
 def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -225,7 +210,7 @@ def _summary_differences(summary: Mapping[str, Any]) -> list[Difference]:
 
 
 def _derived_stages(
-    evaluations: Mapping[str, StepLog], samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+    evaluations: Mapping[str, StepLog], samples: Mapping[str, Mapping[int, Sequence[Answer]]]
 ) -> list[StageResult]:
     """The last validation of each stage, for a run that did not come to write its summary."""
     results = []
@@ -249,7 +234,7 @@ def _derived_stages(
 def _derived_differences(
     method: MethodRecord,
     stages: Sequence[StageResult],
-    samples: Mapping[str, Mapping[int, Sequence[Sample]]],
+    samples: Mapping[str, Mapping[int, Sequence[Answer]]],
 ) -> list[Difference]:
     """Paired differences of the reward, computed from the samples.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srl_agent.intervals import Interval
+from srl_agent.runs.answers import Answer
 from srl_agent.runs.files import replace_file
 
 METHOD_FILE = "method.json"
@@ -93,38 +94,6 @@ class StepLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A model's answer to one held-out instance.
-
-    Attributes:
-        instance_id: Which instance; the same in every stage.
-        prompt: The prompt's text.
-        title: The title of the step to write; may be empty.
-        expert: The expert's action.
-        completion: All that the model wrote.
-        thought: What it thought before its action; empty if malformed or without a
-            thought.
-        action: What of it was compared with the expert's; empty if malformed.
-        error: None, or which malformation.
-        reward: The step's reward; None if it was not recorded.
-        similarity: To the expert's action; None if malformed.
-        tokens: Length of the completion; None if it was not recorded.
-    """
-
-    instance_id: str
-    prompt: str
-    title: str
-    expert: str
-    completion: str
-    thought: str
-    action: str
-    error: str | None
-    reward: float | None
-    similarity: float | None
-    tokens: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class StageResult:
     """Validation of one stage; a figure is None where it was not recorded."""
 
@@ -171,7 +140,7 @@ class RunRecords:
     train: StepLog
     warmup: StepLog
     evaluations: Mapping[str, StepLog]
-    samples: Mapping[str, Mapping[int, Sequence[Sample]]]
+    samples: Mapping[str, Mapping[int, Sequence[Answer]]]
     stages: Sequence[StageResult]
     differences: Sequence[Difference]
     seconds: Mapping[str, float]
@@ -179,7 +148,7 @@ class RunRecords:
     environment: Mapping[str, Any]
     notes: Sequence[str]
 
-    def final_samples(self, stage: str) -> Sequence[Sample]:
+    def final_samples(self, stage: str) -> Sequence[Answer]:
         """The answers at the step that the headline reports for ``stage``.
 
         Otherwise those at its last step; empty if there are none.
@@ -191,8 +160,8 @@ class RunRecords:
 
 
 def final_samples(
-    by_step: Mapping[int, Sequence[Sample]], reported: Sequence[int]
-) -> Sequence[Sample]:
+    by_step: Mapping[int, Sequence[Answer]], reported: Sequence[int]
+) -> Sequence[Answer]:
     """The answers at the first of the ``reported`` steps that has any.
 
     Otherwise those at the last step; empty if there are none.

@@ -13,7 +13,7 @@ from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import halves_by_question, spread_evenly
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.methods import METHODS
-from srl_agent.training.prompt_length import fitted_to
+from srl_agent.training.prompt_length import within_length
 from srl_envs.data import load_trajectories
 from srl_envs.data.overlap import benchmark_overlap
 from srl_envs.data.splits import split_by_question
@@ -86,7 +86,9 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
     return LearningData(train.instances, checked.instances, tested.instances, summary)
 
 
-def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: Any) -> LearningData:
+def for_tokenizer(
+    parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: Any
+) -> LearningData:
     """The instances with their prompts as this model reads them.
 
     Of the held-out ones, as many as are asked for.
@@ -105,7 +107,7 @@ def fitted(parts: LearningData, data: DataConfig, args: SRLConfig, tokenizer: An
             if trajectory.domain == "swe"
         }
         if grammars and args.max_prompt_length is not None:
-            prompt = fitted_to(
+            prompt = within_length(
                 prompt, tokenizer, args.max_prompt_length, args.answer_format, grammars
             )
         train, validation, test = (

@@ -26,7 +26,7 @@ _TABLE = re.compile(r"wpe|pos")
 """Names of position tables: ``transformer.wpe``, ``embed_positions``, ``pos_encoding``."""
 
 
-def fitted_to(
+def within_length(
     settings: PromptSettings,
     tokenizer: Any,
     max_prompt_length: int,

@@ -5,7 +5,6 @@ Base model, format warm-up, the method, report; and how it resumes after a kill.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -24,27 +23,27 @@ from trl import ModelConfig, get_peft_config
 
 from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
-from srl_agent.reports.summary import read_answers, summarize
+from srl_agent.reports.summary import summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
 from srl_agent.rollouts.sampler import RolloutModel, Sampler
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import validate
+from srl_agent.runs.answers import Answer, read_answers, write_answers
 from srl_agent.runs.checkpoints import (
     SealCheckpoints,
     checkpoint_to_start_from,
-    damage,
+    find_damage,
     latest_whole,
     seal,
 )
-from srl_agent.runs.files import replace_file
 from srl_agent.runs.memory import keep_freed_memory
 from srl_agent.runs.metrics_file import LogToFile, MetricsFile
 from srl_agent.runs.ownership import free_folder, is_trained, run_folder
 from srl_agent.runs.records import write_method
 from srl_agent.training.checks import check_adapter, check_model
 from srl_agent.training.config import DataConfig, SRLConfig
-from srl_agent.training.data import LearningData, fitted, load_data
+from srl_agent.training.data import LearningData, for_tokenizer, load_data
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
@@ -117,7 +116,7 @@ class Run:
         # ours.
         disable_progress_bars()
         transformers_logging.disable_progress_bar()
-        parts = fitted(parts, self.data, self.args, tokenizer)
+        parts = for_tokenizer(parts, self.data, self.args, tokenizer)
         held_out = [*parts.validation, *parts.test]
         check_adapter(self.model_config, model)
         check_lengths(self.args, model, tokenizer, parts.train, held_out)
@@ -208,7 +207,7 @@ class Run:
         if not self.args.format_warmup_steps:
             return model
         done = self.folder / "warmup"
-        problem = damage(done) if done.is_dir() else None
+        problem = find_damage(done) if done.is_dir() else None
         if problem:
             self._warn([f"{done} is made again: {problem}."])
         if problem or not done.is_dir():
@@ -255,17 +254,13 @@ class Run:
         self._record(stage, 0, metrics, answers)
 
     def _record(
-        self, stage: str, step: int, metrics: dict[str, float], answers: list[dict[str, Any]]
+        self, stage: str, step: int, metrics: dict[str, float], answers: list[Answer]
     ) -> None:
         if not self.process.is_main_process:
             return
         self.metrics.write("test", step, metrics, stage=stage)
         path = self._samples(stage, step)
-        path.parent.mkdir(exist_ok=True)
-        replace_file(
-            path,
-            "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers).encode(),
-        )
+        write_answers(path, answers)
         similarity = (
             ""
             if (value := metrics.get("similarity")) is None
@@ -286,7 +281,7 @@ class Run:
             return False
         asked = Counter({instance.id: self.args.num_generations_eval or 1 for instance in test})
         try:
-            if Counter(answer["instance_id"] for answer in read_answers(path)) == asked:
+            if Counter(answer.instance_id for answer in read_answers(path)) == asked:
                 return True
         except DataError:
             pass

@@ -64,7 +64,7 @@ def swe_step_messages(
     if bound is not None:
         count = settings.count_tokens or utf8_bytes
         taken = sum(count(message["content"]) for message in start)
-        fitting = prompt.fitted(lambda text: taken + count(text) <= bound)
+        fitting = prompt.shortened_until(lambda text: taken + count(text) <= bound)
         if fitting is None:
             needed = taken + count(prompt.without_oldest(prompt.turns).with_cut(0, 0).text)
             raise ConfigError(
@@ -125,7 +125,7 @@ class _Prompt:
             ),
         )
 
-    def fitted(self, fits: Callable[[str], bool]) -> _Prompt | None:
+    def shortened_until(self, fits: Callable[[str], bool]) -> _Prompt | None:
         """The prompt with as little taken away as ``fits`` allows; None if nothing fits.
 
         The order is that of :func:`swe_step_messages`.

@@ -28,6 +28,7 @@ from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_
 from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
 from srl_agent.rollouts.sampler import RolloutModel, Sampler, is_truncated, score
 from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
+from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.policy_loss import Row, windows_of
 from srl_agent.training.trl.shared_prompt import completion_log_probs, has_shared_prompts
@@ -325,9 +326,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         """
         return log_validation(self, self.answer(self.eval_instances)[0], metric_key_prefix)
 
-    def answer(
-        self, instances: Sequence[Instance]
-    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
         """Answer instances: the metrics, and one record per answer."""
         return answer(
             self,

@@ -17,6 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from srl_agent.inference.chat import ChatEncoder, end_token_ids
 from srl_agent.rollouts.sampler import RolloutModel, Sampler
 from srl_agent.rollouts.scorers import Instance, Scorer
+from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import METHODS
 from srl_agent.training.trl.validation import (
@@ -82,9 +83,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
         with self.accelerator.autocast():
             return self.sampler(model, prompts, num_samples, seed), None
 
-    def answer(
-        self, instances: Sequence[Instance]
-    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
         """Answer instances: the metrics, and one record per answer."""
         return answer(
             self,

@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.rollouts.validation import validate
+from srl_agent.runs.answers import Answer
 from srl_agent.runs.checkpoints import best_whole
 
 Complete = Callable[
@@ -30,7 +31,7 @@ def answer(
     eos_token_ids: Sequence[int],
     complete: Complete,
     num_samples: int,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+) -> tuple[dict[str, float], list[Answer]]:
     """Let a trainer's current model answer instances, with the same seeds each time.
 
     The processes share the instances. The model is left in evaluation mode; transformers

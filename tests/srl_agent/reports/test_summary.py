@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from srl_agent.reports.summary import read_answers, summarize
+from srl_agent.reports.summary import summarize
+from srl_agent.runs.answers import answer_of, read_answers, write_answers
 from srl_envs.errors import DataError
 
 
@@ -39,7 +40,10 @@ def answer(name: str, reward: float, completion: str = "") -> dict[str, Any]:
 def test_a_line_ends_with_a_newline_only(tmp_path: Path, separator: str) -> None:
     answers = [answer("a", 0.5, f"two{separator}lines"), answer("b", 0.25)]
     write(tmp_path / "samples" / "base-0.jsonl", answers)
-    assert read_answers(tmp_path / "samples" / "base-0.jsonl") == answers
+    read = read_answers(tmp_path / "samples" / "base-0.jsonl")
+    assert read == [answer_of(row) for row in answers]
+    write_answers(tmp_path / "samples" / "base-1.jsonl", read)
+    assert read_answers(tmp_path / "samples" / "base-1.jsonl") == read
 
 
 def test_an_answer_that_was_cut_short_is_an_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_train import STEPS, arguments, lines, losses
 
-from srl_agent.runs.checkpoints import best_whole, damage, latest_whole, seal
+from srl_agent.runs.checkpoints import best_whole, latest_whole, seal
 from srl_agent.train import main
 
 
@@ -159,9 +159,9 @@ def test_what_a_manifest_must_hold(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint-1"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"12345")
-    assert damage(checkpoint) == "it was not finished"
+    assert find_damage(checkpoint) == "it was not finished"
     seal(checkpoint)
-    assert damage(checkpoint) is None
+    assert find_damage(checkpoint) is None
     for text in (
         "[]",
         "{}",
@@ -171,9 +171,9 @@ def test_what_a_manifest_must_hold(tmp_path: Path) -> None:
         '{"model.sa',
     ):
         (checkpoint / "manifest.json").write_text(text)
-        assert damage(checkpoint) == "its manifest.json cannot be read", text
+        assert find_damage(checkpoint) == "its manifest.json cannot be read", text
     assert latest_whole(tmp_path)[0] is None
-    assert damage(tmp_path / "checkpoint-2") == "it is missing"
+    assert find_damage(tmp_path / "checkpoint-2") == "it is missing"
 
 
 def test_the_best_whole_checkpoint(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from srl_agent.rollouts.scorers import StepScorer
 from srl_agent.rollouts.validation import halves_by_question, validate
 from srl_agent.train import main
 from srl_agent.training.config import DataConfig, SRLConfig
-from srl_agent.training.prompt_length import fitted_to
+from srl_agent.training.prompt_length import within_length
 from srl_agent.training.trl.sft import expert_example
 from srl_envs.commands import GRAMMARS
 from srl_envs.data import load_trajectories
@@ -57,7 +57,7 @@ def test_no_prompt_exceeds_the_length_and_long_ones_fill_it(
     tokenizer.chat_template = TEMPLATES[template] or tokenizer.chat_template
     data = DataConfig(source="builtin_swe", system_prompt=system_prompt)
     length = 1300
-    settings = fitted_to(data.prompt_settings, tokenizer, length, PREFILLED, {"xml"})
+    settings = within_length(data.prompt_settings, tokenizer, length, PREFILLED, {"xml"})
     instances = load_trajectories("builtin_swe", limit=2).instances("all", settings)
     chat = ChatEncoder(tokenizer)
     lengths = [len(chat(instance.messages, PREFILLED).ids) for instance in instances]
@@ -66,7 +66,7 @@ def test_no_prompt_exceeds_the_length_and_long_ones_fill_it(
 
 
 def test_each_grammar_gets_its_own_system_message_and_all_fit(tiny_tokenizer) -> None:
-    settings = fitted_to(DataConfig().prompt_settings, tiny_tokenizer, 1100, None, GRAMMARS)
+    settings = within_length(DataConfig().prompt_settings, tiny_tokenizer, 1100, None, GRAMMARS)
     step = ExpertStep("ls", observation="a.py " * 2000)
     for grammar in GRAMMARS:
         trajectory = Trajectory(
@@ -84,7 +84,7 @@ def test_a_length_without_room_is_refused_at_the_start_or_never(tiny_tokenizer, 
         "t", "It fails. " * 500, (ExpertStep("ls", observation="a.py " * 99),) * 50, domain="swe"
     )
     try:
-        settings = fitted_to(base, tiny_tokenizer, 60 + room, None, {"xml"})
+        settings = within_length(base, tiny_tokenizer, 60 + room, None, {"xml"})
     except ConfigError as error:
         assert "max_prompt_length is" in str(error) and "--system_prompt" in str(error)
         return
@@ -96,8 +96,8 @@ def test_a_length_without_room_is_refused_at_the_start_or_never(tiny_tokenizer, 
 def test_both_outcomes_of_the_check_occur(tiny_tokenizer) -> None:
     base = DataConfig(system_prompt="Short.").prompt_settings
     with pytest.raises(ConfigError):
-        fitted_to(base, tiny_tokenizer, 30, None, {"xml"})
-    fitted_to(base, tiny_tokenizer, 200, None, {"xml"})
+        within_length(base, tiny_tokenizer, 30, None, {"xml"})
+    within_length(base, tiny_tokenizer, 200, None, {"xml"})
 
 
 def test_the_system_message_is_the_domains_own_unless_one_is_given() -> None:
@@ -187,13 +187,13 @@ def test_answers_are_recorded_as_they_are_compared(tiny_tokenizer, tmp_path: Pat
         num_samples=3,
         seed=(0,),
     )
-    assert [answer["action"] for answer in answers] == ["bash\nls\npwd", "No command.", ""]
+    assert [answer.action for answer in answers] == ["bash\nls\npwd", "No command.", ""]
     assert (
-        answers[0]["expert"] == "bash\nls\npwd"
-        and answers[0]["reward"] == 1.0
-        and answers[2]["reward"] == -1.0
+        answers[0].expert == "bash\nls\npwd"
+        and answers[0].reward == 1.0
+        and answers[2].reward == -1.0
     )
-    assert all(answer["prompt"] == instance.messages[-1]["content"] for answer in answers)
+    assert all(answer.prompt == instance.messages[-1]["content"] for answer in answers)
 
 
 def test_validation_and_test_share_no_question() -> None:
