@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_train import STEPS, arguments, lines, losses
 
-from srl_agent.runs.checkpoints import best_whole, latest_whole, seal
+from srl_agent.runs.checkpoints import best_whole, find_damage, latest_whole, seal
 from srl_agent.train import main
 
 
