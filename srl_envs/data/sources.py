@@ -118,16 +118,7 @@ def load_trajectories(
         )
     trajectories = list(_read(name, SOURCES.named(name), request))
     if not trajectories:
-        if not rejected:
-            raise DataError(
-                f"{path or source} holds no rows: there is nothing to learn from. Fetch or write "
-                "it again."
-            )
-        reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
-        raise DataError(
-            f"{path or source}: none of {rejected.total()} rows is usable ({reasons}). Is it a "
-            f"data set of the kind {name!r}?"
-        )
+        raise _nothing_usable(name, path or source, rejected)
     if drop_benchmark_overlap:
         trajectories = _dropped(trajectories, path or source, rejected)
     if split in ("train", "validation"):
@@ -136,13 +127,29 @@ def load_trajectories(
     trajectories = trajectories[:limit]
     overlap = benchmark_overlap(trajectories) if split != "test" else Counter()
     if overlap:
-        counts = "; ".join(f"{number} {name}" for name, number in overlap.most_common())
-        _logger.warning(
-            f"{path or source}: {overlap.total()} of {len(trajectories)} trajectories have a"
-            f" question that is in a benchmark ({counts}). drop_benchmark_overlap"
-            " (--drop_benchmark_overlap true) leaves them out."
-        )
+        _warn_of_overlap(path or source, len(trajectories), overlap)
     return TrajectorySet(trajectories, source, rejected, overlap)
+
+
+def _nothing_usable(name: str, place: str | Path, rejected: Counter[str]) -> DataError:
+    if not rejected:
+        return DataError(
+            f"{place} holds no rows: there is nothing to learn from. Fetch or write it again."
+        )
+    reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
+    return DataError(
+        f"{place}: none of {rejected.total()} rows is usable ({reasons}). Is it a data set of the"
+        f" kind {name!r}?"
+    )
+
+
+def _warn_of_overlap(place: str | Path, trajectories: int, overlap: Counter[str]) -> None:
+    counts = "; ".join(f"{number} {name}" for name, number in overlap.most_common())
+    _logger.warning(
+        f"{place}: {overlap.total()} of {trajectories} trajectories have a question that is in a"
+        f" benchmark ({counts}). drop_benchmark_overlap (--drop_benchmark_overlap true) leaves"
+        " them out."
+    )
 
 
 def _check_values(split: str | None, limit: int | None, count: int, hub_split: str) -> None:

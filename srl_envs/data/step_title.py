@@ -32,8 +32,8 @@ _HEADING = re.compile(rf"{BLANK}*(?P<title>[^\n]{{1,200}}?):?(?:\*\*)?:?\s*?(?=\
 _NAME = re.compile(r"[^\W\d_]{2}")
 _NAME_AND_NUMBER = re.compile(r"[^\W\d_]+ \d+")
 _SENTENCE = re.compile(
-    r"(?:we|i|you|he|she|they|to|it|this|that|there|these|so|then|thus|hence|therefore|since|because|let"
-    r"|as|but|note|now)\b",
+    r"(?:we|i|you|he|she|they|to|it|this|that|there|these|so|then|thus|hence|therefore|since"
+    r"|because|let|as|but|note|now)\b",
     re.IGNORECASE,
 )
 _UNFINISHED = re.compile(
