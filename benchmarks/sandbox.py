@@ -2,25 +2,35 @@
 
     python benchmarks/sandbox.py
 
-Timed are a command's round trip, getting a clean container, and many containers at once. It
-needs a Docker engine at DOCKER_HOST and the base image (python -m srl_envs.sandbox build-base).
+Timed are a command's round trip, getting a clean container, many containers at once, and a start
+against the size of the repository. It needs a Docker engine at DOCKER_HOST and the base image
+(python -m srl_envs.sandbox build-base).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 from srl_envs.errors import SRLError
 from srl_envs.sandbox import BASE_IMAGE, DockerSandbox, SandboxLimits, SandboxPool
+from srl_envs.sandbox.engine import connect
+from srl_envs.sandbox.images import image_of_tree
 
 COMMAND = "echo $((6*7)); pwd"
 LIMITS = SandboxLimits(memory_mib=256)
+FILES = (100, 3_000, 30_000)
+UNPACK = "cd /testbed && mv .git/objects/pack/*.pack /tmp/p && git unpack-objects -q < /tmp/p"
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
 
 
 def median_ms(work: Callable[[], object], times: int) -> float:
@@ -67,8 +77,65 @@ def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
     return time.perf_counter() - start, wrong
 
 
+@contextmanager
+def images_of(files: int, base: str) -> Iterator[dict[str, str]]:
+    """Images of a repository: as we build them, and with one loose object for each file."""
+    packed, loose = f"srl-benchmark:{files}", f"srl-benchmark:{files}-loose"
+    with tempfile.TemporaryDirectory(prefix="srl-benchmark-") as folder:
+        for number in range(files):
+            path = Path(folder, f"part{number // 1000}", f"module{number // 10}", f"{number}.py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"value = {number}\n" * 60)
+        image_of_tree(Path(folder), packed, base=base)
+    client = connect(deadline=600)  # removing an image takes its time on a busy disk
+    dockerfile = io.BytesIO(f"FROM {packed}\nRUN {UNPACK}\n".encode())
+    client.images.build(fileobj=dockerfile, tag=loose, network_mode="none", rm=True)
+    try:
+        yield {"packed": packed, "loose": loose}
+    finally:
+        for image in (loose, packed):
+            client.images.remove(image, force=True)
+        client.close()
+
+
+def starts(image: str, times: int) -> tuple[float, int, float, float]:
+    """Milliseconds of a start, bytes that it wrote, milliseconds of the first patch and others."""
+    started, patched, written = [], [], 0
+    client = connect()
+    for _ in range(times):
+        before = time.perf_counter()
+        with DockerSandbox(image, limits=LIMITS) as sandbox:
+            started.append(time.perf_counter() - before)
+            listed = client.api.containers(size=True, filters={"id": sandbox.container_id})
+            written = max(written, listed[0].get("SizeRw", 0))
+            sandbox.run("echo changed >> $(git ls-files | tail -n 1)")
+            before = time.perf_counter()
+            assert sandbox.diff().count("diff --git") == 1
+            patched.append(time.perf_counter() - before)
+    client.close()
+    return (
+        statistics.median(started) * 1000,
+        written,
+        patched[0] * 1000,
+        statistics.median(patched[1:]) * 1000,
+    )
+
+
+def measure_starts(base: str, times: int) -> None:
+    """A start against the size of the repository."""
+    print("repository                start    written   first patch of an image   next patches")
+    for files in FILES:
+        with images_of(files, base) as images:
+            for kind, image in images.items():
+                start, written, first, later = starts(image, times)
+                print(
+                    f"{files:6} files, {kind:6} {start:8.0f} ms {written:8} B {first:17.0f} ms "
+                    f"{later:19.0f} ms"
+                )
+
+
 def main() -> int:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,6 +149,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         measure(chosen.image, chosen.times)
+        measure_starts(chosen.image, max(3, chosen.times // 4))
     except SRLError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -107,12 +175,11 @@ def measure(image: str, times: int) -> None:
         "-c",
         COMMAND,
     ]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
     with DockerSandbox(image, workdir="/tmp", limits=LIMITS) as sandbox:
         docker_exec = ["docker", "exec", sandbox.container_id, "bash", "-c", COMMAND]
         ours = median_ms(lambda: sandbox.run(COMMAND), times * 25)
-        exec_ms = median_ms(lambda: subprocess.run(docker_exec, **quiet), times)
-    run_ms = median_ms(lambda: subprocess.run(docker_run, **quiet), times)
+        exec_ms = median_ms(lambda: subprocess.run(docker_exec, **QUIET), times)
+    run_ms = median_ms(lambda: subprocess.run(docker_run, **QUIET), times)
     bash = bash_alone_ms(times * 25)
 
     def cold() -> None:
