@@ -70,7 +70,7 @@ def way_of(model: Any, longest: int) -> Way:
                 type(model).__name__,
                 _ways[model].value,
             )
-    if _ways[model] is Way.SHARED and longest > _rescaled_beyond(model):
+    if _ways[model] is Way.SHARED and longest > rescaled_beyond(model):
         return Way.ALONE
     return _ways[model]
 
@@ -188,7 +188,7 @@ def _alone(model: Any, texts: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def _rescaled_beyond(model: Any) -> float:
+def rescaled_beyond(model: Any) -> float:
     """From how many tokens on a text's length changes its rotary positions; infinite if never."""
     config = model.config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or {}

@@ -72,5 +72,6 @@ def merged(base: Any, folder: Path) -> Any:
         raise DataError(
             f"The adapter in {folder} cannot be merged into its base model: {reason}"
         ) from error
+    model.requires_grad_(True)  # PEFT froze the base; merged, it is a model like any other
     model.name_or_path = model.config._name_or_path = str(folder.resolve())
     return model

@@ -30,8 +30,8 @@ from srl_agent.rollouts.sampler import RolloutModel, Sampler, is_truncated, scor
 from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
 from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
+from srl_agent.training.trl.log_probs import LogProbs
 from srl_agent.training.trl.policy_loss import Row, windows_of
-from srl_agent.training.trl.shared_prompt import completion_log_probs, has_shared_prompts
 from srl_agent.training.trl.step_times import StepClock, TimeSteps
 from srl_agent.training.trl.validation import (
     answer,
@@ -113,6 +113,17 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             or self.is_deepspeed_enabled
             or self.is_fsdp_enabled
         )
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        self.log_probs = LogProbs(
+            shared_prompt=bool(args.shared_prompt)
+            and self.samples_itself
+            and not args.gradient_checkpointing,
+            aux_loss=self.aux_loss_enabled,
+            temperature=self.temperature,
+            tries=not sharded,
+        )
+        with self.accelerator.autocast():  # what it cannot do is said before anything is sampled
+            self.log_probs.abilities(self.accelerator.unwrap_model(self.model))
         self.clock = StepClock(self.accelerator.device)
         self.add_callback(TimeSteps(self.clock))
 
@@ -265,26 +276,19 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        shares = (
-            self.args.shared_prompt
-            and self.samples_itself
-            and not self.args.gradient_checkpointing
-            and model is not self.ref_model
-        )
         self.clock.switch("forward")
-        if shares and has_shared_prompts(input_ids, logits_to_keep):
-            with self.accelerator.autocast():
-                logps, entropies = completion_log_probs(
-                    model, input_ids, attention_mask, logits_to_keep
-                )
-            result = (logps, entropies, None)
-        else:
-            result = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+        with self.accelerator.autocast():
+            logps, entropies, aux_loss = self.log_probs(
+                model,
+                self.accelerator.unwrap_model(model),
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                with_aux_loss=kwargs.get("compute_aux_loss", False),
             )
         if not torch.is_grad_enabled():  # of an older or a reference policy
             self.clock.switch("other")
-        return result
+        return logps, entropies, aux_loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As in TRL."""

@@ -18,7 +18,7 @@ from srl_agent.inference.batches import positions
 
 def completion_log_probs(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Log-probability and entropy of every completion token.
 
     Args:
@@ -61,7 +61,11 @@ def completion_log_probs(
         labels=labels,
         fused_lm_head=True,
     )
-    return outputs.log_probs[:, -completion_length:], outputs.entropy[:, -completion_length:]
+    entropy = outputs.entropy  # None: the model's head was not asked for it
+    return (
+        outputs.log_probs[:, -completion_length:],
+        None if entropy is None else entropy[:, -completion_length:],
+    )
 
 
 def has_shared_prompts(input_ids: torch.Tensor, completion_length: int) -> bool:

@@ -47,6 +47,7 @@ def test_an_adapter_on_top_of_an_adapter_is_loaded_as_it_was_trained(
     for folder in (first, second):
         model, tokenizer = load_model_and_tokenizer(str(folder), dtype="float32")
         torch.testing.assert_close(logits(model.eval()), expected[folder], atol=1e-4, rtol=1e-4)
+        assert all(parameter.requires_grad for parameter in model.parameters())
         assert type(model).__name__ == "LlamaForCausalLM" and tokenizer.chat_template, (
             "the base model's tokenizer, where the adapter has none"
         )

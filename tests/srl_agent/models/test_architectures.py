@@ -10,10 +10,12 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tiny_architectures import VOCABULARY, CannotBuildError, architectures, tiny_architecture
+from trl.trainer.utils import add_fused_lm_head
 
 from srl_agent.inference import sampling
 from srl_agent.inference.sampling import SamplingSettings, sample
 from srl_agent.inference.ways import Way, way_of
+from srl_agent.training.trl.log_probs import LogProbs
 from srl_envs.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -22,6 +24,9 @@ MOST_SKIPS = 9
 
 NOT_CAUSAL = {"cpmant", "prophetnet", "xlnet"}
 """Read their whole input in both directions, whatever their config says."""
+
+NEARLY = {"recurrent_gemma", "xlstm"}
+"""Recurrences that differ by up to 0.007 in the loss when rows are padded; not yet traced."""
 
 PROMPTS = [
     torch.randint(5, VOCABULARY, (n,), generator=torch.Generator().manual_seed(n)).tolist()
@@ -93,6 +98,93 @@ def test_samples_are_those_of_a_plain_forward(
         got = torch.stack(seen[row][: len(expected)])
         torch.testing.assert_close(got, logps, atol=1e-4, rtol=1e-4)
         assert tokens[row] == expected
+
+
+ANSWERS = [[[80, 81, 82, 83], [84, 85]], [[86], [87, 88, 89]]]
+LONGEST, LONGEST_ANSWER, TEMPERATURE = 14, 4, 0.7
+
+
+def rows_of_two_groups() -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask as TRL makes them: prompts on the right, completions on the left."""
+    ids, mask = [], []
+    for prompt, answers in zip(PROMPTS[:2], ANSWERS, strict=True):
+        for answer in answers:
+            left, right = LONGEST - len(prompt), LONGEST_ANSWER - len(answer)
+            ids.append([0] * left + prompt + answer + [0] * right)
+            mask.append([0] * left + [1] * (len(prompt) + len(answer)) + [0] * right)
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def plain_log_probs(model: Any) -> torch.Tensor:
+    """Of the answers' tokens, one after another, by a forward of each text alone."""
+    rows = []
+    for prompt, answers in zip(PROMPTS[:2], ANSWERS, strict=True):
+        for answer in answers:
+            ids = torch.tensor([prompt + answer])
+            logits = model(input_ids=ids, use_cache=False).logits[0, -len(answer) - 1 : -1]
+            distribution = (logits.float() / TEMPERATURE).log_softmax(-1)
+            rows.append(distribution.gather(1, torch.tensor(answer)[:, None])[:, 0])
+    return torch.cat(rows)
+
+
+def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.fixture
+def with_head(architecture: Any) -> Any:
+    """The architecture with TRL's LM head, as the trainer has it."""
+    if architecture.config.model_type in NOT_CAUSAL:
+        pytest.skip("not causal: refused by the sampler")
+    add_fused_lm_head(architecture, temperature=TEMPERATURE, outputs=("log_probs", "entropy"))
+    yield architecture
+    del architecture.forward
+
+
+def test_loss_and_gradients_are_those_of_a_plain_forward(with_head: Any) -> None:
+    if with_head.config.model_type in NEARLY:
+        pytest.xfail("differs by up to 0.007 when rows are padded")
+    if with_head.config.model_type == "reformer":
+        pytest.skip("gives gradients in training mode only, where its attention is random")
+    log_probs = LogProbs(shared_prompt=True, aux_loss=False, temperature=TEMPERATURE)
+    ids, mask = rows_of_two_groups()
+    weights = torch.randn(sum(len(a) for group in ANSWERS for a in group))
+    expected = plain_log_probs(with_head)
+    wanted = gradients(with_head, (expected * weights).sum())
+    logps, entropies, _ = log_probs(with_head, with_head, ids, mask, LONGEST_ANSWER)
+    written = mask[:, -LONGEST_ANSWER:] == 1
+    assert entropies is not None and bool((logps[~written] == 0).all())
+    torch.testing.assert_close(logps[written], expected, atol=1e-4, rtol=1e-4)
+    got = gradients(with_head, (logps[written] * weights).sum())
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        scale = 1e-3 * float(gradient.abs().max()) + 1e-5
+        torch.testing.assert_close(got[name], gradient, atol=scale, rtol=1e-3, msg=name)
+
+
+def test_auxiliary_loss_is_that_of_transformers_on_the_same_tokens(with_head: Any) -> None:
+    config = with_head.config.get_text_config()
+    if not (hasattr(config, "output_router_logits") and getattr(config, "router_aux_loss_coef", 0)):
+        pytest.skip("no auxiliary loss by default")
+    ids, mask = rows_of_two_groups()
+    log_probs = LogProbs(shared_prompt=True, aux_loss=True, temperature=TEMPERATURE)
+    try:
+        own = with_head(input_ids=ids, attention_mask=mask, output_router_logits=True).aux_loss
+    except IndexError:  # transformers' own code for it does not run with this config
+        with pytest.raises(ConfigError, match="router_aux_loss_coef 0"):
+            log_probs.abilities(with_head)
+        return
+    wanted = {} if own is None else gradients(with_head, own)
+    _, _, aux_loss = log_probs(with_head, with_head, ids, mask, LONGEST_ANSWER, with_aux_loss=True)
+    assert aux_loss is not None
+    torch.testing.assert_close(aux_loss, torch.tensor(0.0) if own is None else own.detach())
+    got = gradients(with_head, aux_loss) if wanted else {}
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(got[name], gradient, atol=1e-4, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize(
