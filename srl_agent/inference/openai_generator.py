@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -33,6 +34,31 @@ from srl_envs.response import CLOSE, OPEN, SplitAnswer, whole_text
 
 _UNFINISHED = ("abort", "error", None)
 """Reasons of a server that broke an answer off, when it shuts down for example: ask again."""
+
+
+_CONTEXT_KEYS = (
+    "max_model_len",  # vLLM, SGLang
+    "loaded_context_length",  # LM Studio
+    "n_ctx",  # llama.cpp, in "meta"
+    "context_length",
+    "context_window",
+    "max_context_length",
+    "n_ctx_train",
+)
+"""Where servers say a model's context in their list of models, the most exact first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What can be found out about a server's model without asking it anything.
+
+    Attributes:
+        context: Tokens of prompt and answer together; None if the server does not say.
+        tokenizer: The model's, if it is on this machine; else None.
+    """
+
+    context: int | None = None
+    tokenizer: Any | None = None
 
 
 class OpenAIGenerator:
@@ -111,6 +137,27 @@ class OpenAIGenerator:
                 raise InfrastructureError("The generator was closed.") from None
             finally:
                 self._under_way.discard(all_of_them)
+
+    def served_model(self) -> ServedModel:
+        """What the server's list of models, and this machine, know of the model."""
+        import openai
+
+        client = openai.OpenAI(
+            base_url=self._endpoint.base_url,
+            api_key=self._endpoint.api_key or "none",
+            timeout=min(30.0, self._endpoint.timeout),
+            max_retries=0,
+        )
+        try:
+            listed: Any = client.get("/models", cast_to=object)
+            entries = [entry for entry in listed["data"] if entry.get("id") == self.name]
+        except (openai.OpenAIError, AttributeError, KeyError, TypeError, ValueError):
+            entries = []  # a server without a list, or one of another shape
+        finally:
+            client.close()
+        entry = {**entries[0], **(entries[0].get("meta") or {})} if entries else {}
+        contexts = (entry[key] for key in _CONTEXT_KEYS if isinstance(entry.get(key), int))
+        return ServedModel(next(contexts, None), _tokenizer_here(self.name, entry.get("root")))
 
     def close(self) -> None:
         """Break off what other threads are waiting for; they get an InfrastructureError."""
@@ -221,3 +268,16 @@ def _whole_answer(message: dict[str, Any]) -> str:
     if not content:  # the block was never closed
         return OPEN + thought if thought else ""
     return whole_text(SplitAnswer(thought, content))
+
+
+def _tokenizer_here(*names: Any) -> Any | None:
+    """The tokenizer of the first name that is a folder, or in the hub's cache, here."""
+    from transformers import AutoTokenizer
+
+    for name in names:
+        if isinstance(name, str) and name:
+            try:
+                return AutoTokenizer.from_pretrained(name, local_files_only=True)
+            except (OSError, ValueError, KeyError, ImportError):
+                continue
+    return None

@@ -46,7 +46,7 @@ class ModelServer(ThreadingHTTPServer):
         self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.one_at_a_time = threading.Lock()
-        self.answered = 0
+        self.answered, self.folder = 0, folder
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -107,6 +107,19 @@ class ModelServer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: ModelServer
+
+    def do_GET(self) -> None:
+        context = getattr(self.server, "context", None)
+        if self.path != "/v1/models" or context is None:
+            self.send_error(404)
+            return
+        entry = {"id": str(self.server.folder), "object": "model", "max_model_len": context}
+        body = json.dumps({"object": "list", "data": [entry]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

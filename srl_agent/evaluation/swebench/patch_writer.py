@@ -6,7 +6,7 @@ Makes prompts, asks for answers and keeps them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +19,7 @@ from srl_agent.evaluation.swebench.localize import (
     oracle_paths,
     parse_localization,
 )
-from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens
 from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.repair import (
@@ -30,6 +30,7 @@ from srl_agent.evaluation.swebench.repair import (
 )
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
 from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
+from srl_agent.inference.openai_generator import OpenAIGenerator
 from srl_envs.errors import ConfigError, InfrastructureError
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ _SPARE = 16
 
 A tokenizer may split a text differently next to the chat template's marks.
 """
+_SERVED_MARKS = 64
+"""Tokens that are left for the marks of a chat template that a server writes."""
 _MOST_REFUSALS = 4
 """Instances that a model may refuse before it has answered one."""
 
@@ -305,8 +308,8 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     At most ``max_prompt_tokens``, and what the model's context has room for beside the
     answer.
 
-    A server is asked neither for its model's context nor for its tokenizer: there an
-    estimate is counted, and what it refuses is reported with its instance.
+    A server's list of models may give the context. Its tokenizer counts if it is on this
+    machine, else an estimate does; what the server refuses is reported with its instance.
 
     Raises:
         ConfigError: Not even the instructions have room.
@@ -315,26 +318,25 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
     instructions = [repair_messages("", [])] + (
         [localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else []
     )
-    budget = (
-        PromptBudget(asked, generator.count_tokens)
-        if isinstance(generator, MeasuresPrompts)
-        else PromptBudget(asked)
-    )
+    context, count_tokens = _measures(generator)
+    budget = PromptBudget(asked, count_tokens)
     needed = max(map(budget.count, instructions))
     if asked < needed:
         raise ConfigError(
             f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}:"
             " allow more."
         )
-    if not isinstance(generator, MeasuresPrompts) or generator.context is None:
+    if context is None:
         return budget
-    marks = max(
-        generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions
-    )
-    room = generator.context - config.max_new_tokens - marks - _SPARE
+    marks = _SERVED_MARKS
+    if isinstance(generator, MeasuresPrompts):
+        marks = max(
+            generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions
+        )
+    room = context - config.max_new_tokens - marks - _SPARE
     if room < needed:
         raise ConfigError(
-            f"The context of {generator.name!r} holds {generator.context} tokens, max_new_tokens"
+            f"The context of {generator.name!r} holds {context} tokens, max_new_tokens"
             f" {config.max_new_tokens} of them: {max(room, 0)} are left for a prompt, and its"
             f" instructions alone take {needed}. Lower --max_new_tokens, or take a model with a"
             " longer context."
@@ -345,9 +347,21 @@ def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
             " beside the answer.",
             room,
             asked,
-            generator.context,
+            context,
         )
     return PromptBudget(min(room, asked), budget.count_tokens)
+
+
+def _measures(generator: Generator) -> tuple[int | None, Callable[[str], int]]:
+    """The model's context, if it is known, and what counts tokens."""
+    if isinstance(generator, MeasuresPrompts):
+        return generator.context, generator.count_tokens
+    if not isinstance(generator, OpenAIGenerator):
+        return None, estimated_tokens
+    served = generator.served_model()
+    if (tokenizer := served.tokenizer) is None:
+        return served.context, estimated_tokens
+    return served.context, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def patch_problems(answer: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from swebench_clones import instance_at
+from transformers import AutoTokenizer
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.harness import Judgement
@@ -561,3 +562,35 @@ def test_instances_whose_tests_connect_out_are_marked(dataset, repo, test, goal)
     assert closed.unresolved_without_network == bool(goal)
     assert ("connect out" in terminal_text(closed)) == bool(goal)
     assert "connect out" not in terminal_text(replace(closed, network="default"))
+
+
+class ListedServer(ModelServer):
+    """Lists its model with a context, as vLLM does."""
+
+    context = 2048
+
+
+def test_a_server_says_its_context_and_a_local_tokenizer_counts(
+    dataset, clones, tiny_model_dir, tmp_path, capsys
+) -> None:
+    lengthened(dataset)
+    server = ListedServer(tiny_model_dir)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    folder = tmp_path / "run"
+    asked = command(
+        dataset, clones, tiny_model_dir, folder, "--limit", "1", "--max_prompt_tokens", "60000"
+    )
+    try:
+        assert main([*asked, "--backend", "openai", "--base_url", server.base_url]) == 0
+        shown = capsys.readouterr().err
+        assert "not 60000: the model's context (2048)" in shown
+        repair = json.loads((folder / "answers" / "acme__tool-1.json").read_text())["repair"]
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+        counted = sum(
+            len(tokenizer(message["content"], add_special_tokens=False)["input_ids"])
+            for message in repair["messages"]
+        )
+        assert repair["prompt_tokens"] == counted <= repair["max_prompt_tokens"] < 2048
+    finally:
+        server.shutdown()
+        server.server_close()
