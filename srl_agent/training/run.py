@@ -23,6 +23,7 @@ from trl import ModelConfig, get_peft_config
 
 from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
+from srl_agent.models.lora import is_adapter
 from srl_agent.reports.summary import summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
@@ -123,6 +124,7 @@ class Run:
         test = parts.test
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, parts.train, test)
+        self._give_folder(model, tokenizer)
         trainer = self._trainer(model, tokenizer, parts)
         checkpoint = self._checkpoint()
         try:
@@ -216,17 +218,35 @@ class Run:
             warm_up(
                 model, tokenizer, train, self.args, scratch, [LogToFile(self.metrics, "warmup")]
             )
-            if self.process.is_main_process:
-                model.save_pretrained(scratch)
-                tokenizer.save_pretrained(scratch)
-                seal(scratch)
-                shutil.rmtree(done, ignore_errors=True)
-                scratch.rename(done)
-            self.process.wait_for_everyone()
+            self._keep(model, tokenizer, done)
         # Loaded anew, since the supervised trainer patches the model's forward.
-        model, _ = self._load(str(done), revision=None)
+        model, _ = self._load(str(done.resolve()), revision=None)
         self._test_untrained("warmup", model, tokenizer, test)
         return model
+
+    def _give_folder(self, model: Any, tokenizer: Any) -> None:
+        """Write out a model that came from an adapter where its folder is read again.
+
+        TRL's reference model and vLLM read a whole model by its name.
+        """
+        reads = self.args.use_vllm or (self.args.beta and not self.model_config.use_peft)
+        if not reads or not is_adapter(Path(model.name_or_path)):
+            return
+        whole = self.folder / "start"
+        if not whole.is_dir() or find_damage(whole):
+            self._keep(model, tokenizer, whole)
+        model.name_or_path = model.config._name_or_path = str(whole.resolve())
+
+    def _keep(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Save a model in the run folder, whole or not at all."""
+        if self.process.is_main_process:
+            scratch = folder.with_suffix(".part")
+            model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
+            seal(scratch)
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        self.process.wait_for_everyone()
 
     def _test_untrained(
         self, stage: str, model: Any, tokenizer: Any, test: Sequence[Instance]

@@ -532,3 +532,21 @@ def test_help_tells_where_defaults_come_from(capsys: pytest.CaptureFixture[str])
     shown = " ".join(capsys.readouterr().out.split())
     assert "Without --config the config is quickstart" in shown
     assert "A checkpoint, or a run folder" in shown and "Default: quickstart" not in shown
+
+
+@pytest.mark.slow
+def test_training_of_all_weights_from_an_adapter_with_a_reference(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    adapter, run = tmp_path / "adapter", tmp_path / "run"
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    get_peft_model(
+        base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    ).save_pretrained(adapter)
+    done = train(*arguments(adapter, run, beta=0.1, max_steps=1))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (run / "start" / "model.safetensors").is_file(), "what the reference was read from"
+    assert (run / "final" / "model.safetensors").is_file()
