@@ -11,6 +11,7 @@ import gc
 import importlib
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from srl_agent.inference.chat import ChatEncoder, Prompt, SystemRole
@@ -21,6 +22,7 @@ from srl_agent.inference.generator import (
     before_stop,
     request_seed,
 )
+from srl_agent.models.lora import is_adapter
 from srl_agent.models.quickstart import QUICKSTART_NAMES, quickstart_model
 from srl_envs.errors import (
     ConfigError,
@@ -69,6 +71,11 @@ class VLLMGenerator:
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
+        if is_adapter(Path(model)):
+            raise ConfigError(
+                f"{model} holds an adapter, which vLLM does not read as a model: use the backend"
+                " transformers, or give the folder of the merged model."
+            )
         try:
             self._vllm: Any = importlib.import_module("vllm")
             self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
