@@ -8,6 +8,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import tarfile
 import time
 import weakref
@@ -32,11 +33,12 @@ _MAX_LINKS = 10
 # The engine gives modes as Go's os.FileMode: the kind of a file is in the high bits.
 GO_FOLDER = 1 << 31
 GO_NOT_REGULAR = GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
-_CANNOT_FORK = (
-    "Cannot fork",
-    "fork: retry",
-    "fork: Resource temporarily unavailable",
-    "unable to create threads",
+# What bash and git say when no process is left. Paths in their messages are absolute: a file of
+# such a name is none of this.
+_CANNOT_FORK = re.compile(
+    r"^[^/\n]*(?:Cannot fork|fork: retry|fork: Resource temporarily unavailable"
+    r"|unable to create threads)",
+    re.MULTILINE | re.IGNORECASE,
 )
 _CANNOT_RUN = (
     "OCI runtime",
@@ -67,6 +69,23 @@ class Executed:
     output: bytes
     error: str
     exit_code: int
+
+
+def usable_image(client: Any, image: str) -> str:
+    """The id of an image of which sandboxes can be made.
+
+    Raises:
+        SandboxError: It is missing, or declares volumes; or the engine failed.
+    """
+    with engine_call(f"read the image {image}"):
+        found = client.api.inspect_image(image)
+    if volumes := sorted((found.get("Config") or {}).get("Volumes") or ()):
+        raise SandboxError(
+            f"The image {image} declares volumes ({', '.join(volumes)}): what is written there "
+            "escapes the limit of the disk, and is in no image made of it. Build it without "
+            "VOLUME, or flatten it with docker export and docker import."
+        )
+    return str(found["Id"])
 
 
 class Container:
@@ -293,7 +312,7 @@ class Container:
                 raise BrokenContainerError(f"{program[0]} {problem}")
         output = b"".join(written[False])
         error = b"".join(written[True]).decode("utf-8", "replace").strip()
-        no_process_left = exit_code != 0 and any(sign in error[-4096:] for sign in _CANNOT_FORK)
+        no_process_left = exit_code != 0 and _CANNOT_FORK.search(error[-4096:])
         # The engine says on standard output why it could not start a program.
         refused = exit_code in (126, 127) and b"OCI runtime exec failed" in output[:4096]
         if no_process_left or refused:

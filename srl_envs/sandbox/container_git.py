@@ -183,7 +183,9 @@ def _start_of(
         except BaseException as error:
             with _starts_lock:
                 _starts.pop(key, None)
-            future.set_exception(error)
+            given_up = SandboxError(f"Reading {workdir} of an image was interrupted.")
+            future.set_exception(error if isinstance(error, Exception) else given_up)
+            raise
     return future.result()
 
 

@@ -18,7 +18,7 @@ from docker.types import Ulimit
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import container_files, container_git
-from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.container import BrokenContainerError, Container, usable_image
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.limits import MIB, SandboxLimits
 from srl_envs.sandbox.protocol import ExecResult, SandboxError, SandboxFileError
@@ -107,7 +107,8 @@ class DockerSandbox:
         self._closed = False
         self._folder = workdir
         self._shell: Shell | None = None
-        self._image_id = self._checked_image()
+        # Every container is of the same image, whatever its name becomes.
+        self._image_id = usable_image(self._client, image)
         self._open()
 
     @property
@@ -253,19 +254,6 @@ class DockerSandbox:
                 f"The image {self.image} has no {', '.join(missing)}, which this sandbox needs: "
                 "install it there, or give the workdir of its repository."
             )
-
-    def _checked_image(self) -> str:
-        """The image's id, so that every container is of the same, whatever its name becomes."""
-        with engine_call(f"read the image {self.image}"):
-            found = self._client.api.inspect_image(self.image)
-        volumes = sorted((found.get("Config") or {}).get("Volumes") or ())
-        if volumes:
-            raise SandboxError(
-                f"The image {self.image} declares volumes ({', '.join(volumes)}): what is written "
-                "there would escape the limit of the disk. Build it without VOLUME, or flatten it "
-                "with docker export and docker import."
-            )
-        return str(found["Id"])
 
     def _new_container(self) -> Container:
         return Container(

@@ -25,7 +25,7 @@ import docker.errors
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox.archives import archive_of_commit, archive_of_folder
-from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.container import BrokenContainerError, Container, usable_image
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_call
 from srl_envs.sandbox.protocol import SandboxError
@@ -321,8 +321,9 @@ def _container(image: str, network: str) -> Iterator[Container]:
     )
     container = Container(
         client,
+        usable_image(client, image),
         image,
-        entrypoint=["bash", "-c", "exec 3<> <(:); read -r -u 3"],
+        entrypoint=["bash", "-p", "-c", "exec 3<> <(:); read -r -u 3"],
         host_config=host_config,
     )
     try:

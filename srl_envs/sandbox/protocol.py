@@ -18,7 +18,8 @@ class SandboxError(InfrastructureError):
 class SandboxFileError(SRLError, OSError):
     """A file call that the sandbox's contents do not allow.
 
-    There is no such file, a folder is in its place, or it is larger than the limit.
+    There is no such file, a folder is in its place, it is larger than the limit, or the
+    shell's user has no right to it.
 
     Args:
         message: What was wrong.
@@ -70,6 +71,8 @@ class ExecResult:
 class Sandbox(Protocol):
     """A place with files and one shell, closed off from the rest of the world.
 
+    File calls have the rights of the shell's user. Text that comes out is valid Unicode.
+
     Folder, variables and functions of the shell last from one command to the next. No
     text of a command can break a promise: the next command works. Every method raises
     :class:`SandboxError` if the machinery fails, and only then.
@@ -102,23 +105,27 @@ class Sandbox(Protocol):
     def list_files(self, path: str, depth: int = 1) -> list[str]:
         """Absolute paths below a folder, down to ``depth`` levels, sorted.
 
-        The folder itself comes first; folders end in ``/``.
+        The folder itself comes first; folders end in ``/``. One below that the user may
+        not read is listed without its content. A file's own path is a list of one.
 
         Raises:
-            SandboxFileError: No such path. A file's own path is a list of one.
+            SandboxFileError: No such path, or a folder that the user may not read.
         """
         ...
 
     def diff(self) -> str:
         """All changes since the start as a patch that ``git apply`` takes; empty if there are none.
 
-        New, deleted, renamed and binary files and changed modes are in it.
+        New, deleted, renamed and binary files and changed modes are in it. Text that is
+        not UTF-8 is in it as a binary file.
 
         Files that the repository ignores are left out. Nothing that commands can see is
         changed, the index neither.
 
         Raises:
-            DamagedRepositoryError: The repository was destroyed.
+            DamagedRepositoryError: The repository was destroyed, or the patch is larger
+                than an implementation bears.
+            SandboxError: There never was a repository, or git is missing.
         """
         ...
 

@@ -163,6 +163,14 @@ def test_killing_everything_ends_no_more_than_the_shell(contained: Any, kill: st
     assert contained.container.id == container.id
 
 
+def test_a_file_named_like_an_error_ends_no_process(contained: Any) -> None:
+    contained.sandbox.run("sleep 300 & mkdir 'fork: retry'")
+    for name in ("fork: retry/none", "Cannot fork", "unable to create threads"):
+        with pytest.raises(SandboxFileError, match="No such file"):
+            contained.sandbox.read_file(name)
+    assert contained.sandbox.run("jobs -r | wc -l").output == "1\n"
+
+
 def test_zombies_are_reaped(contained: Any) -> None:
     contained.sandbox.run("for i in $(seq 50); do (sleep 0.05 &); done; sleep 1")
     assert contained.sandbox.run("ps -eo stat= | grep -c Z").output == "0\n"

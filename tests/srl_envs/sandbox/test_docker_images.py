@@ -14,6 +14,7 @@ from small_images import TOOLS, import_image
 
 from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
 from srl_envs.sandbox.editor import EditTool
+from srl_envs.sandbox.images import sealed_image
 
 pytestmark = pytest.mark.docker
 
@@ -117,6 +118,8 @@ def test_a_volume_is_refused_by_name(engine: Any, base_image: str, image_name: s
     image = build(engine, image_name, base_image, "VOLUME /testbed/data /cache")
     with pytest.raises(SandboxError, match=r"declares volumes \(/cache, /testbed/data\)"):
         DockerSandbox(image, workdir="/srv")
+    with pytest.raises(SandboxError, match="declares volumes"):
+        sealed_image(image, "srl-tests:never")
 
 
 @pytest.mark.parametrize(

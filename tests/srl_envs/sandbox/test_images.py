@@ -188,7 +188,7 @@ def test_failures_say_what_failed(base_image, project, tmp_path) -> None:
     folder, *_ = project
     with pytest.raises(ConfigError, match="commit nope"):
         image_of_commit(folder, "nope", "srl-tests:x")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         image_of_tree(tmp_path / "nope", "srl-tests:x")
     with pytest.raises(SandboxError, match="set up srl-tests:x: no such thing"):
         image_of_tree(folder, "srl-tests:x", setup="echo no such thing >&2; exit 7")
