@@ -113,6 +113,15 @@ class SweBenchConfig:
             )
         },
     )
+    judge_samples: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "Judge every sample, not only the chosen one, and report pass@k. Takes up to"
+                " num_samples times as long."
+            )
+        },
+    )
     submission_dir: str | None = field(
         default=None,
         metadata={
@@ -222,6 +231,11 @@ class SweBenchConfig:
             raise ConfigError(
                 "num_samples is above 1, but temperature is 0: greedy samples are all the same. Set"
                 " --temperature, such as 0.8."
+            )
+        if self.judge_samples and (self.num_samples == 1 or not self.judge or not self.asks_model):
+            raise ConfigError(
+                "judge_samples has no effect here: it needs --num_samples above 1, a model, and"
+                " --judge true."
             )
         if self.gold and self.predictions is not None:
             raise ConfigError("gold and predictions are both set: give one of them.")

@@ -54,7 +54,7 @@ class JudgingQueue:
         A failure of the machinery is not a verdict, and is retried. So is a verdict of
         another image of the same name.
         """
-        before = self._records.judgements.get(instance.instance_id)
+        before = self._records.verdict(instance.instance_id, patch)
         if (
             before
             and before.outcome != "infrastructure_failure"
@@ -104,5 +104,5 @@ class JudgingQueue:
                 )
             judgement = given
         if not self._stopping.is_set():  # else the verdict may be that its process was ended
-            self._records.add_judgement(judgement)
+            self._records.add_judgement(judgement, patch)
             self._done()

@@ -295,7 +295,7 @@ class PatchWriter:
 
     def _predict(self, instance: SweBenchInstance, answer: dict[str, Any]) -> None:
         """Choose among the samples and write the prediction."""
-        patches = [str(sample["patch"]) for sample in answer["repair"]["samples"]]
+        patches = sample_patches(answer)
         chosen = select_by_majority(patches)
         answer["repair"]["chosen"] = chosen
         self._records.write_answer(instance.instance_id, answer)
@@ -362,6 +362,11 @@ def _measures(generator: Generator) -> tuple[int | None, Callable[[str], int]]:
     if (tokenizer := served.tokenizer) is None:
         return served.context, estimated_tokens
     return served.context, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def sample_patches(answer: dict[str, Any]) -> list[str]:
+    """The patches of an instance's samples, in order; empty ones included."""
+    return [str(sample["patch"]) for sample in answer.get("repair", {}).get("samples", [])]
 
 
 def patch_problems(answer: dict[str, Any]) -> list[str]:

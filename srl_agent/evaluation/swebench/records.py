@@ -72,12 +72,14 @@ class Records:
             for row in _lines(folder / PREDICTIONS, ("instance_id", "model_patch"))
         }
         self.judgements: dict[str, Judgement] = {}
+        self._verdicts: dict[tuple[str, str], Judgement] = {}
         for row in _lines(folder / JUDGEMENTS, ("instance_id", "outcome", "patch_sha256")):
             of_patch = row.pop("patch_sha256")
-            if of_patch == _hash(self.predictions.get(row["instance_id"], "")):
-                self.judgements[row["instance_id"]] = Judgement(
-                    **{**row, "failing": tuple(row.get("failing", ()))}
-                )
+            name = str(row["instance_id"])
+            judgement = Judgement(**{**row, "failing": tuple(row.get("failing", ()))})
+            self._verdicts[name, of_patch] = judgement
+            if of_patch == _hash(self.predictions.get(name, "")):
+                self.judgements[name] = judgement
         self._lock = threading.Lock()
 
     def require_same(self, instances: Sequence[SweBenchInstance]) -> None:
@@ -136,19 +138,27 @@ class Records:
                 {"instance_id": instance_id, "model_name_or_path": model, "model_patch": patch},
             )
 
-    def add_judgement(self, judgement: Judgement) -> None:
+    def verdict(self, instance_id: str, patch: str) -> Judgement | None:
+        """The last verdict on any patch of an instance."""
+        return self._verdicts.get((instance_id, _hash(patch)))
+
+    def add_judgement(self, judgement: Judgement, patch: str | None = None) -> None:
         """Write one verdict through to the file system.
+
+        Args:
+            judgement: The verdict.
+            patch: On which patch; None is the instance's prediction.
 
         Raises:
             InfrastructureError: It cannot be written.
         """
         with self._lock:
-            self.judgements[judgement.instance_id] = judgement
-            self._append(
-                JUDGEMENTS,
-                asdict(judgement)
-                | {"patch_sha256": _hash(self.predictions[judgement.instance_id])},
-            )
+            name = judgement.instance_id
+            of_patch = _hash(self.predictions[name] if patch is None else patch)
+            self._verdicts[name, of_patch] = judgement
+            if of_patch == _hash(self.predictions[name]):
+                self.judgements[name] = judgement
+            self._append(JUDGEMENTS, asdict(judgement) | {"patch_sha256": of_patch})
 
     def write_answer(self, instance_id: str, answer: Mapping[str, Any]) -> None:
         """Replace the record of an instance's prompts and answers.

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from srl_agent.evaluation.folder import RESULTS
+from srl_agent.evaluation.math.metrics import pass_at_k
 from srl_agent.evaluation.math.table import aligned
 from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance, connects_to
-from srl_agent.evaluation.swebench.patch_writer import patch_problems
+from srl_agent.evaluation.swebench.patch_writer import patch_problems, sample_patches
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.intervals import Interval, bootstrap
 from srl_agent.runs.files import replace_file
@@ -58,6 +60,7 @@ class InstanceResult:
         failing: Tests that should pass and do not.
         connects_to: What its tests connect to, see
             :func:`~srl_agent.evaluation.swebench.instances.connects_to`.
+        samples: Whether each sample's patch resolves it; empty unless all were judged.
     """
 
     instance_id: str
@@ -68,6 +71,7 @@ class InstanceResult:
     seconds: float = 0.0
     failing: tuple[str, ...] = ()
     connects_to: str = ""
+    samples: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,16 @@ class SweBenchResults:
     def interval(self) -> Interval:
         """The rate with its 95 % confidence interval over instances."""
         return bootstrap([float(one.verdict == "resolved") for one in self.instances])
+
+    @property
+    def pass_at(self) -> dict[int, float]:
+        """K -> pass@k over instances, for 1 and all samples; empty unless all were judged."""
+        counts = {len(one.samples) for one in self.instances}
+        if len(counts) != 1 or not (n := counts.pop()) > 1:
+            return {}
+        return {
+            k: fmean(pass_at_k(n, sum(one.samples), k) for one in self.instances) for k in (1, n)
+        }
 
     @property
     def unresolved_without_network(self) -> int:
@@ -185,6 +199,7 @@ def write_results(
         "resolved_interval": [results.interval.low, results.interval.high]
         if results.is_judged
         else None,
+        "pass_at": {str(k): value for k, value in results.pass_at.items()},
         "network": results.network,
         "unresolved_without_network": results.unresolved_without_network,
         "counts": results.counts,
@@ -226,7 +241,12 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
         if results.dataset == HUB_NAME
         else f"{results.model}, on {Path(results.dataset).name}"
     )
-    return [["resolved, %", "oracle", "end-to-end"], *rows, [label, *columns]]
+    rows.append([label, *columns])
+    for k, value in results.pass_at.items():
+        own = f"{100 * value:.1f}"
+        columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}[results.mode]
+        rows.append([f"  pass@{k}", *columns])
+    return [["resolved, %", "oracle", "end-to-end"], *rows]
 
 
 def verdict_cells(results: SweBenchResults) -> list[list[str]]:
@@ -358,7 +378,16 @@ def _result(
         seconds,
         failing,
         connects_to(instance),
+        _resolved_samples(name, records),
     )
+
+
+def _resolved_samples(name: str, records: Records) -> tuple[bool, ...]:
+    patches = sample_patches(records.answer(name))
+    verdicts = [records.verdict(name, patch) for patch in patches]
+    if any(one is None or one.outcome == "infrastructure_failure" for one in verdicts):
+        return ()
+    return tuple(one is not None and one.outcome == "resolved" for one in verdicts)
 
 
 def _groups(

@@ -34,7 +34,7 @@ from srl_agent.evaluation.swebench.instances import (
 from srl_agent.evaluation.swebench.judging import JudgingQueue
 from srl_agent.evaluation.swebench.old_rows import with_current_columns
 from srl_agent.evaluation.swebench.page import write_page
-from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget
+from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget, sample_patches
 from srl_agent.evaluation.swebench.records import Records, swebench_folder
 from srl_agent.evaluation.swebench.repositories import Repositories
 from srl_agent.evaluation.swebench.results import (
@@ -174,7 +174,7 @@ def _ask_and_judge(
                 )
         for instance in instances:
             if judging and instance.instance_id in records.predictions:
-                judging.submit(instance, records.predictions[instance.instance_id], name)
+                _submit(judging, config, instance, records, name)
         if missing:
             generator = open_generator(model)
             repositories = Repositories(
@@ -187,7 +187,7 @@ def _ask_and_judge(
                 for instance in writer.write(missing, _side_by_side(config, model)):
                     progress.update()
                     if judging:
-                        judging.submit(instance, records.predictions[instance.instance_id], name)
+                        _submit(judging, config, instance, records, name)
                 errors |= writer.errors
             # What was answered is still judged; each of the others gets the reason.
             except InfrastructureError as error:
@@ -200,6 +200,21 @@ def _ask_and_judge(
                 generator.close()
             asked_until = time.monotonic()
     return errors, asked_until - started
+
+
+def _submit(
+    judging: JudgingQueue,
+    config: SweBenchConfig,
+    instance: SweBenchInstance,
+    records: Records,
+    model: str,
+) -> None:
+    """Have the chosen patch judged, and with ``judge_samples`` the others too."""
+    patches = [records.predictions[instance.instance_id]]
+    if config.judge_samples:
+        patches += sample_patches(records.answer(instance.instance_id))
+    for patch in dict.fromkeys(patches):
+        judging.submit(instance, patch, model)
 
 
 def _side_by_side(config: SweBenchConfig, model: GeneratorConfig) -> int:

@@ -25,6 +25,7 @@ from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.results import (
     InstanceResult,
     SweBenchResults,
+    summarize,
     terminal_text,
     unjudged_line,
 )
@@ -594,3 +595,25 @@ def test_a_server_says_its_context_and_a_local_tokenizer_counts(
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_pass_at_k_over_judged_samples(dataset, tmp_path) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    instances = [instance_of(row | {"instance_id": f"a__b-{number}"}, "") for number in (1, 2)]
+    (tmp_path / "run").mkdir()
+    records = Records(tmp_path / "run")
+    patches = {"a__b-1": ["p", "q", "p", ""], "a__b-2": ["p", "", "", ""]}
+    for name, of_samples in patches.items():
+        samples = [{"patch": patch, "problems": []} for patch in of_samples]
+        records.write_answer(name, {"repair": {"samples": samples}})
+        records.add_prediction(name, "m", "p")
+        for patch in dict.fromkeys(of_samples):
+            outcome = "resolved" if (name, patch) == ("a__b-1", "p") else "unresolved"
+            records.add_judgement(Judgement(name, outcome if patch else "empty_patch"), patch)
+    for read in (records, Records(tmp_path / "run")):
+        results = summarize("m", "oracle", "d", instances, read, {}, "none")
+        assert results.pass_at == {1: 0.25, 4: 0.5} and results.resolved == 1
+        assert "pass@4" in terminal_text(results)
+    records.add_judgement(Judgement("a__b-2", "infrastructure_failure"), "")
+    results = summarize("m", "oracle", "d", instances, records, {}, "none")
+    assert results.pass_at == {}, "not of samples without a verdict"
