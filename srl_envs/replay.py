@@ -207,6 +207,13 @@ def _run(chosen: argparse.Namespace) -> int:
             f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch "
             f"{result.patch_characters} characters"
         )
+    return _summary(list(trajectories), done, chosen)
+
+
+def _summary(
+    trajectories: list[Trajectory], done: dict[str, Replay], chosen: argparse.Namespace
+) -> int:
+    """Print what came of all, and write those that are kept; 1 if the machinery failed."""
     results = [done[trajectory.id] for trajectory in trajectories if trajectory.id in done]
     kept = [
         t

@@ -48,6 +48,24 @@ class ToolCalls(Grammar):
 
     def find(self, text: str) -> tuple[int, str, dict[str, str]]:
         """See :meth:`Grammar.find`."""
+        found = self.find_all(text)
+        if len(found) > 1:
+            raise CommandError(
+                "several commands", f"There are {len(found)} tool calls: write exactly one."
+            )
+        if not found:
+            raise CommandError(
+                "no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.'
+            )
+        return found[0]
+
+    def find_all(self, text: str) -> list[tuple[int, str, dict[str, str]]]:
+        """Where each tool call of a text starts, its tool and its arguments, unchecked.
+
+        Raises:
+            CommandError: A call has no name or no arguments, or too many are not
+                complete, or the only one is not.
+        """
         found: list[tuple[int, str, dict[str, str]]] = []
         position, incomplete = 0, 0
         while (start := _START.search(text, position)) is not None:
@@ -63,17 +81,9 @@ class ToolCalls(Grammar):
                     ) from None
                 continue
             found.append((start.start(), *name_and_arguments(value)))
-        if len(found) > 1:
-            raise CommandError(
-                "several commands", f"There are {len(found)} tool calls: write exactly one."
-            )
         if not found and incomplete:
             raise CommandError("unclosed", "A tool call is not a complete JSON object.")
-        if not found:
-            raise CommandError(
-                "no command", 'There is no tool call: write {"name": ..., "arguments": {...}}.'
-            )
-        return found[0]
+        return found
 
     def of_call(self, call: object) -> Command:
         """The command of one entry of a chat message's ``tool_calls``.

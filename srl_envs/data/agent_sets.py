@@ -1,7 +1,7 @@
 """The published sets of coding agents' trajectories, and files and folders of one's own.
 
 Every set is read alike: what a row is, :mod:`srl_envs.data.chat` and
-:mod:`srl_envs.data.agent_turns` see from its shape. The table holds what only the hub
+:mod:`srl_envs.data.agent_rows` see from its shape. The table holds what only the hub
 needs, and whether all rows are solutions though none says so.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_envs.data.agent_turns import read
+from srl_envs.data.agent_rows import read
 from srl_envs.data.registry import SourceRequest, register_source
 from srl_envs.data.rows import read_rows, read_saved_run
 from srl_envs.errors import DataError
@@ -120,11 +120,19 @@ def _rows(
 def _runs_at(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file() and _is_run(one))
-    return [path] if path.is_file() and _is_run(path) else []
+    return [path] if path.is_file() and (_is_run(path) or _holds_an_object(path)) else []
 
 
 def _is_run(path: Path) -> bool:
     return path.name.endswith(_RUNS)
+
+
+def _holds_an_object(path: Path) -> bool:
+    """Whether a ``.json`` is one run, and not a list of rows."""
+    if path.suffix != ".json":
+        return False
+    with path.open("rb") as file:
+        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 def _saved_runs(paths: list[Path]) -> Iterator[Mapping[str, Any]]:

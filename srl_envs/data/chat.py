@@ -115,7 +115,7 @@ def _messages(item: Mapping[str, Any]) -> Iterator[Message]:
 
 
 def _chat_message(item: Mapping[str, Any]) -> Iterator[Message]:
-    role = item.get("role", item.get("from"))
+    role = item.get("role") or item.get("from")
     role = _ROLES.get(role, role) if isinstance(role, str) else ""
     content = next(
         (item[key] for key in ("content", "text", "value", "system_prompt") if item.get(key)), ""

@@ -46,7 +46,8 @@ def image_of(trajectory: Trajectory) -> str:
     if "task" not in metadata:
         raise ConfigError(
             f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its "
-            "metadata as 'image', or use recorded observations."
+            "metadata as 'image', join the tasks that name it (tasks=..., --tasks), or use "
+            "recorded observations."
         )
     return task_image(load_task(str(metadata["task"])))
 

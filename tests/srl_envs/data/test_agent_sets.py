@@ -406,6 +406,40 @@ def test_arguments_that_a_table_leaves_empty_were_not_given(tmp_path: Path) -> N
     }
 
 
+def test_calls_in_text_that_were_each_answered_are_steps_of_their_own(tmp_path: Path) -> None:
+    calls = [
+        f'<tool_call>\n{{"name": "bash", "arguments": {{"command": "{command}"}}}}\n</tool_call>'
+        for command in ("ls", "pwd")
+    ]
+    answers = [f"<tool_response>\nseen {number}\n</tool_response>" for number in (1, 2)]
+    messages = [
+        {"role": "user", "content": "It fails."},
+        {"role": "assistant", "content": "Look.\n" + "\n".join(calls)},
+        {"role": "user", "content": "\n".join(answers)},
+        {"role": "assistant", "content": "Again.\n" + "\n".join(calls)},
+        {"role": "user", "content": "Use one tool."},
+    ]
+    (trajectory,) = load(tmp_path, {"messages": messages, "resolved": True})
+    assert [(step.thought, step.observation) for step in trajectory.steps] == [
+        ("Look.", "seen 1"),
+        ("", "seen 2"),
+    ]
+    assert trajectory.metadata["skipped_turns"] == {"several commands": 1}
+
+
+def test_a_verdict_in_the_row_counts_in_a_set_of_solutions_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 not resolved"):
+        load(tmp_path, {**CODERFORGE, "reward": 0.0}, "coderforge")
+
+
+def test_a_json_file_of_one_object_is_one_run(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(SWE_GYM, indent=1), encoding="utf-8")
+    assert len(load_trajectories("agent", path=file)) == 1
+    file.write_text(json.dumps([SWE_GYM, SWE_GYM]), encoding="utf-8")
+    assert len(load_trajectories("agent", path=file)) == 2
+
+
 @pytest.mark.parametrize("row", [NEMOTRON, SWE_ZERO, SWE_GYM_SFT])
 def test_a_row_without_a_verdict_says_what_is_missing(tmp_path: Path, row: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"1 no verdict in the row \(resolved_only=False"):

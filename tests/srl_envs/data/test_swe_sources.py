@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from srl_envs import ExpertStep, Trajectory, load_trajectories
 from srl_envs.commands import GRAMMARS
 from srl_envs.data import builtin, save_trajectories
-from srl_envs.data.agent_turns import read
+from srl_envs.data.agent_rows import read
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
 

@@ -36,13 +36,13 @@ def test_what_no_longer_resolves_is_left_out_and_nothing_runs_twice(
 
 
 @pytest.mark.docker
-def test_replays_that_nobody_waits_for_are_given_up(base_image, small_limits) -> None:
+def test_replays_that_nobody_waits_for_are_given_up(repository_image, small_limits) -> None:
     """As when Ctrl-C comes."""
     steps = [
         ExpertStep(GRAMMARS["xml"].command("bash", command=command).text)
         for command in ("true", *["sleep 1"] * 1000)
     ]
-    metadata = {"image": base_image, "workdir": "/tmp"}
+    metadata = {"image": repository_image}
     trajectories = [
         Trajectory(f"t{count}", "Issue.", tuple(steps[:count]), domain="swe", metadata=metadata)
         for count in (1, 1000, 1001)
