@@ -44,6 +44,7 @@ cd "$workdir" 2>/dev/null && [ -e .git ] || exit 3
 for place in /var/tmp /tmp /dev/shm; do
     own=$(mktemp -d "$place/.srl-XXXXXX") && break
 done
+[ -d "$own" ] || exit 1 # mktemp said why
 trap 'rm -rf "$own"' EXIT
 export HOME=$own
 theirs() {

@@ -46,7 +46,7 @@ _READ = (
     f"git diff --cached --no-renames --name-only -z HEAD > {_CHANGED}"
 )
 _APPLY = f"""if [ -s {_STEERING} ]; then
-  git --literal-pathspecs reset -q --pathspec-from-file={_STEERING} --pathspec-file-nul; fi &&
+  xargs -0 git --literal-pathspecs reset -q -- < {_STEERING}; fi &&
 git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PATCH} &&
 git read-tree HEAD &&
 if [ -s {_PATCH} ]; then git apply --whitespace=nowarn {_PATCH}; fi"""

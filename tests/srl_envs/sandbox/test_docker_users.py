@@ -111,3 +111,31 @@ def test_what_may_not_be_read_does_not_hide_the_rest(
         shown = EditTool(sandbox).run({"command": "view", "path": "/tmp/a"})
         assert "/tmp/a/closed" in shown and "/tmp/a/open/y" in shown
         assert "/testbed/secret" in sandbox.list_files("/testbed", 1)[-1]
+
+
+def test_a_patch_of_a_user_who_may_not_read_everything_holds_the_rest(
+    image_of_dev: str, small_limits: SandboxLimits
+) -> None:
+    with DockerSandbox(image_of_dev, user="dev", limits=small_limits) as sandbox:
+        sandbox.run(
+            "mkdir new other; echo x > new/file; echo y > other/file; "
+            "chmod 000 new pkg/__init__.py secret; echo '# changed' >> pyproject.toml"
+        )
+        patch = sandbox.diff()
+        assert patch.count("diff --git") == 2 and "deleted file" not in patch
+        assert "+# changed\n" in patch and "+y\n" in patch
+        sandbox.run("chmod 755 new; chmod 644 pkg/__init__.py; rm pkg/__init__.py")
+        assert "+x\n" in sandbox.diff() and "deleted file" in sandbox.diff()
+    with DockerSandbox(image_of_dev, user="other", limits=small_limits) as sandbox:
+        assert sandbox.diff() == ""  # secret is dev's alone, and /testbed as well
+        assert sandbox.run("echo x >> pyproject.toml").exit_code == 1
+
+
+@pytest.mark.parametrize("place", ["rm -rf /var/tmp", "rm -rf /var/tmp /tmp", "touch /var/tmp/x"])
+def test_a_patch_needs_no_certain_folder(
+    image_of_dev: str, small_limits: SandboxLimits, place: str
+) -> None:
+    with DockerSandbox(image_of_dev, limits=small_limits) as sandbox:
+        sandbox.run(f"{place}; echo '# changed' >> pyproject.toml; ln -s /testbed /link")
+        assert "+# changed\n" in sandbox.diff()
+        assert not any(".srl" in name for name in sandbox.list_files("/", 3))
