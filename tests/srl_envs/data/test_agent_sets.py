@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from srl_envs import load_trajectories
 from srl_envs.commands import GRAMMARS
+from srl_envs.data.agent_rows import read
 from srl_envs.data.agent_sets import AGENT_SETS
 from srl_envs.errors import DataError
 from srl_envs.instances import TrajectorySet
@@ -498,6 +501,29 @@ def test_a_demonstration_is_not_the_agents_work(tmp_path: Path) -> None:
     (trajectory,) = load(tmp_path, TRAJ)
     assert trajectory.prompt == "It fails."
     assert [step.observation for step in trajectory.steps] == ["seen", ""]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("name", [*SETS, "hermes", "anthropic", "traj"])
+def test_no_row_is_a_crash_whatever_is_in_one_of_its_places(name: str) -> None:
+    others = {"hermes": HERMES, "anthropic": ANTHROPIC, "traj": TRAJ}
+    row = others[name] if name in others else SETS[name][0]
+    for path in places(row):
+        for wrong in (None, 3, "[{", [None], {"a": 1}, [{"type": "tool_use"}]):
+            changed = copy.deepcopy(row)
+            place: Any = changed
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = wrong
+            rejected: Counter[str] = Counter()
+            assert len(list(read([changed], rejected, False))) + rejected.total() == 1
 
 
 def test_every_set_has_a_source_and_can_be_named_as_on_the_hub(tmp_path: Path) -> None:
