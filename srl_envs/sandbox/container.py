@@ -71,23 +71,6 @@ class Executed:
     exit_code: int
 
 
-def usable_image(client: Any, image: str) -> str:
-    """The id of an image of which sandboxes can be made.
-
-    Raises:
-        SandboxError: It is missing, or declares volumes; or the engine failed.
-    """
-    with engine_call(f"read the image {image}"):
-        found = client.api.inspect_image(image)
-    if volumes := sorted((found.get("Config") or {}).get("Volumes") or ()):
-        raise SandboxError(
-            f"The image {image} declares volumes ({', '.join(volumes)}): what is written there "
-            "escapes the limit of the disk, and is in no image made of it. Build it without "
-            "VOLUME, or flatten it with docker export and docker import."
-        )
-    return str(found["Id"])
-
-
 class Container:
     """A container that was created for this process, and is removed with it.
 

@@ -31,6 +31,7 @@ _REASONS = {
     "not a regular file": errno.EINVAL,
 }
 _TOO_LARGE = 3
+_MAX_LISTING = 96 * 1024 * 1024  # bytes
 
 # Opens nothing but regular files: others may block, or never end.
 _CHECKS = r"""
@@ -156,7 +157,7 @@ def _run(
     _require_possible(path)
     program = ["bash", "-p", "-c", script, "bash", path, *arguments]
     try:
-        done = container.execute(program, stdin=stdin)
+        done = container.execute(program, stdin=stdin, max_output=limit + _MAX_LISTING)
     except BrokenContainerError as error:
         raise SandboxFileError(f"{path} cannot be reached: {error}") from None
     if not done.exit_code:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import posixpath
-import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,9 @@ from docker.types import Ulimit
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox import container_files, container_git
-from srl_envs.sandbox.container import BrokenContainerError, Container, usable_image
-from srl_envs.sandbox.engine import connect, engine_call
-from srl_envs.sandbox.limits import MIB, SandboxLimits
+from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.engine import connect, engine_call, usable_image
+from srl_envs.sandbox.limits import CAPABILITIES, MIB, SandboxLimits, checked_capabilities
 from srl_envs.sandbox.protocol import ExecResult, SandboxError, SandboxFileError
 from srl_envs.sandbox.shell import Shell, ShellResult
 
@@ -32,10 +31,6 @@ BASE_IMAGE = "srl-base:bookworm"
 # signal from inside. It waits on a pipe whose both ends it holds.
 _INIT = "exec 3<> <(:); while :; do read -r -u 3; done"
 
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
-"""What root in a sandbox may do beyond other users: use a repository whose owner it is not."""
-
-_CAPABILITY = re.compile(r"(?!CAP_|ALL$)[A-Z_]{3,}")
 _TOOLS = ("find", "grep", "head", "mkdir", "mktemp", "stat", "tar")
 _LACKS = "srl-envs:"  # before a name: a DEBUG trap of the startup may write too
 _ENVIRONMENT = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "MANPAGER": "cat"}
@@ -100,7 +95,7 @@ class DockerSandbox:
     ) -> None:
         self.image, self.workdir, self.limits = image, workdir, limits
         self._startup, self._user, self._runtime, self._network = startup, user, runtime, network
-        self._capabilities = _checked_capabilities(capabilities)
+        self._capabilities = checked_capabilities(capabilities)
         self._environment = {**_ENVIRONMENT, **(environment or {})}
         self._client = connect(deadline)
         self._owner = os.getpid()
@@ -371,13 +366,3 @@ class DockerSandbox:
     def _require_open(self) -> None:
         if self._closed:
             raise SandboxError("This sandbox is closed.")
-
-
-def _checked_capabilities(capabilities: Sequence[str]) -> tuple[str, ...]:
-    names = () if isinstance(capabilities, str) else tuple(capabilities)
-    if isinstance(capabilities, str) or not all(map(_CAPABILITY.fullmatch, names)):
-        raise ConfigError(
-            f"capabilities of a sandbox are {capabilities!r}: give a sequence of names of "
-            f"capabilities(7) without CAP_, such as {CAPABILITIES!r}."
-        )
-    return tuple(sorted(set(names)))

@@ -25,9 +25,9 @@ import docker.errors
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox.archives import archive_of_commit, archive_of_folder
-from srl_envs.sandbox.container import BrokenContainerError, Container, usable_image
+from srl_envs.sandbox.container import BrokenContainerError, Container
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
-from srl_envs.sandbox.engine import connect, engine_call
+from srl_envs.sandbox.engine import connect, engine_call, usable_image
 from srl_envs.sandbox.protocol import SandboxError
 
 BASE_PACKAGES = (

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from srl_envs.errors import ConfigError
 
 MIB = 1024 * 1024
+
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
+"""What root in a sandbox may do beyond other users: use a repository whose owner it is not."""
+
+_CAPABILITY = re.compile(r"(?!CAP_|ALL$)[A-Z_]{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +50,18 @@ class SandboxLimits:
             value = getattr(self, name)
             if not value > 0:
                 raise ConfigError(f"{name} of a sandbox is {value!r}: it must be positive.")
+
+
+def checked_capabilities(capabilities: Sequence[str]) -> tuple[str, ...]:
+    """Names of capabilities, each once.
+
+    Raises:
+        ConfigError: One cannot be such a name.
+    """
+    names = () if isinstance(capabilities, str) else tuple(capabilities)
+    if isinstance(capabilities, str) or not all(map(_CAPABILITY.fullmatch, names)):
+        raise ConfigError(
+            f"capabilities of a sandbox are {capabilities!r}: give a sequence of names of "
+            f"capabilities(7) without CAP_, such as {CAPABILITIES!r}."
+        )
+    return tuple(sorted(set(names)))

@@ -92,6 +92,15 @@ def test_one_file_does_not_grow_beyond_its_bound(base_image: str) -> None:
         next_command_works(sandbox)
 
 
+def test_the_limit_of_what_is_read_can_be_raised(base_image: str) -> None:
+    limits = SandboxLimits(cpus=0.5, memory_mib=512, read_mib=130)
+    with DockerSandbox(base_image, workdir="/tmp", limits=limits) as sandbox:
+        sandbox.run("truncate -s 120M large; truncate -s 131M larger")
+        assert len(sandbox.read_file("large")) == 120 * 2**20
+        with pytest.raises(SandboxFileError, match="137363456 bytes are more than"):
+            sandbox.read_file("larger")
+
+
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(),
     reason="the kernel does not tell the largest size of a process",
