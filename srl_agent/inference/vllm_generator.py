@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from srl_agent.inference.generator import (
     before_stop,
     request_seed,
 )
+from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.models.lora import is_adapter
 from srl_agent.models.quickstart import QUICKSTART_NAMES, quickstart_model
 from srl_envs.errors import (
@@ -71,11 +74,6 @@ class VLLMGenerator:
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        if is_adapter(Path(model)):
-            raise ConfigError(
-                f"{model} holds an adapter, which vLLM does not read as a model: use the backend"
-                " transformers, or give the folder of the merged model."
-            )
         try:
             self._vllm: Any = importlib.import_module("vllm")
             self._dead: Any = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
@@ -93,14 +91,15 @@ class VLLMGenerator:
         self.name = model
         source = str(quickstart_model()) if model in QUICKSTART_NAMES else model
         try:
-            self._llm: Any = self._vllm.LLM(
-                model=source,
-                dtype=dtype,
-                tensor_parallel_size=tensor_parallel_size,
-                max_model_len=max_model_len,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-            )
+            with _whole_model(source, dtype, trust_remote_code) as folder:
+                self._llm: Any = self._vllm.LLM(
+                    model=folder,
+                    dtype=dtype,
+                    tensor_parallel_size=tensor_parallel_size,
+                    max_model_len=max_model_len,
+                    revision=revision,
+                    trust_remote_code=trust_remote_code,
+                )
         except (OSError, ValueError) as error:
             raise DataError(f"Model {model!r} cannot be loaded by vLLM: {error}") from error
         except RuntimeError as error:
@@ -218,3 +217,19 @@ class VLLMGenerator:
                 f"{self.name!r} does not take a prompt of {len(prompt)} tokens "
                 f"with these settings: {error}"
             ) from error
+
+
+@contextmanager
+def _whole_model(source: str, dtype: str, trust_remote_code: bool) -> Iterator[str]:
+    """What vLLM can load: an adapter is merged into a folder that exists while vLLM reads it."""
+    if not is_adapter(Path(source)):
+        yield source
+        return
+    model, tokenizer = load_model_and_tokenizer(
+        source, dtype=dtype, trust_remote_code=trust_remote_code
+    )
+    with tempfile.TemporaryDirectory(prefix="srl-merged-") as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        del model
+        yield folder

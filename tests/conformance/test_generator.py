@@ -19,12 +19,14 @@ torch = pytest.importorskip("torch", reason="needs the extra srl-lm[train]")
 pytest.importorskip("transformers", reason="needs the extra srl-lm[train]")
 
 from chat_completions_server import ModelServer, serving  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
 from srl_agent.inference.backends import GeneratorConfig, open_generator  # noqa: E402
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request  # noqa: E402
 from srl_agent.inference.vllm_generator import VLLMGenerator  # noqa: E402
+from srl_agent.models.loading import load_model_and_tokenizer  # noqa: E402
 from srl_envs.data.procedural import generate as word_problems  # noqa: E402
 from srl_envs.errors import ConfigError  # noqa: E402
 
@@ -463,3 +465,26 @@ def test_a_template_without_a_system_role(
                 )
             )
             assert answers(remote, asked, GREEDY) == expected
+
+
+@pytest.mark.parametrize("backend", ["transformers", "vllm"])
+def test_an_adapters_folder_is_a_model(backend: str, model_folder: Path, tmp_path: Path) -> None:
+    """What the adapter's model writes is what its base with the weights merged writes."""
+    if backend == "vllm" and importlib.util.find_spec("vllm") is None:
+        pytest.skip("needs vLLM")
+    base, tokenizer = load_model_and_tokenizer(str(model_folder), dtype="float32")
+    settings = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    adapted = get_peft_model(base, settings)
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+    written = []
+    for folder, by in (("whole", "transformers"), ("adapter", backend)):
+        generator = open_generator(
+            GeneratorConfig(model=str(tmp_path / folder), backend=by, dtype="float32", device="cpu")
+            if by == "transformers"
+            else GeneratorConfig(model=str(tmp_path / folder), backend=by, dtype="float32")
+        )
+        written.append([one.text for one in answers(generator, QUESTIONS, GREEDY)])
+        generator.close()
+    assert written[0] == written[1]

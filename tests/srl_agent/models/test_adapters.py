@@ -10,9 +10,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from srl_agent.inference.vllm_generator import VLLMGenerator
 from srl_agent.models.loading import load_model_and_tokenizer
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import DataError
 
 
 def with_random_adapter(base: Path, folder: Path) -> Any:
@@ -84,9 +83,3 @@ def test_what_is_wrong_with_an_adapter_is_told(
     with pytest.raises(DataError, match=message) as error:
         load_model_and_tokenizer(str(folder), dtype="float32")
     assert "\n" not in str(error.value)
-
-
-def test_vllm_refuses_an_adapter_before_it_starts(tiny_model_dir: Path, tmp_path: Path) -> None:
-    with_random_adapter(tiny_model_dir, tmp_path / "adapter")
-    with pytest.raises(ConfigError, match="holds an adapter"):
-        VLLMGenerator(str(tmp_path / "adapter"))
