@@ -148,6 +148,12 @@ def _expected(model: Any, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         logits = model(input_ids=ids, use_cache=False).logits[0, -_STEPS:]
         rows.append(logits.float().log_softmax(-1))
     expected = torch.cat(rows)
+    if expected.isnan().any():
+        raise ConfigError(
+            f"{type(model).__name__} computes probabilities that are not numbers (NaN): its weights"
+            f" are damaged, or too large for {model.dtype}. Check the checkpoint, or use another"
+            " dtype (bfloat16 or float32)."
+        )
     at_first = [
         PlainBatch(model, text[:-_STEPS], 1).logits()[0].float().log_softmax(-1) for text in texts
     ]

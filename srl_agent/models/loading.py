@@ -6,6 +6,7 @@ A folder (also of an adapter), the hub, or the built-in quick-start model.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from srl_agent.models.quickstart import (
     quiet_transformers,
 )
 from srl_envs.errors import ConfigError, DataError, SRLError
+from srl_envs.response import CLOSE, OPEN
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_logger = logging.getLogger(__name__)
 
 HUB_PROBE_SECONDS = 10.0
 
@@ -49,8 +53,8 @@ def load_model_and_tokenizer(
             leaves the choice to transformers.
 
     Raises:
-        DataError: No such model, a damaged folder, or a tokenizer without a chat
-            template.
+        DataError: No such model, a damaged folder, weights that are missing, a
+            tokenizer without a chat template, or with tokens that the model lacks.
         ConfigError: ``attn_implementation`` needs a package that is missing.
         MissingDependencyError: torch or transformers is missing.
     """
@@ -63,7 +67,26 @@ def load_model_and_tokenizer(
             " written. Use an instruction-tuned model, or put a chat_template.jinja into the"
             " model's folder."
         )
+    _check_vocabulary(model, tokenizer, name_or_path)
     return model, tokenizer
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer that writes tokens which the model has no embedding for.
+
+    Special tokens that no prompt holds may be unknown: Gemma 3's, that stands for an
+    image, is so in the text model.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    added = tokenizer.added_tokens_decoder
+    written = str(tokenizer.chat_template) + OPEN + CLOSE
+    for token, index in tokenizer.get_vocab().items():
+        if index >= size and (index not in added or not added[index].special or token in written):
+            raise DataError(
+                f"The tokenizer of {name!r} has the token {token!r} ({index}), but the model has"
+                f" embeddings for {size} tokens only: call model.resize_token_embeddings and save"
+                " it, or use the model's own tokenizer."
+            )
 
 
 def _load(
@@ -96,7 +119,9 @@ def _load(
             tokenizer = AutoTokenizer.from_pretrained(
                 source, **hub
             )  # first: where nothing is cached, the model's loader would ask the hub again
-            return AutoModelForCausalLM.from_pretrained(source, **settings, **hub), tokenizer
+            model, found = AutoModelForCausalLM.from_pretrained(
+                source, output_loading_info=True, **settings, **hub
+            )
         except SRLError:  # what is wrong with an adapter, or with its base model
             raise
         except ImportError as error:
@@ -115,6 +140,24 @@ def _load(
             raise DataError(
                 f"Model {name_or_path!r} cannot be loaded: {_first_line(error)}"
             ) from error
+    _check_weights(model, found, name_or_path)
+    return model, tokenizer
+
+
+def _check_weights(model: Any, found: dict[str, Any], name: str) -> None:
+    """Refuse a model that transformers filled up with random weights."""
+    if missing := sorted(found["missing_keys"]):
+        raise DataError(
+            f"Model {name!r} has no weights for {missing[0]}"
+            f"{f' and {len(missing) - 1} more' if missing[1:] else ''}, so"
+            f" {type(model).__name__} would start with random ones. The checkpoint is incomplete"
+            " or not of a language model: save it from the class that it was trained as."
+        )
+    if unused := sorted(found["unexpected_keys"]):
+        _logger.warning(
+            f"{name}: {len(unused)} tensors of the checkpoint are not part of"
+            f" {type(model).__name__} and are not used, such as {unused[0]}"
+        )
 
 
 def _set_end_and_padding(
@@ -212,4 +255,5 @@ def _hub_has(name: str, revision: str | None) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+    first, _, rest = str(error).strip().partition("\n")
+    return first if not first.rstrip().endswith(":") else " ".join(f"{first} {rest}".split())

@@ -10,6 +10,7 @@ and both are merged in turn.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     The model is a name or path; revision None is main.
 
     Raises:
-        DataError: The folder does not say.
+        DataError: The folder does not say, or names itself.
     """
     try:
         config: Any = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -40,6 +41,11 @@ def base_of(folder: Path) -> tuple[str, str | None]:
         raise DataError(
             f"{folder / _CONFIG} does not name the model that the adapter belongs to"
             " (base_model_name_or_path)."
+        )
+    if Path(name).resolve() == folder.resolve():
+        raise DataError(
+            f"{folder / _CONFIG} names the adapter itself as its base model"
+            " (base_model_name_or_path): give the model that it was trained on."
         )
     return name, config.get("revision")
 
@@ -66,7 +72,25 @@ def merged(base: Any, folder: Path) -> Any:
             f"{error.name} is missing, which adapters need: {install_command('train')}"
         ) from error
     try:
-        model: Any = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+            adapted: Any = PeftModel.from_pretrained(base, str(folder))
+        if adapted.active_peft_config.is_prompt_learning:
+            raise DataError(
+                f"The adapter in {folder} is of the kind"
+                f" {adapted.active_peft_config.peft_type.value}, which changes prompts, not"
+                " weights, and cannot be merged. Use LoRA."
+            )
+        # Once more, for what PEFT only warns of, or does not say.
+        _check_keys(adapted.load_adapter(str(folder), adapted.active_adapter), folder)
+        model: Any = adapted.merge_and_unload()
+    except DataError:
+        raise
+    except KeyError as error:  # PEFT looks the kind of an adapter up
+        raise DataError(
+            f"{folder / _CONFIG} has no peft_type that the installed peft knows: {error}. Update"
+            " peft, or save the adapter with PEFT's save_pretrained."
+        ) from error
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise DataError(
@@ -75,3 +99,16 @@ def merged(base: Any, folder: Path) -> Any:
     model.requires_grad_(True)  # PEFT froze the base; merged, it is a model like any other
     model.name_or_path = model.config._name_or_path = str(folder.resolve())
     return model
+
+
+def _check_keys(found: Any, folder: Path) -> None:
+    """Refuse an adapter of which a part would have no effect, or be random."""
+    lacking, unused = sorted(found.missing_keys), sorted(found.unexpected_keys)
+    if not lacking and not unused:
+        return
+    fault = f"it has no weights for {lacking[0]}" if lacking else f"{unused[0]} has no place in it"
+    raise DataError(
+        f"The adapter in {folder} does not fit its base model: {fault}"
+        f" (missing: {len(lacking)}, unused: {len(unused)}). Give the model and the adapter_config"
+        ".json that it was trained with."
+    )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_envs.errors import DataError
@@ -61,6 +62,11 @@ def test_an_adapter_on_top_of_an_adapter_is_loaded_as_it_was_trained(
         ("no weights", "cannot be merged"),
         ("weights cut", "cannot be merged"),
         ("config cut", "does not name the model"),
+        ("own base", "names the adapter itself"),
+        ("unknown kind", "no peft_type that the installed peft knows"),
+        ("of another model", "does not fit its base model: it has no weights for"),
+        ("half", "does not fit its base model: it has no weights for"),
+        ("fewer targets", "does not fit its base model: .* has no place in it"),
     ],
 )
 def test_what_is_wrong_with_an_adapter_is_told(
@@ -74,6 +80,20 @@ def test_what_is_wrong_with_an_adapter_is_told(
         config.write_text(
             json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": name})
         )
+    elif harm in ("own base", "unknown kind", "fewer targets"):
+        change = {
+            "own base": {"base_model_name_or_path": str(folder)},
+            "unknown kind": {"peft_type": "NEW"},
+            "fewer targets": {"target_modules": ["q_proj"]},
+        }[harm]
+        config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    elif harm in ("of another model", "half"):
+        tensors = load_file(weights)
+        if harm == "half":
+            tensors = {name: value for name, value in tensors.items() if "layers.1" not in name}
+        else:
+            tensors = {name.replace("model.layers", "h"): value for name, value in tensors.items()}
+        save_file(tensors, weights)
     elif harm == "no weights":
         weights.unlink()
     elif harm == "weights cut":
@@ -83,3 +103,11 @@ def test_what_is_wrong_with_an_adapter_is_told(
     with pytest.raises(DataError, match=message) as error:
         load_model_and_tokenizer(str(folder), dtype="float32")
     assert "\n" not in str(error.value)
+
+
+def test_an_adapter_that_changes_prompts_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    model, _ = load_model_and_tokenizer(str(tiny_model_dir), dtype="float32")
+    settings = PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
+    get_peft_model(model, settings).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="PROMPT_TUNING, which changes prompts, not weights"):
+        load_model_and_tokenizer(str(tmp_path), dtype="float32")

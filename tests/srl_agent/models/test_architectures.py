@@ -235,3 +235,10 @@ def test_positions_that_are_scaled_by_length_are_shared_only_below_that_length()
     }
     scaled = type(model)(config).eval()
     assert way_of(scaled, 64) is Way.SHARED and way_of(scaled, 65) is Way.ALONE
+
+
+def test_weights_that_are_not_numbers_are_named_as_the_fault() -> None:
+    model = copy.deepcopy(tiny_architecture("llama"))
+    model.lm_head.weight.data[0, 0] = float("nan")
+    with pytest.raises(ConfigError, match="probabilities that are not numbers"):
+        way_of(model, 20)

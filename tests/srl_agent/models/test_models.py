@@ -205,6 +205,52 @@ def test_missing_weights(tiny_model: Path) -> None:
         load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
 
 
+def test_weights_that_would_be_random(tiny_model: Path) -> None:
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig.from_pretrained(tiny_model)
+    reward_model = LlamaForSequenceClassification(config)
+    reward_model.save_pretrained(tiny_model)
+    with pytest.raises(DataError, match=r"no weights for lm_head\.weight, so LlamaForCausalLM"):
+        load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
+
+
+def test_weights_that_are_not_used_are_named(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(tiny_model)
+    LlamaForCausalLM(config).save_pretrained(tiny_model)
+    settings = json.loads((tiny_model / "config.json").read_text())
+    (tiny_model / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 0}))
+    load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
+    assert "are not used, such as model.layers.0.input_layernorm.weight" in caplog.text
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_tokens_that_the_model_does_not_know(tiny_model: Path, special: bool) -> None:
+    from tokenizers import AddedToken
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_tokens([AddedToken("<image>", special=True)])
+    tokenizer.save_pretrained(tiny_model)
+    load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)  # no prompt holds it
+    tokenizer.add_tokens([AddedToken("<think>", special=special)])
+    tokenizer.save_pretrained(tiny_model)
+    with pytest.raises(DataError, match=r"'<think>' \(5\), but the model has embeddings for 4"):
+        load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
+
+
+def test_folder_without_a_tokenizer(tiny_model: Path) -> None:
+    for file in tiny_model.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"from one of: .+tokenizer") as error:
+        load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
+    assert "\n" not in str(error.value)
+
+
 def test_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no model"):
         load_model_and_tokenizer(str(tmp_path), dtype=torch.float32)
