@@ -197,7 +197,7 @@ class VLLMGenerator:
         return Completion(
             prompt.opened + (text if before is None else before),
             len(output.token_ids),
-            "length" if output.finish_reason == "length" else "stop",
+            "length" if before is None and output.finish_reason == "length" else "stop",
         )
 
     def _add(
