@@ -39,6 +39,8 @@ _USER_PROBE = "How many probes are there?"
 _THINK_TAGS = (
     (OPEN, CLOSE),
     ("<thought>", "</thought>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
     ("[THINK]", "[/THINK]"),
     ("<seed:think>", "</seed:think>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
@@ -211,7 +213,10 @@ class ChatEncoder:
             text: str = self._tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             )
-        except (TemplateError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (
+            *(TemplateError, ValueError, TypeError, LookupError, AttributeError),
+            ArithmeticError,  # also of jinja's sandbox, for ranges that are too long
+        ) as error:
             roles = ", ".join(message["role"] for message in chat) or "no messages"
             raise ConfigError(
                 f"The model's chat template refuses a conversation of {roles}: {error}"

@@ -182,6 +182,12 @@ FAMILIES = {
     "kimi-vl thinking": Family(
         turns() + "{# ◁think▷ #}", tags=("◁think▷", "◁/think▷"), special=("◁think▷", "◁/think▷")
     ),
+    "own tags, <reasoning>": Family(
+        turns(start="<reasoning>\\n"), starts="open", tags=("<reasoning>", "</reasoning>")
+    ),
+    "own tags, <thinking>": Family(
+        turns(start="<thinking>\\n"), starts="open", tags=("<thinking>", "</thinking>")
+    ),
     "special tags": Family(
         turns(start="<think>\\n"), starts="open", special=("<think>", "</think>")
     ),
@@ -354,6 +360,8 @@ def test_a_switch_in_the_system_message_changes_how_the_prompt_ends(tiny_model_d
         ("{{ messages[0].content + 1 }}", "refuses a conversation"),
         ("{{ raise_exception('never') }}", "never"),
         ("{% for m in messages %}", "refuses a conversation"),
+        ("{{ 1 // 0 }}" + CHATML, "refuses a conversation"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}" + CHATML, "refuses a conversation"),
     ],
 )
 def test_a_template_that_cannot_ask_is_refused_in_one_line(
