@@ -98,7 +98,7 @@ def _load(
     """
     try:
         from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
     except ImportError as error:
         raise missing_package(error) from error
 
@@ -116,12 +116,7 @@ def _load(
                 return merged(model, folder), (
                     AutoTokenizer.from_pretrained(source, **hub) if own else tokenizer
                 )
-            tokenizer = AutoTokenizer.from_pretrained(
-                source, **hub
-            )  # first: where nothing is cached, the model's loader would ask the hub again
-            model, found = AutoModelForCausalLM.from_pretrained(
-                source, output_loading_info=True, **settings, **hub
-            )
+            model, tokenizer, found = _load_whole(source, settings, hub)
         except SRLError:  # what is wrong with an adapter, or with its base model
             raise
         except ImportError as error:
@@ -142,6 +137,23 @@ def _load(
             ) from error
     _check_weights(model, found, name_or_path)
     return model, tokenizer
+
+
+def _load_whole(
+    source: str, settings: dict[str, Any], hub: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """A model that is not an adapter, its tokenizer, and which weights did not match."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    # The tokenizer first: where nothing is cached, the model's loader would ask the hub again.
+    tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+    if (Path(source) / "generation_config.json").is_file():
+        # The model's loader would ignore a damaged one, and with it what ends an answer.
+        GenerationConfig.from_pretrained(source)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source, output_loading_info=True, **settings, **hub
+    )
+    return model, tokenizer, found
 
 
 def _check_weights(model: Any, found: dict[str, Any], name: str) -> None:

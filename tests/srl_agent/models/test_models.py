@@ -243,6 +243,12 @@ def test_tokens_that_the_model_does_not_know(tiny_model: Path, special: bool) ->
         load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
 
 
+def test_damaged_generation_settings(tiny_model: Path) -> None:
+    (tiny_model / "generation_config.json").write_text("{broken")
+    with pytest.raises(DataError, match=r"generation_config\.json' is not a valid JSON file"):
+        load_model_and_tokenizer(str(tiny_model), dtype=torch.float32)
+
+
 def test_folder_without_a_tokenizer(tiny_model: Path) -> None:
     for file in tiny_model.glob("tokenizer*"):
         file.unlink()
