@@ -140,6 +140,7 @@ _WRAPPED = re.compile(r"\{([^{}]*)\}|\\text\{([^{}]*)\}")
 @lru_cache(maxsize=4096)
 def plain_notation(text: str) -> str:
     """An answer in the one notation of this module."""
+    text = " ".join(text.split())  # the rules are slow on long runs of blanks
     text = _VULGAR.sub(_vulgar_fraction, text)
     text = _RAISED.sub(lambda run: f"^{{{run[0].translate(_SUPERSCRIPTS)}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{run[0].translate(_SUBSCRIPTS)}}}", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -106,3 +107,9 @@ def test_a_float_is_read_as_it_is_printed(value: float) -> None:
 )
 def test_units(text: str, core: str, unit: Unit | None) -> None:
     assert without_unit(text) == (core, unit)
+
+
+def test_a_long_run_of_blanks_is_read_quickly() -> None:
+    before = time.process_time()
+    assert plain_notation("2" + " " * 900 + "1") == "2 1"
+    assert time.process_time() - before < 2
