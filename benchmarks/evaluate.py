@@ -23,7 +23,7 @@ import transformers
 from srl_agent.inference.generator import GenerationSettings, Request
 from srl_agent.inference.transformers_generator import TransformersGenerator
 from srl_agent.models.loading import load_model_and_tokenizer
-from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.freed_memory import keep_freed_memory
 from srl_envs import load_trajectories
 from srl_envs.prompts.step import Message
 

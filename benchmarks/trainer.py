@@ -24,7 +24,7 @@ our similarity, and have the same loss (``grpo``, no KL term), optimizer, learni
 precision and micro-batches, and no gradient checkpointing. What else stock does is
 TRL's default: it samples with ``generate``, and once for all rows of a step. End tokens
 have probability 0 in both, so that every completion has the full length. On a CPU both
-keep freed memory (``srl_agent/runs/memory.py``). ``--no_shared_prompt`` takes from ours
+keep freed memory (``srl_agent/runs/freed_memory.py``). ``--no_shared_prompt`` takes from ours
 what it gains in training by computing a prompt once for all its completions.
 """
 
@@ -57,7 +57,7 @@ from trl import GRPOConfig, GRPOTrainer
 from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.rollouts.scorers import Instance, StepScorer
-from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.freed_memory import keep_freed_memory
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.grpo import SRLTrainer
 from srl_agent.training.trl.step_times import PHASES

@@ -50,7 +50,7 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _math(arguments: list[str]) -> int:
     try:
-        from srl_agent.configuration import LogConfig, parse
+        from srl_agent.command_line import LogConfig, parse
         from srl_agent.evaluation.math.compare import compare_runs
         from srl_agent.evaluation.math.config import MathConfig
         from srl_agent.evaluation.math.run import evaluate_math
@@ -76,7 +76,7 @@ def _math(arguments: list[str]) -> int:
 
 def _swebench(arguments: list[str]) -> int:
     try:
-        from srl_agent.configuration import LogConfig, parse
+        from srl_agent.command_line import LogConfig, parse
         from srl_agent.evaluation.swebench.config import SweBenchConfig
         from srl_agent.evaluation.swebench.results import unjudged_line
         from srl_agent.evaluation.swebench.run import evaluate_swebench

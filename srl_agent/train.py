@@ -44,7 +44,7 @@ def _train(argv: list[str] | None) -> int:
         try:
             from trl import ModelConfig
 
-            from srl_agent.configuration import parse_stages
+            from srl_agent.command_line import parse_stages
             from srl_agent.runs.machine_errors import explained_errors
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.curriculum import Curriculum

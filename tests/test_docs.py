@@ -47,7 +47,7 @@ def test_links_and_files_exist(name: str) -> None:
 
 
 def test_commands_name_flags_and_configs_that_exist() -> None:
-    from srl_agent.configuration import named_configs
+    from srl_agent.command_line import named_configs
 
     text = "\n".join(TEXTS.values())
     assert set(re.findall(r"--config (\w+)", text)) <= set(named_configs())

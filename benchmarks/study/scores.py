@@ -25,7 +25,7 @@ from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
 from srl_agent.runs.files import replace_file
-from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.freed_memory import keep_freed_memory
 from srl_agent.runs.provenance import environment
 from srl_agent.training.config import DataConfig
 from srl_envs import StepInstance, load_trajectories, step_rewards

@@ -5,7 +5,7 @@ once and writes rows of different prompts side by side, in a cache of our own;
 :func:`generate_alone` writes the samples of one prompt with the model's own ``generate``
 and the cache that it makes itself; :class:`PlainBatch` keeps nothing and runs the whole
 text at every token. Which of them a model allows is found out in
-:mod:`srl_agent.inference.ways`.
+:mod:`srl_agent.inference.sampling_way`.
 """
 
 from __future__ import annotations

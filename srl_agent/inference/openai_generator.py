@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from srl_agent.inference.chat import SystemRole, without_system_role
-from srl_agent.inference.chat_server import ChatServer, ContextFullError, Endpoint, connected
+from srl_agent.inference.chat_client import ChatClient, ContextFullError, Endpoint, connected
 from srl_agent.inference.generator import (
     Completion,
     GenerationSettings,
@@ -176,7 +176,7 @@ class OpenAIGenerator:
         failures: list[SRLError] = []
         turns = anyio.Semaphore(self._concurrency)
 
-        async def ask(server: ChatServer, index: int) -> None:
+        async def ask(server: ChatClient, index: int) -> None:
             async with turns:
                 if failures:
                     return
@@ -198,7 +198,7 @@ class OpenAIGenerator:
             raise failures[0]
 
     async def _complete(
-        self, server: ChatServer, request: Request, settings: GenerationSettings
+        self, server: ChatClient, request: Request, settings: GenerationSettings
     ) -> Completion:
         messages = (
             without_system_role(request.messages) if self._merges_system else list(request.messages)

@@ -5,7 +5,7 @@ keep finished rows in the batch to its end; here the prompt's keys and values ar
 computed once and shared, the cache has room to grow (no copy of it at every token), and
 finished rows leave the batch. The distribution that is sampled from is the same; a model
 that does not allow this is sampled from in its own way
-(:mod:`srl_agent.inference.ways`).
+(:mod:`srl_agent.inference.sampling_way`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers.generation.logits_process import (
 )
 
 from srl_agent.inference.batches import PlainBatch, SharedBatch, generate_alone
-from srl_agent.inference.ways import Way, way_of
+from srl_agent.inference.sampling_way import Way, way_of
 
 _COMPACT_BELOW = 0.75
 """Finished rows leave the batch once fewer than this share of its rows is unfinished.

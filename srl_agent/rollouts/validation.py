@@ -14,7 +14,7 @@ from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.sampler import score
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.runs.answers import Answer
-from srl_agent.runs.memory import give_back_freed_memory
+from srl_agent.runs.freed_memory import give_back_freed_memory
 from srl_envs.data.splits import question_key
 from srl_envs.trajectory import Trajectory
 

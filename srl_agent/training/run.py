@@ -38,7 +38,7 @@ from srl_agent.runs.checkpoints import (
     latest_whole,
     seal,
 )
-from srl_agent.runs.memory import keep_freed_memory
+from srl_agent.runs.freed_memory import keep_freed_memory
 from srl_agent.runs.metrics_file import LogToFile, MetricsFile
 from srl_agent.runs.ownership import free_folder, is_trained, run_folder
 from srl_agent.runs.records import write_method

@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from srl_envs.answers.intervals import Interval, intervals_of
 from srl_envs.answers.notation import bare, plain_notation
+from srl_envs.answers.number_intervals import Interval, intervals_of
 from srl_envs.answers.numbers import digits_in_base, number, same_value
 from srl_envs.answers.structure import (
     Elements,

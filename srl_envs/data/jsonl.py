@@ -24,8 +24,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
+from srl_envs.data.lone_surrogates import lone_surrogate
 from srl_envs.data.registry import SourceRequest
-from srl_envs.data.surrogates import lone_surrogate
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.trajectory import ExpertStep, Trajectory
 

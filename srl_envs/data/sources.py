@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srl_envs.data import agent_sets, builtin, gsm8k, jsonl, numbered, s1k
+from srl_envs.data.lone_surrogates import lone_surrogate
 from srl_envs.data.overlap import benchmark_overlap, without_overlap
 from srl_envs.data.registry import (
     SOURCES,
@@ -17,7 +18,6 @@ from srl_envs.data.registry import (
     register_source,
 )
 from srl_envs.data.splits import split_by_question
-from srl_envs.data.surrogates import lone_surrogate
 from srl_envs.domain import check_domains
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet

@@ -20,7 +20,7 @@ import docker.errors
 
 from srl_envs.errors import SRLError
 from srl_envs.sandbox.engine import engine_call
-from srl_envs.sandbox.frames import Frames
+from srl_envs.sandbox.exec_stream import Frames
 from srl_envs.sandbox.ownership import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 

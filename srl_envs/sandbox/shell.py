@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from srl_envs.sandbox.frames import Frames
+from srl_envs.sandbox.exec_stream import Frames
 from srl_envs.sandbox.output import CappedOutput
 
 _START = """exec 62>&1

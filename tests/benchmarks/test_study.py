@@ -74,7 +74,7 @@ def resolved(size: Size, arm: str, folder: Path) -> list[tuple[Any, Any]]:
     """An arm's stages as ``srl_agent.train`` reads them: data and training settings."""
     from trl import ModelConfig
 
-    from srl_agent.configuration import parse_stages
+    from srl_agent.command_line import parse_stages
     from srl_agent.training.config import DataConfig, SRLConfig
 
     config = write_config(folder, size, arm)

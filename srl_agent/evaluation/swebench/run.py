@@ -32,7 +32,7 @@ from srl_agent.evaluation.swebench.instances import (
     select_instances,
 )
 from srl_agent.evaluation.swebench.judging import JudgingQueue
-from srl_agent.evaluation.swebench.old_rows import with_current_columns
+from srl_agent.evaluation.swebench.legacy_rows import with_current_columns
 from srl_agent.evaluation.swebench.page import write_page
 from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget, sample_patches
 from srl_agent.evaluation.swebench.records import Records, swebench_folder

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from srl_agent.inference.ways import (
+from srl_agent.inference.sampling_way import (
     is_rounding,
     keeps_only_keys_and_values,
     rescaled_beyond,

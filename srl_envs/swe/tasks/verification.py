@@ -1,7 +1,7 @@
 """Whether a patch solves a trajectory's task, judged by hidden tests in a fresh sandbox.
 
 The patch is applied without its changes to tests and to whatever else steers the test
-run (:mod:`srl_envs.swe.tasks.steering` has the rule), then the hidden tests are written
+run (:mod:`srl_envs.swe.tasks.protected_files` has the rule), then the hidden tests are written
 over whatever stands there. The patched code and its tests share a process, as in
 SWE-bench, so code could set out to forge the test report. Therefore one more test of a
 random name, which fails, is added to those that pytest runs: a report in which it passes
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from srl_envs.sandbox import Sandbox, SandboxError, SandboxFileError
 from srl_envs.swe.tasks.hidden_tests import HiddenTests, hidden_tests
 from srl_envs.swe.tasks.images import with_tests
-from srl_envs.swe.tasks.steering import steers
+from srl_envs.swe.tasks.protected_files import is_protected
 from srl_envs.trajectory import Trajectory
 
 _PATCH, _CHANGED, _STEERING = "/tmp/model.patch", "/tmp/changed", "/tmp/steering"
@@ -188,7 +188,7 @@ def _apply(tests: HiddenTests, patch: str, sandbox: Sandbox) -> str:
     if read.exit_code:
         return read.output or f"git apply ended with exit code {read.exit_code}"
     changed = sandbox.read_file(_CHANGED).decode("utf-8", "surrogateescape").split("\0")
-    left_out = "".join(f"{path}\0" for path in changed if path and steers(path, tests))
+    left_out = "".join(f"{path}\0" for path in changed if path and is_protected(path, tests))
     sandbox.write_file(_STEERING, left_out)
     applied = sandbox.run(f"cd {sandbox.workdir} && {_APPLY}")
     return (

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srl_agent.configuration import ConfigParser
+from srl_agent.command_line import ConfigParser
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.chat import ChatEncoder, without_system_role
 from srl_agent.inference.generator import (

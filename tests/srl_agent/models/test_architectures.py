@@ -14,7 +14,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from srl_agent.inference import sampling
 from srl_agent.inference.sampling import SamplingSettings, sample
-from srl_agent.inference.ways import Way, way_of
+from srl_agent.inference.sampling_way import Way, way_of
 from srl_agent.training.trl.log_probs import LogProbs
 from srl_envs.errors import ConfigError
 
@@ -206,7 +206,9 @@ def test_the_way_is_the_same_in_bfloat16_and_said_once(
     model = copy.deepcopy(tiny_architecture(model_type)).to(torch.bfloat16)
     with caplog.at_level(logging.WARNING):
         assert way_of(model, 20) is way_of(model, 20) is way
-    said = [record for record in caplog.records if record.name == "srl_agent.inference.ways"]
+    said = [
+        record for record in caplog.records if record.name == "srl_agent.inference.sampling_way"
+    ]
     assert len(said) == (way is not Way.SHARED)
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from test_train import arguments, environment
 
-from srl_agent.configuration import read_config
+from srl_agent.command_line import read_config
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.train import main
 

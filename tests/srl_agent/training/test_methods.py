@@ -12,7 +12,7 @@ import pytest
 from test_train import arguments, lines
 from transformers import TrainerCallback
 
-from srl_agent.configuration import parse
+from srl_agent.command_line import parse
 from srl_agent.runs.reading import read_run
 from srl_agent.runs.records import MethodRecord
 from srl_agent.train import main

@@ -138,7 +138,7 @@ def test_what_does_not_go_with_whole_problems(
 
 
 def test_the_paper_settings() -> None:
-    from srl_agent.configuration import read_config
+    from srl_agent.command_line import read_config
 
     settings = read_config("rlvr_math_7b")
     paper = {

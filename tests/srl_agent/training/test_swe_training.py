@@ -11,7 +11,7 @@ from test_train import kill_after, lines, train
 from transformers import AutoTokenizer
 from trl import ModelConfig
 
-from srl_agent.configuration import parse, read_config
+from srl_agent.command_line import parse, read_config
 from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.scorers import StepScorer
 from srl_agent.rollouts.validation import halves_by_question, validate

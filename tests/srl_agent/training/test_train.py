@@ -440,7 +440,7 @@ def test_a_yaml_config_with_a_name_without_a_value(
 
 
 def test_the_paper_settings() -> None:
-    from srl_agent.configuration import read_config
+    from srl_agent.command_line import read_config
 
     settings = read_config("srl_math_7b")
     paper = {
@@ -469,7 +469,7 @@ def test_the_paper_settings() -> None:
 def test_ablations_differ_from_the_paper_settings_in_what_they_ablate(
     name: str, changed: set[str]
 ) -> None:
-    from srl_agent.configuration import read_config
+    from srl_agent.command_line import read_config
 
     ablation, whole = read_config(name), read_config("srl_math_7b")
     assert {

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from srl_agent.evaluation.swebench.instances import load_instances, select_instances
-from srl_agent.evaluation.swebench.old_rows import COLUMNS, with_current_columns
+from srl_agent.evaluation.swebench.legacy_rows import COLUMNS, with_current_columns
 from srl_envs.errors import ConfigError, DataError
 
 ROW: dict[str, Any] = {

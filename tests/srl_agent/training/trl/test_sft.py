@@ -157,7 +157,7 @@ def test_what_does_not_go_with_sft(
 
 
 def test_the_paper_settings() -> None:
-    from srl_agent.configuration import read_config
+    from srl_agent.command_line import read_config
 
     paper = {
         "prompts_per_step": 64,

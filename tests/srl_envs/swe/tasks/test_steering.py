@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from srl_envs.swe.tasks import load_task, load_tasks
-from srl_envs.swe.tasks.steering import steers
+from srl_envs.swe.tasks.protected_files import is_protected
 
 SQLPARSE = load_task(
     "sqlparse-case-in-begin"
@@ -53,7 +53,7 @@ SQLPARSE = load_task(
     ],
 )
 def test_what_steers_is_left_out(path: str) -> None:
-    assert steers(path, SQLPARSE)
+    assert is_protected(path, SQLPARSE)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def test_what_steers_is_left_out(path: str) -> None:
     ],
 )
 def test_other_changes_are_applied(path: str) -> None:
-    assert not steers(path, SQLPARSE)
+    assert not is_protected(path, SQLPARSE)
 
 
 def test_the_source_of_every_task_is_applied() -> None:
-    assert not any(steers(path, task) for task in load_tasks() for path in task.source_files)
+    assert not any(is_protected(path, task) for task in load_tasks() for path in task.source_files)
 
 
 def test_tests_have_folders_of_their_own() -> None:

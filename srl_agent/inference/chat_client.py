@@ -102,7 +102,7 @@ class _Fault(Exception):
         self.wait = wait
 
 
-class ChatServer:
+class ChatClient:
     """Asks one server; any number of requests may be under way. Made by :func:`connected`."""
 
     def __init__(self, endpoint: Endpoint, client: AsyncOpenAI) -> None:
@@ -218,8 +218,8 @@ class ChatServer:
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[ChatServer]:
-    """A :class:`ChatServer` whose connections end with the block.
+async def connected(endpoint: Endpoint) -> AsyncIterator[ChatClient]:
+    """A :class:`ChatClient` whose connections end with the block.
 
     Of the environment it takes a proxy, for other machines only, and ``SSL_CERT_FILE``.
     ``openai`` would also send OPENAI_ORG_ID and OPENAI_PROJECT_ID, to whatever server.
@@ -261,7 +261,7 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[ChatServer]:
         max_retries=0,
         http_client=http,
     ) as client:
-        yield ChatServer(endpoint, client)
+        yield ChatClient(endpoint, client)
 
 
 def _is_address(url: str) -> bool:

@@ -71,7 +71,7 @@ _SHADOWED = frozenset(
 )
 
 
-def steers(path: str, tests: HiddenTests | SweTask) -> bool:
+def is_protected(path: str, tests: HiddenTests | SweTask) -> bool:
     """Whether a file of a patch could decide how the task's tests run.
 
     Args:
