@@ -214,7 +214,7 @@ def _folder(name_or_path: str) -> Path | None:
                 f"The folder {name_or_path!r} holds no model: it has neither config.json nor"
                 " adapter_config.json."
             )
-        return path
+        return path.resolve()  # an adapter trained on it names it, and may be read elsewhere
     if path.is_file():
         raise DataError(
             f"{name_or_path!r} is a file: give the folder of a model saved with save_pretrained."

@@ -176,6 +176,9 @@ class Run:
             SealCheckpoints(),
             self._interrupt,
         ]
+        adapter = get_peft_config(self.model_config)
+        if adapter is not None:  # TRL leaves it out, and the adapter would be merged into main
+            adapter.revision = self.model_config.model_revision
         try:
             return self.method.make_trainer(
                 model,
@@ -183,7 +186,7 @@ class Run:
                 parts.train,
                 parts.validation,
                 tokenizer,
-                get_peft_config(self.model_config),
+                adapter,
                 callbacks,
                 self.scorer,
             )

@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
+
+from srl_agent.models.loading import load_model_and_tokenizer
 
 STEPS = 4
 # `accelerate launch --cpu --num_processes 2` would start one process without MPI; --multi_gpu says
@@ -550,3 +553,67 @@ def test_training_of_all_weights_from_an_adapter_with_a_reference(
     assert done.returncode == 0, done.stderr[-3000:]
     assert (run / "start" / "model.safetensors").is_file(), "what the reference was read from"
     assert (run / "final" / "model.safetensors").is_file()
+
+
+def test_an_adapter_of_a_relative_path_and_a_revision_is_found_from_anywhere(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model_dir.parent)
+    base = Path(tiny_model_dir.name)
+    lora = {"use_peft": "true", "lora_target_modules": "all-linear", "model_revision": "other"}
+    run = tmp_path / "run"
+    done = train(*arguments(base, run, max_steps=1, **lora))
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = json.loads((run / "final" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_model_dir.resolve())
+    assert config["revision"] == "other", "the hub's main may hold other weights"
+    monkeypatch.chdir(tmp_path)
+    model, _ = load_model_and_tokenizer("run/final", dtype="float32")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["true", "false"])
+def test_a_model_of_text_and_images_is_trained_with_text(
+    peft: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    size = len(tokenizer)
+    text = {
+        "vocab_size": size + 4,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 64,
+        "eos_token_id": 0,
+        "pad_token_id": None,
+    }
+    images = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=images,
+        mm_tokens_per_image=4,
+        image_token_index=size + 1,
+        boi_token_index=size + 2,
+        eoi_token_index=size + 3,
+    )
+    folder, run = tmp_path / "gemma", tmp_path / "run"
+    model = Gemma3ForConditionalGeneration(config)
+    model.generation_config.eos_token_id = [0, *range(20, 60)]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    lora = {"use_peft": peft, "lora_target_modules": "all-linear"} if peft == "true" else {}
+    done = train(*arguments(folder, run, max_steps=1, **lora))
+    assert done.returncode == 0, done.stderr[-3000:]
+    trained, _ = load_model_and_tokenizer(str(run / "final"), dtype="float32")
+    assert isinstance(trained, Gemma3ForConditionalGeneration)
