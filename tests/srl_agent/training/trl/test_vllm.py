@@ -20,6 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from srl_agent.inference.sampling import SamplingSettings, sample
+from srl_agent.runs.answers import Answer
 from srl_agent.runs.checkpoints import SealCheckpoints
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.grpo import SRLTrainer
@@ -257,11 +258,11 @@ def answer_on_this_process(model: Path, scratch: Path, count: int) -> None:
     if run.accelerator.is_main_process:
         asked = {instance.id: instance for instance in INSTANCES[:count]}
 
-        def named(answer: dict[str, Any]) -> str:
-            prompt = run.chat(asked[answer["instance_id"]].messages, run.scorer.format)
+        def named(answer: Answer) -> str:
+            prompt = run.chat(asked[answer.instance_id].messages, run.scorer.format)
             return run.chat.decoded([NamingEngine.name(prompt.ids), 0])
 
-        print(json.dumps([(answer["completion"], named(answer)) for answer in answers]))
+        print(json.dumps([(answer.completion, named(answer)) for answer in answers]))
 
 
 if __name__ == "__main__":
