@@ -30,8 +30,22 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     The model is a name or path; revision None is main.
 
     Raises:
-        DataError: The folder does not say, or names itself.
+        DataError: The folder does not say, or the adapters below it end in a circle.
     """
+    name, revision = _named_base(folder)
+    below, seen = Path(name), {folder.resolve()}
+    while is_adapter(below):
+        if below.resolve() in seen:
+            raise DataError(
+                f"{folder / _CONFIG} names the adapter itself as its base model, or one that was"
+                " trained on it (base_model_name_or_path): give the model that it was trained on."
+            )
+        seen.add(below.resolve())
+        below = Path(_named_base(below)[0])
+    return name, revision
+
+
+def _named_base(folder: Path) -> tuple[str, str | None]:
     try:
         config: Any = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except ValueError:
@@ -41,11 +55,6 @@ def base_of(folder: Path) -> tuple[str, str | None]:
         raise DataError(
             f"{folder / _CONFIG} does not name the model that the adapter belongs to"
             " (base_model_name_or_path)."
-        )
-    if Path(name).resolve() == folder.resolve():
-        raise DataError(
-            f"{folder / _CONFIG} names the adapter itself as its base model"
-            " (base_model_name_or_path): give the model that it was trained on."
         )
     return name, config.get("revision")
 

@@ -111,3 +111,13 @@ def test_an_adapter_that_changes_prompts_is_refused(tiny_model_dir: Path, tmp_pa
     get_peft_model(model, settings).save_pretrained(tmp_path)
     with pytest.raises(DataError, match="PROMPT_TUNING, which changes prompts, not weights"):
         load_model_and_tokenizer(str(tmp_path), dtype="float32")
+
+
+def test_adapters_in_a_circle_are_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    for own, other in (("a", "b"), ("b", "a")):
+        with_random_adapter(tiny_model_dir, tmp_path / own)
+        config = tmp_path / own / "adapter_config.json"
+        named = json.loads(config.read_text()) | {"base_model_name_or_path": str(tmp_path / other)}
+        config.write_text(json.dumps(named))
+    with pytest.raises(DataError, match="names the adapter itself as its base model, or one"):
+        load_model_and_tokenizer(str(tmp_path / "a"), dtype="float32")
