@@ -1,8 +1,10 @@
 r"""Whether two mathematical expressions are equal; needs math-verify.
 
 math-verify reads them. They are then evaluated at a few points, to 50 digits: two
-expressions that agree at all of them are equal, and no magnitude is lost to rounding.
-math-verify's own comparison is asked only about what cannot be evaluated. An expression
+expressions that agree at all of them are equal, and no magnitude is lost to rounding: where
+numbers are large or small, there are more digits, so that ``2^{1000}`` is not ``2^{1000}+1``.
+Numbers of more than 50,000 digits are too large for that: they equal only what is written
+alike. math-verify's own comparison is asked only about what cannot be evaluated. An expression
 that cannot be read as a whole equals nothing: its numbers alone say nothing about it.
 """
 
@@ -21,7 +23,15 @@ from sympy.core.function import AppliedUndef
 _DIGITS = 50
 _POINTS = 4
 _CLOSE, _CLOSE_TO_A_DECIMAL = sympy.Float("1e-40", _DIGITS), sympy.Float("2e-6", _DIGITS)
+_PLAIN_SIZE, _MAX_SIZE = 15, 50_000
+"""Decimal digits before the point: up to the first the 50 suffice, beyond the second none do."""
+_MAX_FACTORS = 1_000
 _GAMMA = re.compile(r"\\gamma(?![A-Za-z])")
+_PRIMED = re.compile(
+    r"(?P<name>\\[A-Za-z]+|[A-Za-z])\s*(?:_(?P<before>\w|\{[^{}]*\}))?\s*(?P<primes>'+)"
+    r"(?:\s*_(?P<after>\w|\{[^{}]*\}))?"
+)
+_PRIMED_FORMULA = re.compile(r"[)}\]]\s*'")
 _READING = [
     LatexExtractionConfig(
         boxed_match_priority=0,
@@ -46,6 +56,8 @@ def same_expression(one: str, other: str) -> bool:
             return verdict
     elif isinstance(first, sympy.Expr | sympy.Rel) != isinstance(second, sympy.Expr | sympy.Rel):
         return False
+    if first.has(sympy.Product) or second.has(sympy.Product):  # sympy would try for minutes
+        return bool(first == second)
     return bool(verify(first, second, timeout_seconds=None))
 
 
@@ -55,6 +67,9 @@ def _read(text: str) -> Any:
     if r"\ldots" in text or r"\text" in text:
         return None
     text = _GAMMA.sub("g_{amma}", text)  # the parser takes it for the function
+    text = _PRIMED.sub(_primed_name, text)  # the parser drops primes
+    if _PRIMED_FORMULA.search(text):
+        return None
     found = parse(
         f"\\boxed{{{text}}}",
         _READING,
@@ -65,6 +80,12 @@ def _read(text: str) -> Any:
     if not found or found[0].has(sympy.zoo, sympy.nan):
         return None
     return found[0]
+
+
+def _primed_name(match: re.Match[str]) -> str:
+    """``y'_1`` with its prime as a part of the index."""
+    index = (match["before"] or match["after"] or "").strip("{}")
+    return f"{match['name']}_{{{index}prime{len(match['primes'])}}}"
 
 
 def _same_relation(one: Any, other: Any) -> bool:
@@ -80,14 +101,18 @@ def _same_relation(one: Any, other: Any) -> bool:
     except TypeError:  # of sets
         return bool(one == other)
     symmetric = isinstance(one, sympy.Eq | sympy.Ne)
+    pairs = _values(*differences)
+    digits = _digits_needed(pairs, differences)
+    if digits is None:
+        return False
+    if digits > _DIGITS:
+        pairs = _values(*differences, digits)
     ratios = [
-        first / second
-        for first, second in _values(*differences)
-        if abs(second) > _CLOSE and abs(first) > _CLOSE
+        first / second for first, second in pairs if abs(second) > _CLOSE and abs(first) > _CLOSE
     ]
     return (
         len(ratios) >= _POINTS - 1
-        and all(_close(ratio, ratios[0], _CLOSE * 10**10) for ratio in ratios)
+        and all(_close(ratio, ratios[0], _tolerance(digits) * 10**10) for ratio in ratios)
         and (symmetric or bool(ratios[0].is_real and ratios[0] > 0))
     )
 
@@ -100,22 +125,60 @@ def _same_values(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
     pairs = _values(first, second)
     if not pairs:
         return None
-    decimal = first.atoms(sympy.Float) or second.atoms(sympy.Float)
-    return all(_close(*pair, _CLOSE_TO_A_DECIMAL if decimal else _CLOSE) for pair in pairs)
+    if first.atoms(sympy.Float) or second.atoms(sympy.Float):
+        return all(_close(*pair, _CLOSE_TO_A_DECIMAL) for pair in pairs)
+    if not all(_close(*pair, _CLOSE) for pair in pairs):
+        return False
+    digits = _digits_needed(pairs, (first, second))
+    if digits is None or digits == _DIGITS:
+        return digits is not None
+    return all(_close(*pair, _tolerance(digits)) for pair in _values(first, second, digits))
+
+
+def _digits_needed(pairs: Sequence[tuple[Any, Any]], expressions: Sequence[Any]) -> int | None:
+    """To how many digits values tell numbers of this size apart; None if they cannot."""
+    constants = [
+        _number(part, {})
+        for expression in expressions
+        for part in sympy.preorder_traversal(expression)
+        if isinstance(part, sympy.Expr) and part.is_number and (part.args or part.is_Integer)
+    ]
+    values = [value for value in (*constants, *(v for pair in pairs for v in pair)) if value]
+    size = max((abs(int(sympy.log(abs(value), 10).evalf(15))) for value in values), default=0)
+    if size > _MAX_SIZE:
+        return None
+    return _DIGITS if size <= _PLAIN_SIZE else _DIGITS + 2 * size
+
+
+def _tolerance(digits: int) -> Any:
+    return sympy.Float(f"1e-{digits - 10}", digits)
 
 
 def _close(one: Any, other: Any, tolerance: Any) -> bool:
     return bool(abs(one - other) <= tolerance * max(abs(one), abs(other)))
 
 
-def _values(one: Any, other: Any) -> list[tuple[Any, Any]]:
+def _values(one: Any, other: Any, digits: int = _DIGITS) -> list[tuple[Any, Any]]:
     """The values of both at the points where both have one."""
     one, other = _with_plain_symbols(one), _with_plain_symbols(other)
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
+    counts = {
+        symbol
+        for expression in (one, other)
+        for counted in expression.atoms(sympy.Sum, sympy.Product)
+        for _, *bounds in counted.limits
+        for bound in bounds
+        for symbol in bound.free_symbols
+    }
     found = []
     for point in range(_POINTS if symbols else 1):
-        at = {symbol: _value_of(index, point) for index, symbol in enumerate(symbols)}
-        values = [_number(expression, at) for expression in (one, other)]
+        at = {
+            symbol: sympy.Integer(2 + 3 * point + index)
+            if symbol in counts
+            else _value_of(index, point)
+            for index, symbol in enumerate(symbols)
+        }
+        values = [_number(expression, at, digits) for expression in (one, other)]
         if all(value is not None for value in values):
             found.append((values[0], values[1]))
     return found
@@ -127,14 +190,25 @@ def _value_of(index: int, point: int) -> Any:
     return -value if point >= 2 and (index + point) % 2 else value
 
 
-def _number(expression: Any, at: dict[Any, Any]) -> Any:
+def _number(expression: Any, at: dict[Any, Any], digits: int = _DIGITS) -> Any:
     """The value at a point; None if there is none."""
     try:
-        value = expression.subs(at).evalf(_DIGITS, maxn=400)
+        expression = expression.subs(at)
+        if not all(map(_is_short, expression.atoms(sympy.Product))):
+            return None
+        value = expression.evalf(digits, maxn=max(400, 2 * digits))
     except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError):
         return None
     real, imaginary = value.as_real_imag()
     return value if real.is_Number and imaginary.is_Number and value.is_finite else None
+
+
+def _is_short(product: Any) -> bool:
+    """Whether a product has few factors; sympy tries for minutes on any other."""
+    return all(
+        low.is_Integer and high.is_Integer and high - low < _MAX_FACTORS
+        for _, low, high in product.limits
+    )
 
 
 def _with_plain_symbols(expression: Any) -> Any:
