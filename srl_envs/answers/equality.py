@@ -24,7 +24,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from srl_envs.answers.notation import bare, plain_notation
-from srl_envs.answers.number_intervals import Interval, intervals_of
+from srl_envs.answers.number_intervals import Interval, intervals_of, joined_otherwise
 from srl_envs.answers.numbers import digits_in_base, number, same_value
 from srl_envs.answers.structure import (
     Elements,
@@ -32,13 +32,15 @@ from srl_envs.answers.structure import (
     elements_of,
     have_names,
     is_name,
+    is_set,
     is_sum_of_names,
+    listed_rows,
     names_value,
     sides_of,
     unwrapped,
     values_of,
 )
-from srl_envs.answers.units import Unit, same_units, without_unit
+from srl_envs.answers.units import Unit, same_units, with_letter, without_unit
 from srl_envs.answers.words import choice_of, same_time, same_words
 
 Compare = Callable[[str, str], bool]
@@ -104,6 +106,10 @@ class _Comparison:
         (core, unit), (other_core, other_unit) = without_unit(one), without_unit(other)
         if unit is None and other_unit is None:
             return None
+        if unit is None:
+            core, unit = with_letter(core)
+        if other_unit is None:
+            other_core, other_unit = with_letter(other_core)
         factor = same_units(unit, other_unit)
         if factor is None:
             return False
@@ -118,7 +124,7 @@ class _Comparison:
     def _intervals(self, one: str, other: str) -> bool | None:
         pieces, other_pieces = intervals_of(one), intervals_of(other)
         if pieces is None or other_pieces is None:
-            return None
+            return False if joined_otherwise(one, other) else None
         names = {piece.name for piece in (*pieces, *other_pieces)} - {""}
         return len(names) < 2 and _unordered(pieces, other_pieces, self._same_interval)
 
@@ -147,6 +153,8 @@ class _Comparison:
 
     def _matrices(self, one: str, other: str) -> bool | None:
         cells, other_cells = cells_of(one), cells_of(other)
+        if (cells is None) != (other_cells is None):
+            cells, other_cells = cells or listed_rows(one), other_cells or listed_rows(other)
         if cells is not None and other_cells is not None:
             return len(cells) == len(other_cells) and all(map(self._ordered, cells, other_cells))
         matrix, listed = (cells, other) if cells is not None else (other_cells, one)
@@ -165,6 +173,8 @@ class _Comparison:
             return self._list_and_other(listed, other)
         kinds = {listed.kind, other_listed.kind}
         parts, other_parts = listed.parts, other_listed.parts
+        if sum(map(is_set, parts)) != sum(map(is_set, other_parts)):  # \{\{1\}\} is not \{1\}
+            return False
         if any(r"\ldots" in part for part in (*parts, *other_parts)):
             return self._ordered(parts, other_parts)
         # A set has no order, and [1, 2] may be an interval.
@@ -189,7 +199,11 @@ class _Comparison:
             return not any(part.startswith("0") for part in parts) and _unordered(
                 listed.parts, parts, self.same
             )
-        return len(listed.parts) == 1 and self.same(listed.parts[0], other)
+        return (
+            len(listed.parts) == 1
+            and not is_set(listed.parts[0])
+            and self.same(listed.parts[0], other)
+        )
 
     def _ordered(self, one: Sequence[str], other: Sequence[str]) -> bool:
         return len(one) == len(other) and all(map(self.same, one, other))

@@ -27,6 +27,7 @@ _PLAIN_SIZE, _MAX_SIZE = 15, 50_000
 """Decimal digits before the point: up to the first the 50 suffice, beyond the second none do."""
 _MAX_FACTORS = 1_000
 _GAMMA = re.compile(r"\\gamma(?![A-Za-z])")
+_BINOMIAL = re.compile(r"(?<=\d)\s*(?=\\d?t?binom(?![A-Za-z]))")
 _PRIMED = re.compile(
     r"(?P<name>\\[A-Za-z]+|[A-Za-z])\s*(?:_(?P<before>\w|\{[^{}]*\}))?\s*(?P<primes>'+)"
     r"(?:\s*_(?P<after>\w|\{[^{}]*\}))?"
@@ -67,6 +68,7 @@ def _read(text: str) -> Any:
     if r"\ldots" in text or r"\text" in text:
         return None
     text = _GAMMA.sub("g_{amma}", text)  # the parser takes it for the function
+    text = _BINOMIAL.sub(r" \\cdot ", text)  # the parser adds the 2 of 2\binom{4}{2}
     text = _PRIMED.sub(_primed_name, text)  # the parser drops primes
     if _PRIMED_FORMULA.search(text):
         return None

@@ -26,25 +26,30 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
-from srl_envs.answers.verifier import AnswerVerifier, boxes, final_answer, same_text
+from srl_envs.answers.verifier import (
+    MAX_ANSWER_CHARACTERS,
+    AnswerVerifier,
+    boxes,
+    final_answer,
+    same_text,
+)
 from srl_envs.errors import InfrastructureError
 
-_MARKS = r"[\s*_`\"')]*"
+_MARKS = r"[\s*_`\"')]{0,40}"  # bounded, as what follows each run may be tried at each length
 _VERB = (
     r"(?:is|are|was|would be|should be|will be|must be|equals|becomes|comes (?:out )?to"
     r"|turns out to be)\b"
 )
 _ANSWER_IS = re.compile(
     rf"(?<!\bto )\b(?:answers?|ans)\b{_MARKS}"
-    rf"(?:(?:,?\s*\b(?:to|of|for|in|as|we|I|from|after|when)\b[^.!?\n:=]{{0,80}}?)?\b{_VERB}"
-    r"\s*:?|\s*(?:[:=\uff1a]|\u2192|->))"
+    rf"(?:(?:,?\s{{0,9}}\b(?:to|of|for|in|as|we|I|from|after|when)\b[^.!?\n:=]{{0,80}}?)?\b{_VERB}"
+    r"\s*:?|\s{0,9}(?:[:=\uff1a]|\u2192|->))"
     r"|\u7b54\u6848(?:\u662f|\u4e3a)?\s*[:\uff1a]?",
     re.IGNORECASE,
 )
 _ANSWER_HEADING = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*)?[*_]*(?:final[ \t]+)?answer[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
-_QUESTION_AND_ANSWER = re.compile(r"(?:^|\n)[ \t]*A:[ \t]*(?P<answer>\S[^\n]*?)\s*$")
 _FILLER = re.compile(
     r"(?:\s|[*_$`:]|\\[(\[]|\b(?:therefore|thus|hence|then|simply|just|equal to|given by|exactly"
     r"|clearly|indeed|approximately|about|roughly|option|choice|the number|also|now)\b[ ,:]*)*",
@@ -54,7 +59,7 @@ _AFTER = re.compile(
     r"(?<!\b[ap]\.m)(?<!\b[ap])[.!?](?:[\s*$)]|$)|\u3002"
     r"|,?\s\(?(?:because|since|which|as we)\b"
 )
-_TAIL = re.compile(r"(?:\s|[*_`.,;:]|(?<!\\)\$|\\[)\]])+$")
+_TAIL = re.compile(r"(?<![\s*_`.,;:])(?:\s|[*_`.,;:]|(?<!\\)\$|\\[)\]])+$")
 _NO_ANSWER = re.compile(
     r"(?:not|correct|right|wrong|incorrect|valid|reasonable|unique|unknown|as follows|below|above"
     r"|found|obtained|that|a|an|the|in|one of|what|given)(?:\b.*)?",
@@ -63,8 +68,10 @@ _NO_ANSWER = re.compile(
 _JOINT = re.compile(
     r"(?:\s|[$,;&~]|\\[()\[\],;:! ]|\\\\|\\q?quad(?![A-Za-z])|\b(?:and|or|also)\b"
     r"|\\(?:lor|land|vee|wedge)(?![A-Za-z])"
-    r"|\\(?:text|mathrm|textbf|mbox)\s*\{\s*,?\s*(?:and|or)?\s*,?\s*\})+"
+    r"|\\(?:text|mathrm|textbf|mbox)\s*\{\s*(?:,\s*)?(?:(?:and|or)\s*)?(?:,\s*)?\})+"
 )
+_MAX_SENTENCE = 2 * MAX_ANSWER_CHARACTERS
+"""How much of a sentence is read: what has no end by then is too long for an answer."""
 _NEXT_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 _EASY = (r"\frac{2}{2}", "1")
@@ -78,18 +85,18 @@ def extract_answer(text: str) -> str | None:
         return answer
     said = [*_ANSWER_IS.finditer(text), *_ANSWER_HEADING.finditer(text)]
     for match in sorted(said, key=lambda match: match.end(), reverse=True):
-        if (answer := _said(text[match.end() :])) is not None:
+        if (answer := _said(text, match.end())) is not None:
             return answer
-    if (last := _QUESTION_AND_ANSWER.search(text)) is not None:
-        return _said(last["answer"])
-    return None
+    last_line = text.rstrip().rpartition("\n")[2].lstrip(" \t")
+    return _said(last_line, 2) if last_line.startswith("A:") else None
 
 
-def _said(rest: str) -> str | None:
-    """The answer at the beginning of a text; None if the sentence says something else."""
-    match = _FILLER.match(rest)
-    sentence = rest[match.end() if match else 0 :].partition("\n")[0]
-    answer = _TAIL.sub("", _AFTER.split(sentence, maxsplit=1)[0])
+def _said(text: str, at: int) -> str | None:
+    """The answer at a place in a text; None if the sentence there says something else."""
+    filler = _FILLER.match(text, at, at + _MAX_SENTENCE)
+    start = filler.end() if filler else at
+    sentence = text[start : start + _MAX_SENTENCE].partition("\n")[0]
+    answer = _TAIL.sub("", _AFTER.split(sentence, maxsplit=1)[0].rstrip())
     if not answer or answer.count("{") != answer.count("}"):  # a box that is cut off
         return None
     return None if _NO_ANSWER.fullmatch(answer) else answer

@@ -114,6 +114,10 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
     (r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{"),
     (r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z])", r"\1{\2}"),
+    (r"\{\s*([^{}]*?)\s*\\choose(?![A-Za-z])\s*([^{}]*?)\s*\}"
+     r"|^([^{}]*?)\s*\\choose(?![A-Za-z])\s*([^{}]*)$|^(\w+) choose (\w+)$",
+     lambda match: r"\binom" + "".join(
+         rf"{{{part}}}" for part in match.groups() if part is not None)),
     (r"\\overline\s*(\d)|(?<=[\d.])\s*\\bar\s*\{?(\d+)\}?",
      lambda match: rf"\overline{{{match[1] or match[2]}}}"),
     (r"\{:\}", ":"),

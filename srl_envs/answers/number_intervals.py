@@ -12,6 +12,7 @@ from srl_envs.answers.structure import COMMA, ORDER, closes_at_end, is_name, spl
 
 _OR = re.compile(r"\\cup|\bor\b|(?<=[)\]}])\s*U\s*(?=[(\[{])")
 _AND = re.compile(r"\\land|\band\b|,")
+_BOTH = re.compile(r"\\land|\\cap|\band\b")
 _IN = re.compile(
     r"(?P<name>[A-Za-z]|\\[a-z]+|[A-Za-z]\([a-z]\))\s*"
     r"(?:\\in(?![A-Za-z])|=(?=\s*[(\[]))\s*(?P<rest>.+)"
@@ -63,6 +64,17 @@ def intervals_of(text: str) -> list[Interval] | None:
             return None
         pieces += found
     return [piece._replace(name=piece.name or name) for piece in pieces]
+
+
+def joined_otherwise(one: str, other: str) -> bool:
+    """Whether "and" joins the relations of one text, and "or" those of the other."""
+    joints = []
+    for text in (one, other):
+        relations = ORDER.search(text) is not None
+        joints.append(
+            (relations and bool(_BOTH.search(text)), relations and bool(_OR.search(text)))
+        )
+    return joints in ([(True, False), (False, True)], [(False, True), (True, False)])
 
 
 def _pieces(text: str) -> list[Interval] | None:

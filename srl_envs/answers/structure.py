@@ -104,7 +104,7 @@ def elements_of(text: str) -> Elements | None:
         text = match[1]
     text = _NAME_OF_SET.sub("", text)
     kind, inner = "list", text
-    if text.startswith(r"\{") and text.endswith(r"\}") and closes_at_end(text[1:-2] + "}"):
+    if text != r"\emptyset" and is_set(text):
         kind, inner = "set", text[2:-2]
     elif text.startswith(r"\langle") and text.endswith(r"\rangle"):
         kind, inner = "tuple", text[7:-7]
@@ -114,6 +114,14 @@ def elements_of(text: str) -> Elements | None:
     if (kind == "list" and len(parts) == 1) or not all(parts):
         return None
     return Elements(kind, parts)
+
+
+def is_set(text: str) -> bool:
+    r"""Whether a text is one set: ``\{1\}`` or ``\emptyset``."""
+    text = text.strip()
+    return text == r"\emptyset" or (
+        text.startswith(r"\{") and text.endswith(r"\}") and closes_at_end(text[1:-2] + "}")
+    )
 
 
 def _separated(text: str) -> list[str]:
@@ -139,6 +147,15 @@ def cells_of(text: str) -> list[list[str]] | None:
         return None
     rows = [row for row in _ROW_END.split(match["rows"]) if row.strip()]
     return [[plain_notation(cell) for cell in row.split("&")] for row in rows]
+
+
+def listed_rows(text: str) -> list[list[str]] | None:
+    """The rows of ``[[1, 2], [3, 4]]``, which beside a matrix is one."""
+    rows = elements_of(text)
+    if rows is None or rows.kind != "bracket":
+        return None
+    cells = [row for part in rows.parts if (row := elements_of(part)) and row.kind == "bracket"]
+    return [row.parts for row in cells] if len(cells) == len(rows.parts) else None
 
 
 def sides_of(text: str) -> list[str]:

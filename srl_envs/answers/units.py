@@ -1,7 +1,7 @@
 r"""Units, currencies and percent signs of final answers.
 
-One side may do without. If both have a unit, these must agree; ``100 cm`` is ``1 m``, and
-``square inches`` are ``inches^2``.
+One side may do without, but not without Fahrenheit: 5 is 5 degrees of angle. If both have
+a unit, these must agree; ``100 cm`` is ``1 m``, and ``square inches`` are ``inches^2``.
 """
 
 from __future__ import annotations
@@ -67,12 +67,16 @@ _ALIASES = {
         "l": ("liter", "litre"), "ml": ("milliliter", "millilitre"),
         "cent": ("¢", "penny", "pennies"), "dollar": ("usd", "buck", r"\$", "$"),
         "euro": ("eur", "€"), "pound sterling": ("gbp", "£"), "degree": ("deg",),
-        "degree f": ("fahrenheit",), "degree c": ("celsius",), "mi/h": ("mph",),
+        "degree f": ("fahrenheit", "degree fahrenheit"),
+        "degree c": ("celsius", "degree celsius", "centigrade"), "mi/h": ("mph",),
         "km/h": ("kph", "kmh"), "person": ("people",), "child": ("children",),
         "man": ("men",), "woman": ("women",),
     }.items()
     for alias in aliases
 }  # fmt: skip
+_LETTER_UNIT = re.compile(
+    rf"(?P<rest>.*\d)\s*(?P<unit>{'|'.join(name for name in _FACTORS if len(name) == 1)})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,9 @@ class Unit:
 
     name: str
     power: int = 1
+
+
+_FAHRENHEIT = Unit("degree f")
 
 
 def without_unit(text: str) -> tuple[str, Unit | None]:
@@ -112,12 +119,22 @@ def without_unit(text: str) -> tuple[str, Unit | None]:
     return rest, Unit(unit.name, unit.power * int(match["power"] or 1))
 
 
+def with_letter(text: str) -> tuple[str, Unit | None]:
+    """The same for a unit of one letter, which may be a variable: ``2000 g``, ``5 m``."""
+    match = _LETTER_UNIT.fullmatch(text)
+    return (text, None) if match is None else (match["rest"], Unit(match["unit"]))
+
+
 def same_units(one: Unit | None, other: Unit | None) -> Fraction | None:
     """By what the first quantity's number is multiplied to be in the other's unit.
 
     1 if a unit is absent; None if the units differ.
     """
-    if one is None or other is None or one == other:
+    if one == other:
+        return Fraction(1)
+    if _FAHRENHEIT in (one, other):
+        return None
+    if one is None or other is None:
         return Fraction(1)
     if one.name in _FACTORS and other.name in _FACTORS and one.power == other.power:
         (kind, factor), (other_kind, other_factor) = _FACTORS[one.name], _FACTORS[other.name]

@@ -32,7 +32,7 @@ _BRACES = re.compile(
 )  # an escaped brace is neither
 _EMPTY = re.compile(r"(?:[\s.]|\\[lc]?dots)*")
 _MATH_END = re.compile(r"(?<!\\)\$|\\[)\]]")
-_HASHES = re.compile(r"(?<!#)####[ \t]*(?P<answer>[^#\s].*?)[ \t]*$", re.MULTILINE)
+_HASHES = re.compile(r"(?<!#)####[ \t]*(?P<answer>[^#\s].*)$", re.MULTILINE)
 _HEADING = re.compile(r"[\W_]*(?:\d+[.):]\s+)?[A-Za-z]{3,}[^=]*")
 _SILENT_SECONDS = 600.0
 """Wall time after which a child that neither answers nor ends is given up."""
@@ -50,9 +50,10 @@ def final_answer(text: str) -> str | None:
     if boxed is not None:
         return boxed
     for match in reversed(list(_HASHES.finditer(text))):
-        heading = _HEADING.fullmatch(match["answer"])
-        if not (heading and (text[match.end() :].strip() or "answer" in match["answer"].lower())):
-            return match["answer"]
+        answer = match["answer"].rstrip(" \t")
+        heading = _HEADING.fullmatch(answer)
+        if not (heading and (text[match.end() :].strip() or "answer" in answer.lower())):
+            return answer
     return None
 
 

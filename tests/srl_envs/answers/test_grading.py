@@ -224,6 +224,27 @@ def test_an_answer_that_wants_all_memory_is_wrong(grader: Grader) -> None:
     assert grader.same("\\frac{8}{4}", "2")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer" + " " * 50_000,
+        "answer" + "*" * 50_000 + "x",
+        "answer is" + " therefore" * 5_000,
+        "answer is x" + " " * 50_000 + "y",
+        "answer is x" + "." * 50_000 + "y",
+        "answer is x" + r"\)" * 20_000 + "y",
+        "A: x" + " " * 50_000 + "y",
+        "#### x" + " " * 50_000 + "y",
+        r"\boxed{1}\text{" + " " * 5_000 + r"x}\boxed{2}",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_no_text_is_slow_to_search(text: str) -> None:
+    start = time.process_time()
+    extract_answer(text)
+    assert time.process_time() - start < 0.5
+
+
 @given(st.text("0123456789.,-+e\\ times^{}$*()abnpoxed \nansweri:", max_size=60))
 def test_extraction_takes_any_text(text: str) -> None:
     answer = extract_answer(text)
