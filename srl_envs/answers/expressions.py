@@ -28,6 +28,7 @@ _PLAIN_SIZE, _MAX_SIZE = 15, 50_000
 _MAX_FACTORS = 1_000
 _GAMMA = re.compile(r"\\gamma(?![A-Za-z])")
 _BINOMIAL = re.compile(r"(?<=\d)\s*(?=\\d?t?binom(?![A-Za-z]))")
+_TO_THE_T = re.compile(r"\^\s*(?:T(?![A-Za-z_])|\{\s*T\s*\})")
 _PRIMED = re.compile(
     r"(?P<name>\\[A-Za-z]+|[A-Za-z])\s*(?:_(?P<before>\w|\{[^{}]*\}))?\s*(?P<primes>'+)"
     r"(?:\s*_(?P<after>\w|\{[^{}]*\}))?"
@@ -69,6 +70,7 @@ def _read(text: str) -> Any:
         return None
     text = _GAMMA.sub("g_{amma}", text)  # the parser takes it for the function
     text = _BINOMIAL.sub(r" \\cdot ", text)  # the parser adds the 2 of 2\binom{4}{2}
+    text = _TO_THE_T.sub(r"^{1 \\cdot T}", text)  # the parser drops it as the mark of a transpose
     text = _PRIMED.sub(_primed_name, text)  # the parser drops primes
     if _PRIMED_FORMULA.search(text):
         return None
