@@ -25,7 +25,7 @@ lint: $(READY)  ## style, format and the floors of the house
 types: $(READY)  ## static types
 	$(BIN)/mypy --strict srl_envs srl_agent
 
-benchmarks: $(READY)  ## the first three tables of README's performance section
+benchmarks: $(READY)  ## the first three tables of docs/performance.md
 	for script in reward env trajectories; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 docs: $(READY)  ## build the documentation into site/; a warning is an error

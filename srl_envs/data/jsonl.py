@@ -44,6 +44,11 @@ def load(request: SourceRequest) -> Iterator[Trajectory]:
     """
     if request.path is None:
         raise ConfigError("The source 'jsonl' needs the path of a file.")
+    if request.path.is_dir() or request.path.suffix in (".parquet", ".csv"):
+        raise DataError(
+            f"{request.path}: the source 'jsonl' reads one file with a JSON object a line "
+            "(.jsonl or .jsonl.gz): convert it, or name the source that it is like."
+        )
     return load_jsonl(request.path)
 
 

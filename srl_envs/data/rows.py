@@ -199,6 +199,11 @@ def _csv_rows(file: Path) -> list[Mapping[str, Any]]:
     try:
         with open_text(file, newline="") as opened:
             reader = csv.DictReader(opened, strict=True)
+            names = reader.fieldnames or []
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise DataError(
+                    f"{file}, line 1: two columns are named {twice[0]!r}: rename one, or remove it."
+                )
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(

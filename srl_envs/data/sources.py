@@ -196,6 +196,8 @@ def _dropped(
 
 def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     """The source's plain name, and the local path if there is one."""
+    if path is not None and not str(path).strip():
+        raise ConfigError("path is empty: give a file or folder, or leave it out.")
     name = source if source in SOURCES.names() else _hub_names().get(source, source)
     if name not in SOURCES.names():
         if not source.endswith((".jsonl", ".jsonl.gz")):

@@ -284,3 +284,28 @@ def test_the_hub_is_asked_for_revision_and_configuration(monkeypatch: pytest.Mon
     with pytest.raises(InfrastructureError, match=r"at revision 'v1' .*'none' not found") as caught:
         load_trajectories("gsm8k", config="none", revision="v1")
     assert "\n" not in str(caught.value)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text('problem,problem,solution\nfirst,second,"1. Add it.\n2. Halve it."\n')
+    with pytest.raises(DataError, match="line 1: two columns are named 'problem'"):
+        load_trajectories("numbered", path=path)
+
+
+def test_an_empty_path_is_not_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"problem": "How many?", "solution": "1. Add it.\n2. Halve it."}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="path is empty"):
+        load_trajectories("numbered", path="")
+
+
+@pytest.mark.parametrize("name", ["folder", "rows.parquet", "rows.csv"])
+def test_our_schema_is_read_from_json_lines_only(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.mkdir() if name == "folder" else path.write_bytes(b"PAR1\xff")
+    with pytest.raises(DataError, match="reads one file with a JSON object a line"):
+        load_trajectories("jsonl", path=path)
