@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from srl_agent.intervals import Interval, paired_difference
 from srl_agent.runs.answers import Answer, read_answers
 from srl_agent.runs.files import replace_file
+from srl_agent.runs.records import Difference, StageResult
 
 METRICS = ("reward", "similarity")
 
@@ -25,30 +25,30 @@ class Summary:
     """What ``summary.json`` holds.
 
     Attributes:
-        stages: stage, step, reward, similarity (of the well-formed; None if there is
-            none), format_rate, count.
-        differences: from, to, metric, difference, low, high (95% interval), count.
+        stages: One result a stage; ``similarity`` is that of the well-formed answers.
+        differences: Between each stage and the one before, with 95% intervals.
         seconds: How long this process took.
     """
 
-    stages: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
+    stages: list[StageResult]
+    differences: list[Difference]
     seconds: dict[str, float]
 
     def table(self) -> str:
         """The stages and differences as lines for a terminal."""
         lines = [f"{'stage':<8} {'step':>5} {'reward':>8} {'similarity':>11} {'well-formed':>12}"]
-        for stage in self.stages:
-            similarity = "-" if stage["similarity"] is None else f"{stage['similarity']:.3f}"
+        for result in self.stages:
+            similarity = "-" if result.similarity is None else f"{result.similarity:.3f}"
             lines.append(
-                f"{stage['stage']:<8} {stage['step']:>5} {stage['reward']:>+8.3f} {similarity:>11}"
-                f" {stage['format_rate']:>12.1%}"
+                f"{result.stage:<8} {result.step:>5} {result.reward:>+8.3f} {similarity:>11}"
+                f" {result.format_rate:>12.1%}"
             )
         for change in self.differences:
+            interval = change.interval
             lines.append(
-                f"{change['metric']}, {change['from']} -> {change['to']}:"
-                f" {change['difference']:+.3f} (95% interval of the paired difference"
-                f" {change['low']:+.3f} to {change['high']:+.3f}, {change['count']} pairs)"
+                f"{change.metric}, {change.before} -> {change.after}:"
+                f" {interval.value:+.3f} (95% interval of the paired difference"
+                f" {interval.low:+.3f} to {interval.high:+.3f}, {interval.count} pairs)"
             )
         return "\n".join(lines)
 
@@ -69,34 +69,30 @@ def summarize(folder: Path, method: str, step: int, seconds: float) -> Summary:
         if (path := folder / "samples" / f"{stage}-{at}.jsonl").is_file()
     }
     stages = [
-        {
-            "stage": stage,
-            "step": at,
-            "reward": _mean([answer.reward for answer in answers[stage]]),
-            "similarity": _mean([answer.similarity for answer in answers[stage]]),
-            "format_rate": fmean(answer.error is None for answer in answers[stage]),
-            "count": len(answers[stage]),
-        }
+        StageResult(
+            stage=stage,
+            step=at,
+            reward=_mean([answer.reward for answer in answers[stage]]),
+            similarity=_mean([answer.similarity for answer in answers[stage]]),
+            format_rate=fmean(answer.error is None for answer in answers[stage]),
+            count=len(answers[stage]),
+        )
         for stage, at in names
         if stage in answers
     ]
-    present = list(answers)
     differences = [
-        {
-            "from": before,
-            "to": after,
-            "metric": metric,
-            "difference": interval.value,
-            "low": interval.low,
-            "high": interval.high,
-            "count": interval.count,
-        }
-        for before, after in pairwise(present)
+        Difference(before, after, metric, interval)
+        for before, after in pairwise(answers)
         for metric in METRICS
         if (interval := _difference(answers[before], answers[after], metric)) is not None
     ]
     summary = Summary(stages, differences, {"total": round(seconds, 1)})
-    replace_file(folder / "summary.json", json.dumps(asdict(summary), indent=1).encode())
+    content = {
+        "stages": [asdict(result) for result in stages],
+        "differences": [change.as_row() for change in differences],
+        "seconds": summary.seconds,
+    }
+    replace_file(folder / "summary.json", json.dumps(content, indent=1).encode())
     return summary
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from srl_agent.intervals import Interval, paired_difference
+from srl_agent.intervals import paired_difference
 from srl_agent.runs.answers import Answer, answer_of
 from srl_agent.runs.records import (
     METHOD_FILE,
@@ -191,22 +191,12 @@ def _summary_stages(summary: Mapping[str, Any], method: MethodRecord) -> list[St
 
 
 def _summary_differences(summary: Mapping[str, Any]) -> list[Difference]:
-    differences = []
-    for row in _rows(summary, "differences"):
-        numbers = _numbers(row)
-        if "difference" in numbers:
-            interval = Interval(
-                value=numbers["difference"],
-                low=numbers.get("low", -math.inf),
-                high=numbers.get("high", math.inf),
-                count=int(numbers.get("count", 0)),
-            )
-            differences.append(
-                Difference(
-                    str(row.get("from")), str(row.get("to")), str(row.get("metric")), interval
-                )
-            )
-    return differences
+    names = ("from", "to", "metric")
+    return [
+        Difference.from_row({**numbers, **{name: row.get(name) for name in names}})
+        for row in _rows(summary, "differences")
+        if "difference" in (numbers := _numbers(row))
+    ]
 
 
 def _derived_stages(

@@ -6,6 +6,7 @@ What was logged at each step, validation results, and sample answers.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -113,6 +114,29 @@ class Difference:
     after: str
     metric: str
     interval: Interval
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Difference:
+        """What :meth:`as_row` wrote; bounds that are missing are infinite."""
+        interval = Interval(
+            value=row["difference"],
+            low=row.get("low", -math.inf),
+            high=row.get("high", math.inf),
+            count=int(row.get("count", 0)),
+        )
+        return cls(str(row.get("from")), str(row.get("to")), str(row.get("metric")), interval)
+
+    def as_row(self) -> dict[str, Any]:
+        """One of the ``differences`` of ``summary.json``."""
+        return {
+            "from": self.before,
+            "to": self.after,
+            "metric": self.metric,
+            "difference": self.interval.value,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "count": self.interval.count,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 
 from srl_agent.reports.summary import summarize
 from srl_agent.runs.answers import answer_of, read_answers, write_answers
+from srl_agent.runs.reading import read_run
 from srl_envs.errors import DataError
 
 
@@ -61,9 +62,11 @@ def test_answers_are_paired_by_instance_not_by_their_order(tmp_path: Path) -> No
     write(
         tmp_path / "samples" / "srl-2.jsonl", [answer("a", 0.2), answer("c", 1.0), answer("b", 0.6)]
     )
-    change = summarize(tmp_path, "srl", 2, 1.0).differences[0]
-    assert change["difference"] == pytest.approx(0.1)
-    assert change["high"] - change["low"] == pytest.approx(0, abs=1e-9), (
+    differences = summarize(tmp_path, "srl", 2, 1.0).differences
+    assert read_run(tmp_path).differences == differences
+    change = differences[0]
+    assert change.interval.value == pytest.approx(0.1)
+    assert change.interval.high - change.interval.low == pytest.approx(0, abs=1e-9), (
         "each answer improved by the same"
     )
 
