@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
-import json
 import os
-import posixpath
 import re
-import tarfile
 import time
 import weakref
 from collections.abc import Sequence
@@ -19,20 +14,13 @@ from typing import Any
 import docker.errors
 
 from srl_envs.errors import SRLError
+from srl_envs.sandbox import accounts
 from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.exec_stream import Frames
 from srl_envs.sandbox.ownership import owner_labels, remove_container
 from srl_envs.sandbox.protocol import SandboxError
 
 _MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory twice
-# What the engine reads, and waits for without an end if commands leave a pipe there, whenever it
-# starts something; and what it finds after that.
-_ACCOUNTS = {"/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "/etc/group": b"root:x:0:\n"}
-_MAX_ACCOUNTS = 60_000  # bytes
-_MAX_LINKS = 10
-# The engine gives modes as Go's os.FileMode: the kind of a file is in the high bits.
-GO_FOLDER = 1 << 31
-GO_NOT_REGULAR = GO_FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 # What bash and git say when no process is left. Paths in their messages are absolute: a file of
 # such a name is none of this.
 _CANNOT_FORK = re.compile(
@@ -120,16 +108,15 @@ class Container:
                 removed what it needs.
             SandboxError: The engine failed.
         """
+        self.kill()
         with engine_call("restart a container"):
-            try:
-                self.client.api.kill(self.id)
-            except docker.errors.APIError as error:
-                if error.status_code != 409:  # it is not running, for whatever reason
-                    raise
             self.client.api.wait(self.id)
-            for path in _ACCOUNTS:
-                if not self._is_plain(path):
-                    self._mend(path)
+            try:
+                accounts.mend(self.client, self.id)
+            except docker.errors.APIError as error:
+                raise BrokenContainerError(
+                    f"The accounts are in the way of a start: {error.explanation}"
+                ) from None
             self._accounts_may_differ = False
             try:
                 self.client.api.start(self.id)
@@ -149,8 +136,11 @@ class Container:
             BrokenContainerError: It cannot be started, because of what commands did.
             SandboxError: The engine failed.
         """
-        if self._accounts_may_differ and not all(map(self._is_plain, _ACCOUNTS)):
-            self.restart()
+        if self._accounts_may_differ:
+            with engine_call("look at the accounts of a container"):
+                plain = accounts.are_plain(self.client, self.id)
+            if not plain:
+                self.restart()
         self._accounts_may_differ |= stdin
         with engine_call(f"run {program[0]} in a container"):
             try:
@@ -164,27 +154,6 @@ class Container:
                 raise _broken(error) or error from None
         return exec_id, getattr(stream, "_sock", stream)
 
-    def stat(self, path: str) -> dict[str, Any] | None:
-        """Mode, size and link target of a path, from the engine; None if it knows nothing of it.
-
-        The file is not opened.
-
-        Raises:
-            SandboxError: The engine failed.
-        """
-        api = self.client.api
-        with engine_call(f"look at {path} in a container"):
-            answer = api.head(
-                api._url("/containers/{0}/archive", self.id),
-                params={"path": path},
-                timeout=api.timeout,
-            )
-        return (
-            dict(json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])))
-            if answer.status_code == 200
-            else None
-        )
-
     def exit_code(self, exec_id: str) -> int:
         """How a program ended; 137 while the engine does not know.
 
@@ -195,6 +164,35 @@ class Container:
         with engine_call("learn how a program ended"):
             code = self.client.api.exec_inspect(exec_id)["ExitCode"]
         return 137 if code is None else int(code)
+
+    def is_stopped(self, exec_id: str) -> bool:
+        """Whether a program was stopped by a signal, and waits for another one to go on.
+
+        False too where the engine cannot tell.
+
+        Raises:
+            SandboxError: The engine failed.
+        """
+        with engine_call("look at a program"):
+            pid = str(self.client.api.exec_inspect(exec_id)["Pid"])
+            try:
+                listed = self.client.api.top(self.id, "-eo pid,stat")["Processes"]
+            except docker.errors.APIError:  # it has ended, or the engine's machine has another ps
+                return False
+        return any(row[0] == pid and row[1].startswith("T") for row in listed)
+
+    def kill(self) -> None:
+        """End every process in it.
+
+        Raises:
+            SandboxError: The engine failed.
+        """
+        with engine_call("end what runs in a container"):
+            try:
+                self.client.api.kill(self.id)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # it is not running, for whatever reason
+                    raise
 
     def execute(
         self,
@@ -240,31 +238,6 @@ class Container:
             remove_container(self.client, self.id)
             # Only now: if the engine is gone, the end of the process tries once more.
             self._finalizer.detach()
-
-    def _is_plain(self, path: str) -> bool:
-        """Whether the engine can read a file to its end, and soon; also true if there is none."""
-        found = self.stat(path)
-        for _ in range(_MAX_LINKS):
-            if not found or not found["linkTarget"]:
-                break
-            path = posixpath.join(posixpath.dirname(path), found["linkTarget"])
-            found = self.stat(path)
-        return not found or not (
-            found["linkTarget"] or found["mode"] & GO_NOT_REGULAR or found["size"] > _MAX_ACCOUNTS
-        )
-
-    def _mend(self, path: str) -> None:
-        member = tarfile.TarInfo(posixpath.basename(path))
-        member.size, member.mode = len(_ACCOUNTS[path]), 0o644
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.addfile(member, io.BytesIO(_ACCOUNTS[path]))
-        try:
-            self.client.api.put_archive(self.id, posixpath.dirname(path), archive.getvalue())
-        except docker.errors.APIError as error:
-            raise BrokenContainerError(
-                f"{path} is in the way of a start: {error.explanation}"
-            ) from None
 
     def _execute(
         self, program: Sequence[str], timeout: float, stdin: bytes, max_output: int

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import posixpath
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -322,7 +323,7 @@ class DockerSandbox:
                     command,
                     timeout,
                     self.limits.output_kib * 1024,
-                    self._disk_is_full,
+                    self._watch(),
                     _WATCH_PERIOD_S,
                 )
             if result.started or result.end != "shell_ended":
@@ -331,6 +332,21 @@ class DockerSandbox:
             shell.close()
             self._container.restart()
         raise BrokenContainerError("no shell lasts until it comes to a command")
+
+    def _watch(self) -> Callable[[], bool]:
+        """Whether a command must be ended, asked again and again while it runs.
+
+        A shell that was stopped by a signal would wait for its time-out: it is killed.
+        The engine is asked for that at the 1st, 2nd, 4th, 8th ... time only.
+        """
+        looks = itertools.count(1)
+
+        def must_end() -> bool:
+            if next(looks).bit_count() == 1 and self._container.is_stopped(self._exec):
+                self._container.kill()
+            return self._disk_is_full()
+
+        return must_end
 
     def _end_processes(self) -> None:
         """End the shell and everything else; files stay."""

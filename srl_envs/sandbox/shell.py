@@ -5,18 +5,21 @@ evaluated; so no quote, heredoc or brace of it can reach the lines around it. Th
 its output with a word that was made at random for it, and tell how it ended::
 
     IFS= read -r -d '' NAME                          reads ")", then the command, byte for byte
-    printf '\0%s<' WORD >&62                         what came before belongs to no command
+    printf '\0%s<' WORD >&62 || exit                 what came before belongs to no command
     eval NAMEs </dev/null >/dev/null 2>/dev/null     tells whether the shell still works
     eval "${NAME:2}" </dev/null >&62 2>&62           runs the command, in this very shell
-    printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62 && read NAME   another ")"
+    printf '\0%s>%d:%d:%d:%s\0' WORD OK "$?" PROCESSES "$PWD" >&62 || exit "$?"
+    read NAME                                        another ")"
 
 Standard output and error are one stream, so what was written first comes first. File
 descriptor 62 keeps the way out, whatever the command did to its own output. If the
 shell ends (``exit``, ``exec``, a kill) the stream ends, and that is the sign. A shell
 in which nothing can be evaluated any more (``ulimit -n 3``, no ``/dev/null``), or that
-has no process left to start, says so and does not try. One that does not execute these
-lines as they are (``set -n``, a closed 62, a function ``builtin``) comes upon the ")" as
-code, and a syntax error ends it: no command waits for its time-out because of that.
+has no process left to start, says so and does not try. One that has lost its way out (62
+is closed, or leads to a file or a device) ends with the command's exit code. One that
+does not execute these lines as they are (``set -n``, a function ``builtin``) comes upon
+the ")" as code, and a syntax error ends it: no command waits for its time-out because of
+that.
 """
 
 from __future__ import annotations
@@ -42,19 +45,20 @@ exec >/dev/null 2>&1
 # last command left it, as in any shell; under set -e it is 0 anyway, and saying otherwise would end
 # the shell. All names are new for each command, so that none can be readonly from an earlier one,
 # and none of them tells the word. No alias and no function but one named builtin can take a word's
-# place. A line with ")" alone is input for the read before it: if that did not run (set -n, closed
-# 62, a changed builtin), it is a syntax error, which ends the shell at once.
+# place. A line with ")" alone is input for the read before it: if that did not run (set -n, a
+# changed builtin), it is a syntax error, which ends the shell at once.
 _RUN = """IFS= \\builtin read -r -d '' {name}
 )
 {command}\0{name}p() {{ {{ \\builtin read -r {name}n </sys/fs/cgroup/pids.current || \\builtin read -r {name}n </sys/fs/cgroup/pids/pids.current || {name}n=0; }} 2>/dev/null; }}
 {name}s() {{ {name}ok=1; \\builtin test "${{-/e}}" != "$-" || \\builtin return {status}; }}
-{name}e() {{ {name}p; \\builtin printf '\\0%s>%d:%d:%d:%s\\0' {word} "${{{name}ok:-0}}" "$1" "${name}n" "$PWD" >&62; }}
+{name}w() {{ \\builtin test ! -f /proc/self/fd/62 && \\builtin test ! -c /proc/self/fd/62; }}
+{name}e() {{ {name}p; {{ {name}w && \\builtin printf '\\0%s>%d:%d:%d:%s\\0' {word} "${{{name}ok:-0}}" "$1" "${name}n" "$PWD" >&62; }} || \\builtin exit "$1"; }}
 {name}p; (( {name}n > {swarm} )) && \\builtin exit
-\\builtin printf '\\0%s<' {word} >&62
+\\builtin printf '\\0%s<' {word} >&62 || \\builtin exit
 \\builtin eval {name}s </dev/null >/dev/null 2>/dev/null
 \\builtin eval "${{{name}:2}}" </dev/null >&62 2>&62; {name}e "$?" && \\builtin read -r {name}n
 )
-\\builtin unset -v {name} {name}n {name}ok; \\builtin unset -f {name}p {name}s {name}e
+\\builtin unset -v {name} {name}n {name}ok; \\builtin unset -f {name}p {name}s {name}w {name}e
 """
 
 End = Literal["done", "shell_ended", "timed_out", "stopped"]

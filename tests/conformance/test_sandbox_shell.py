@@ -390,6 +390,9 @@ BUILTINS = (
         "unset IFS PATH PWD; IFS=srl_0123456789",
         "bash_source() { :; }; set -T -E; trap 'echo \"$BASH_COMMAND\" >&2' DEBUG RETURN ERR",
         "ulimit -t 1; while :; do :; done",
+        *("exec 62>/dev/null", "exec 62>/tmp/x", "exec 62</etc/passwd", "exec 62>/dev/zero"),
+        *("kill -STOP $$", "suspend -f", "bash -c 'kill -STOP $PPID; sleep 300'"),
+        "trap '' CONT TERM; while :; do kill -STOP $$; done",
     ],
 )
 def test_no_damage_costs_a_time_out(sandbox: Sandbox, damage: str) -> None:
@@ -397,6 +400,23 @@ def test_no_damage_costs_a_time_out(sandbox: Sandbox, damage: str) -> None:
     assert not hit.timed_out
     result = sandbox.run("/bin/bash -c 'echo works >&2; exit 7'", timeout=120)
     assert "works\n" in result.output and result.exit_code == 7 and not result.timed_out
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        ("exec 62>&-; (exit 5)", 5),
+        ("exec 62>/dev/null; (exit 5)", 5),
+        ("kill -STOP $$", 137),
+        ("enable -n printf; (exit 5)", 5),
+    ],
+)
+def test_a_damaged_shell_loses_no_output_and_runs_nothing_twice(
+    sandbox: Sandbox, damage: str, code: int
+) -> None:
+    hit = sandbox.run(f"echo before | tee -a /tmp/log; {damage}", timeout=120)
+    assert (hit.output, hit.exit_code, hit.restarted) == ("before\n", code, True)
+    assert sandbox.run("echo after >> /tmp/log; cat /tmp/log").output == "before\nafter\n"
 
 
 @pytest.mark.parametrize(
