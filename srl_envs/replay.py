@@ -15,16 +15,18 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
+from srl_envs.fleet import Fleet, open_fleet
+from srl_envs.fleet.addresses import ENGINES_HELP, RAY_HELP, check_ray, engine_addresses
 from srl_envs.sandbox import DamagedRepositoryError, Sandbox, SandboxLimits
 from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import (
@@ -113,44 +115,57 @@ def replay(
     )
 
 
+class _Stop(threading.Event):
+    """An event whose copy in another process is never set: the fleet ends that process."""
+
+    def __reduce__(self) -> tuple[type[threading.Event], tuple[()]]:
+        return threading.Event, ()
+
+
 def replay_all(
     trajectories: Iterable[Trajectory],
-    jobs: int,
+    fleet: Fleet,
     *,
     image: str | None,
     limits: SandboxLimits,
     command_timeout: float,
     sandbox: str = "docker",
 ) -> Iterator[Replay]:
-    """Replays as they finish, ``jobs`` at a time; a failure of the machinery ends one only.
+    """Replays as they finish; a failure of the machinery, even on a second try, ends one only.
 
     What ends the iteration early (Ctrl-C) ends those under way before their next
     command; the rest is not begun.
+
+    Args:
+        trajectories: See :func:`replay`, like the rest.
+        fleet: Where they run, and how many at a time.
+        image: See there.
+        limits: See there.
+        command_timeout: See there.
+        sandbox: See there.
     """
-    stop = threading.Event()
+    stop = _Stop()
+    work = partial(
+        replay,
+        image=image,
+        limits=limits,
+        command_timeout=command_timeout,
+        sandbox=sandbox,
+        stop=stop,
+    )
+    try:
+        for name, result in fleet.map(work, {one.id: (one,) for one in trajectories}):
+            if isinstance(result, Replay):
+                yield result
+            else:
+                yield Replay(name, None, 1.0, 0, failure=str(result))
+    finally:
+        stop.set()
 
-    def one(trajectory: Trajectory) -> Replay:
-        try:
-            return replay(
-                trajectory,
-                image=image,
-                limits=limits,
-                command_timeout=command_timeout,
-                sandbox=sandbox,
-                stop=stop,
-            )
-        except InfrastructureError as error:
-            return Replay(trajectory.id, None, 1.0, 0, failure=str(error))
 
-    with ThreadPoolExecutor(max_workers=jobs) as threads:
-        try:
-            for future in as_completed(
-                [threads.submit(one, trajectory) for trajectory in trajectories]
-            ):
-                yield future.result()
-        finally:
-            stop.set()
-            threads.shutdown(wait=False, cancel_futures=True)
+def _build_images(trajectories: Sequence[Trajectory]) -> None:
+    for trajectory in trajectories:
+        image_of(trajectory)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,8 +174,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     log_to_stderr(chosen.log_level)
     _check(chosen)
     trajectories = load_trajectories(
@@ -176,38 +189,47 @@ def _run(chosen: argparse.Namespace) -> int:
         require_runnable(trajectory.grammar)
         expert_commands(trajectory)
         require_tests_that_run(trajectory)
-    if chosen.image is None:
-        for trajectory in open_ones:
-            image_of(trajectory)  # built once
     if done:
         _logger.info(
             "%d trajectories are already in %s and are not run again.", len(done), chosen.report
         )
-    limits = SandboxLimits(memory_mib=chosen.memory_mib)
-    replays = replay_all(
-        open_ones,
-        chosen.jobs,
-        image=chosen.image,
-        limits=limits,
-        command_timeout=chosen.command_timeout,
-        sandbox=chosen.sandbox,
-    )
-    for result in tqdm(
-        replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()
-    ):
-        if not result.failure:
-            done[result.id] = result
-            if chosen.report:
-                with chosen.report.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
-        verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[
-            result.resolved
-        ]
-        tqdm.write(
-            f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch "
-            f"{result.patch_characters} characters"
-        )
+    if open_ones:
+        _replay_open(open_ones, done, chosen)
     return _summary(list(trajectories), done, chosen)
+
+
+def _replay_open(
+    open_ones: list[Trajectory], done: dict[str, Replay], chosen: argparse.Namespace
+) -> None:
+    """Replay what is not done yet; each result is written once, as soon as it is there."""
+    from tqdm import tqdm
+
+    with open_fleet(chosen.engines, chosen.ray, places=chosen.jobs) as fleet:
+        if chosen.image is None:
+            fleet.prepare(_build_images, open_ones)  # built once on each engine
+        replays = replay_all(
+            open_ones,
+            fleet,
+            image=chosen.image,
+            limits=SandboxLimits(memory_mib=chosen.memory_mib),
+            command_timeout=chosen.command_timeout,
+            sandbox=chosen.sandbox,
+        )
+        for result in tqdm(
+            replays, total=len(open_ones), unit="trajectory", disable=not sys.stderr.isatty()
+        ):
+            if not result.failure:
+                done[result.id] = result
+                if chosen.report:
+                    with chosen.report.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+            verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[
+                result.resolved
+            ]
+            tqdm.write(
+                f"{result.id:<50} {verdict:<14} drift {result.drift:.3f}  patch "
+                f"{result.patch_characters} characters"
+            )
 
 
 def _summary(
@@ -243,6 +265,12 @@ def _check(chosen: argparse.Namespace) -> None:
         DataError: A file cannot be written.
     """
     SANDBOXES.named(chosen.sandbox)
+    if chosen.engines is not None:
+        engine_addresses(chosen.engines)
+    if chosen.ray is not None:
+        check_ray(chosen.ray)
+    if chosen.engines is not None and chosen.sandbox != "docker":
+        raise ConfigError(f"--engines has no effect with --sandbox {chosen.sandbox}: remove it.")
     for name in ("jobs", "memory_mib", "command_timeout"):
         if not getattr(chosen, name) > 0:
             raise ConfigError(f"--{name} is {getattr(chosen, name)}: it must be greater than 0.")
@@ -327,8 +355,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where commands run (default: %(default)s): {', '.join(SANDBOXES.names())}",
     )
     parser.add_argument(
-        "--jobs", type=int, default=2, help="trajectories at a time (default: %(default)s)"
+        "--jobs",
+        type=int,
+        default=2,
+        help="trajectories at a time, on each engine (default: %(default)s)",
     )
+    parser.add_argument("--engines", help=ENGINES_HELP)
+    parser.add_argument("--ray", help=RAY_HELP)
     parser.add_argument(
         "--command_timeout",
         type=float,

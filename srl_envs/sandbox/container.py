@@ -17,7 +17,12 @@ from srl_envs.errors import SRLError
 from srl_envs.sandbox import accounts
 from srl_envs.sandbox.engine import engine_call
 from srl_envs.sandbox.exec_stream import Frames
-from srl_envs.sandbox.ownership import owner_labels, remove_container
+from srl_envs.sandbox.ownership import (
+    held_label,
+    let_go,
+    owner_labels,
+    remove_container,
+)
 from srl_envs.sandbox.protocol import SandboxError
 
 _MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory twice
@@ -74,14 +79,22 @@ class Container:
 
     def __init__(self, client: Any, image: str, name: str | None = None, **settings: Any) -> None:
         self.client, self.image = client, name or image
-        with engine_call(f"create a container of the image {self.image}"):
-            self.id: str = client.api.create_container(image, labels=owner_labels(), **settings)[
-                "Id"
-            ]
+        held = held_label()
+        try:
+            with engine_call(f"create a container of the image {self.image}"):
+                self.id: str = client.api.create_container(
+                    image, labels=owner_labels() | held, **settings
+                )["Id"]
+        except BaseException:
+            let_go(held)
+            raise
         self._accounts_may_differ = False  # whether a shell ran since they were looked at
         # A child that is forked later inherits this object, and must not remove its parent's
         # container.
-        self._finalizer = weakref.finalize(self, _remove_if_owner, client, self.id, os.getpid())
+        self._finalizer = weakref.finalize(
+            self, _remove_if_owner, client, self.id, os.getpid(), held
+        )
+        self._held = held
 
     def start(self) -> None:
         """Start it.
@@ -235,6 +248,7 @@ class Container:
     def remove(self) -> None:
         """Remove it. A second call does nothing."""
         if self._finalizer.alive:
+            let_go(self._held)
             remove_container(self.client, self.id)
             # Only now: if the engine is gone, the end of the process tries once more.
             self._finalizer.detach()
@@ -291,7 +305,8 @@ def _broken(error: docker.errors.APIError) -> BrokenContainerError | None:
     )
 
 
-def _remove_if_owner(client: Any, container: str, owner: int) -> None:
+def _remove_if_owner(client: Any, container: str, owner: int, held: dict[str, str]) -> None:
     if os.getpid() == owner:
+        let_go(held)
         with contextlib.suppress(SandboxError):  # nobody is left to tell; the next start removes it
             remove_container(client, container)

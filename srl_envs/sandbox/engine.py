@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import docker
@@ -13,10 +14,36 @@ import requests
 
 from srl_envs.errors import SRLError
 from srl_envs.sandbox.protocol import SandboxError
+from srl_envs.sandbox.ssh import tunnel_to
+
+_ADDRESS: ContextVar[str | None] = ContextVar("engine", default=None)
+
+
+@contextmanager
+def engine_at(address: str | None) -> Iterator[None]:
+    """In the body, and in this thread, :func:`connect` reaches this engine.
+
+    Args:
+        address: ``unix:///path``, ``tcp://host:port`` or ``ssh://user@host``; None takes
+            ``DOCKER_HOST``.
+    """
+    token = _ADDRESS.set(address)
+    try:
+        yield
+    finally:
+        _ADDRESS.reset(token)
+
+
+def engine_address() -> str | None:
+    """The engine that :func:`connect` reaches; None is the engine of the default socket."""
+    return _ADDRESS.get() or os.environ.get("DOCKER_HOST") or None
 
 
 def connect(deadline: float = 60.0) -> docker.DockerClient:
-    """A client of the engine that ``DOCKER_HOST`` names (or the default socket).
+    """A client of the engine of :func:`engine_at`, or else of ``DOCKER_HOST``.
+
+    An engine at ``ssh://`` is reached through the ``ssh`` program, with the user's own
+    settings and keys.
 
     Args:
         deadline: Seconds that the engine may be silent in any one call.
@@ -24,13 +51,15 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
     Raises:
         SandboxError: No engine answers.
     """
+    address = engine_address()
+    here = tunnel_to(address, deadline) if address and address.startswith("ssh://") else address
+    environment = {**os.environ, "DOCKER_HOST": here} if here else None
     try:
-        return docker.from_env(timeout=deadline)
+        return docker.from_env(timeout=deadline, environment=environment)
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        address = os.environ.get("DOCKER_HOST") or "the default socket"
         raise SandboxError(
-            f"No Docker engine answers at {address}: start one, or set DOCKER_HOST "
-            f"({_first_line(error)})."
+            f"No Docker engine answers at {address or 'the default socket'}: start one, or set "
+            f"DOCKER_HOST ({_first_line(error)})."
         ) from error
 
 

@@ -9,47 +9,77 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import docker.errors
 
-from srl_envs.sandbox.engine import connect, engine_call
+from srl_envs.sandbox.engine import connect, engine_address, engine_call
 from srl_envs.sandbox.protocol import SandboxError
 
 LABEL = "srl-envs.sandbox"
 """Every container of this package carries this label."""
 
-_PLACE, _PID, _STARTED, _RUN = (f"{LABEL}.{name}" for name in ("place", "pid", "started", "run"))
-_STARTING = threading.Lock()  # threads that make their first sandboxes at once share one watcher
+_PLACE, _PID, _STARTED, _RUN, _HELD = (
+    f"{LABEL}.{name}" for name in ("place", "pid", "started", "run", "held")
+)
+# Threads that make their first sandboxes on an engine at once share one watcher.
+_STARTING: defaultdict[str | None, threading.Lock] = defaultdict(threading.Lock)
+_IN_USE: set[str] = set()  # values of _HELD
 
 
 def owner_labels() -> dict[str, str]:
     """Labels of a container that this process is about to create.
 
-    The first call of a process removes what dead processes left, and starts the watcher
-    that outlives this one.
+    The first call of a process for an engine removes what dead processes left there, and
+    starts the watcher that outlives this process.
 
     Raises:
         SandboxError: The engine cannot be reached.
     """
-    with _STARTING:
-        run = _run_of(os.getpid())
     return {
         LABEL: "1",
         _PLACE: _place(),
         _PID: str(os.getpid()),
         _STARTED: _start_of(os.getpid()) or "",
-        _RUN: run,
+        _RUN: run_here(),
     }
+
+
+def run_here() -> str:
+    """The name that this process's containers on this engine share, for :func:`remove_run`.
+
+    Raises:
+        SandboxError: The engine cannot be reached.
+    """
+    address = engine_address()
+    with _STARTING[address]:
+        return _run_of(os.getpid(), address)
+
+
+def held_label() -> dict[str, str]:
+    """A label by which :func:`prune` knows that this process still uses a container.
+
+    To be taken before the container is made, and given to :func:`let_go` in the end.
+    """
+    name = secrets.token_hex(8)
+    _IN_USE.add(name)
+    return {_HELD: name}
+
+
+def let_go(label: Mapping[str, str]) -> None:
+    """A container of :func:`held_label` is not used any more, whether it is gone or not."""
+    _IN_USE.discard(label[_HELD])
 
 
 def prune() -> list[str]:
     """Remove the containers whose owner is dead, and no others.
 
+    Of this process, those that it could not remove while the engine did not answer.
     Owners on another machine, or in another PID namespace, cannot be asked: theirs are
     left alone.
 
@@ -103,6 +133,8 @@ def _is_orphan(container: Mapping[str, Any]) -> bool:
     place, pid = labels.get(_PLACE, ""), labels.get(_PID, "")
     if place != _place():
         return bool(container["State"] == "exited") and _is_before_reboot(place)
+    if pid == str(os.getpid()) and labels.get(_STARTED) == _start_of(os.getpid()):
+        return _HELD in labels and labels[_HELD] not in _IN_USE
     return pid.isdecimal() and _start_of(int(pid)) != labels.get(_STARTED)
 
 
@@ -147,19 +179,21 @@ def _start_of(pid: int) -> str | None:
     )  # a zombie is dead; field 22 of proc(5) is the start time
 
 
-@lru_cache(maxsize=1)
-def _run_of(pid: int) -> str:
+@cache
+def _run_of(pid: int, address: str | None) -> str:
     """The name of this process's run, once orphans are gone and its watcher runs.
 
     A forked child (another pid) gets its own.
     """
     prune()
     run = secrets.token_hex(8)
-    subprocess.Popen(
+    subprocess.run(  # ends at once: the watcher is a grandchild
         [sys.executable, str(Path(__file__).with_name("reaper.py")), str(pid), run],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the terminal must not end it
+        env={**os.environ, "DOCKER_HOST": address} if address else None,
+        check=True,
     )
     return run

@@ -158,17 +158,42 @@ def test_nor_one_that_leaves_the_sandboxs_block(start: Start) -> None:
     assert parent.stdout is not None and parent.stdout.readline() == "alive\n"
 
 
+def watchers_of(process: subprocess.Popen[str]) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if words[1:2] and words[1].endswith(b"/reaper.py"):
+                found += [int(folder.name)] * (int(words[2]) == process.pid)
+    return found
+
+
 def kill_with_its_watcher(process: subprocess.Popen[str]) -> None:
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        with contextlib.suppress(ProcessLookupError):  # it ended since it was listed
-            os.kill(int(child), signal.SIGKILL)
+    for watcher in watchers_of(process):
+        os.kill(watcher, signal.SIGKILL)
     process.kill()
     process.wait()
 
 
 CHILDREN_ARE_TOLD = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="children are found by /proc"
+    not Path("/proc/self/task").exists(), reason="processes are found by /proc"
 )
+
+
+@CHILDREN_ARE_TOLD
+def test_the_watcher_outlives_whoever_ends_all_children_of_its_process(
+    start: Start, own_containers: Owned
+) -> None:
+    """As Ray does with a node and its actors."""
+    process = start("time.sleep(600)")
+    assert len(watchers_of(process)) == 1
+    session = os.getsid(process.pid)
+    assert os.getsid(watchers_of(process)[0]) != session
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
+    assert until(lambda: not own_containers(process.pid))
 
 
 @CHILDREN_ARE_TOLD

@@ -9,6 +9,7 @@ import pytest
 from srl_envs import load_trajectories
 from srl_envs.commands import GRAMMARS
 from srl_envs.data.jsonl import save_trajectories
+from srl_envs.fleet import open_fleet
 from srl_envs.replay import Replay, main, read_report, replay_all
 from srl_envs.trajectory import ExpertStep, Trajectory
 
@@ -47,7 +48,9 @@ def test_replays_that_nobody_waits_for_are_given_up(repository_image, small_limi
         Trajectory(f"t{count}", "Issue.", tuple(steps[:count]), domain="swe", metadata=metadata)
         for count in (1, 1000, 1001)
     ]
-    replays = replay_all(trajectories, 1, image=None, limits=small_limits, command_timeout=60)
+    replays = replay_all(
+        trajectories, open_fleet(places=1), image=None, limits=small_limits, command_timeout=60
+    )
     first = next(replays)
     assert (first.id, first.resolved, first.failure) == ("t1", None, "")
     closing = threading.Thread(target=replays.close)
@@ -79,6 +82,9 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch) -> None:
         (["--command_timeout", "nan"], "--command_timeout is nan"),
         (["--max_drift", "1.5"], "--max_drift is 1.5"),
         (["--limit", "0"], "limit is 0"),
+        (["--engines", "unix:///a,host"], "'host' is not the address of a Docker engine"),
+        (["--engines", "unix:///a,unix:///a"], "unix:///a is named twice"),
+        (["--ray", "ray://head:10001"], "Ray Client (ray://) is not supported"),
         (["--output", "{folder}"], "--output: {folder} cannot be written (Is a directory)"),
         (
             ["--output", "{folder}/no/such/kept.jsonl"],

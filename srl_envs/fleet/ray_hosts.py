@@ -1,0 +1,201 @@
+"""A fleet in Ray: one actor a Docker engine. Ray starts processes; who does what is ours.
+
+Restarts and retries of Ray are off: a piece of work that Ray repeated by itself could be
+done twice, and a killed node then never ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from srl_envs.errors import (
+    ConfigError,
+    InfrastructureError,
+    MissingDependencyError,
+    SRLError,
+    install_command,
+)
+from srl_envs.fleet.fleet import Fleet
+from srl_envs.fleet.hosts import EngineHost
+from srl_envs.sandbox.engine import engine_address
+from srl_envs.sandbox.ownership import remove_run, run_here
+
+T = TypeVar("T")
+
+RESOURCE = "docker"
+"""What a node with a Docker engine offers: ``ray start --resources '{"docker": 1}'``."""
+
+_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+_FIRST_START_S = 60.0
+_HEALTH_S = 15.0
+
+
+class EngineActor:
+    """Runs on a node, beside an engine; the only process of a fleet that talks to it.
+
+    Args:
+        address: Of the engine; None is the node's ``DOCKER_HOST`` or default socket.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._host = EngineHost(address or engine_address() or _DEFAULT_SOCKET)
+
+    def take_up(self, dead_run: str) -> tuple[bool, Any]:
+        """Remove what dead owners left, and what the actor before this one did."""
+
+        def work() -> tuple[str, str]:
+            if dead_run:
+                remove_run(dead_run)
+            return run_here(), self._host.name
+
+        return self.call(_in_turn, (self._host.take_up, work))
+
+    def answers(self) -> tuple[bool, Any]:
+        """Whether the engine is well."""
+        return True, self._host.answers()
+
+    def call(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Whether work ended well, and its result, or what it raised on purpose."""
+        try:
+            return True, self._host.call(work, *arguments)
+        except SRLError as error:
+            return False, error
+
+
+def _in_turn(*works: Callable[[], Any]) -> Any:
+    return [work() for work in works][-1]
+
+
+class RayHost:
+    """An actor, and another one in its place when it is dead.
+
+    Args:
+        name: What messages call it.
+        address: See :class:`EngineActor`.
+        options: Of the actor.
+    """
+
+    def __init__(self, name: str, address: str | None, options: dict[str, Any]) -> None:
+        self.name = name
+        self._address, self._options = address, options
+        self._actor: Any = None
+        self._starting: Any = None
+        self._run, self._patience = "", _FIRST_START_S
+
+    def call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """See :meth:`Host.call`; work and arguments are pickled."""
+        actor = self._actor
+        if actor is None:
+            raise InfrastructureError(f"The actor of {self.name} has died.")
+        result: T = self._get(actor, actor.call.remote(work, arguments))
+        return result
+
+    def answers(self) -> bool:
+        """See :meth:`Host.answers`."""
+        actor = self._actor
+        try:
+            return bool(actor and self._get(actor, actor.answers.remote(), _HEALTH_S))
+        except InfrastructureError:
+            return False
+
+    def take_up(self) -> None:
+        """See :meth:`Host.take_up`; a new actor waits until a node has a place for it."""
+        import ray
+
+        if self._actor is None:
+            self._actor = ray.remote(EngineActor).options(**self._options).remote(self._address)
+            self._starting = None
+        if self._starting is None:
+            self._starting = self._actor.take_up.remote(self._run)
+        ready, _ = ray.wait([self._starting], timeout=self._patience)
+        self._patience = 1.0
+        if not ready:
+            raise InfrastructureError("no node of the Ray cluster has started its actor yet.")
+        started, self._starting = self._starting, None
+        self._run, engine = self._get(self._actor, started)
+        self.name = f"{self.name.split(' at ')[0]} at {engine}"
+
+    def close(self) -> None:
+        """Kill the actor; its watcher removes its containers."""
+        import ray
+
+        if self._actor is not None:
+            ray.kill(self._actor)
+
+    def _get(self, actor: Any, answer: Any, timeout: float | None = None) -> Any:
+        import ray
+
+        try:
+            is_well, result = ray.get(answer, timeout=timeout)
+        except ray.exceptions.RayTaskError:  # a fault of the program
+            raise
+        except ray.exceptions.RayError as error:
+            if isinstance(error, ray.exceptions.ActorDiedError) and self._actor is actor:
+                self._actor = None
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InfrastructureError(f"The actor of {self.name} failed: {said}") from error
+        if not is_well:
+            raise result
+        return result
+
+
+def open_ray_fleet(ray_address: str, engines: list[str], places: int) -> Fleet:
+    """See :func:`~srl_envs.fleet.open_fleet`."""
+    try:
+        import ray
+    except ImportError:
+        raise MissingDependencyError(
+            f"--ray needs Ray, which is not installed: {install_command('ray')}"
+        ) from None
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        _connect(ray_address)
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_concurrency": places + 4,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+    }
+    hosts: list[RayHost]
+    if engines:
+        options["scheduling_strategy"] = "SPREAD"
+        hosts = [RayHost(f"actor {i}", one, dict(options)) for i, one in enumerate(engines)]
+    else:
+        count = int(ray.cluster_resources().get(RESOURCE, 0))
+        options["resources"] = {RESOURCE: 1}
+        hosts = [RayHost(f"actor {i}", None, dict(options)) for i in range(count)]
+    end = ray.shutdown if is_ours else lambda: None
+    if not hosts:
+        end()
+        raise ConfigError(
+            f"No node of the Ray cluster at {ray_address} offers the resource {RESOURCE!r}: start "
+            f"nodes that have an engine with ray start --resources '{{\"{RESOURCE}\": 1}}', or "
+            "name --engines."
+        )
+    return Fleet(hosts, places, end)
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local: dict[str, Any] = {
+        "_node_ip_address": "127.0.0.1",  # then nothing listens beyond this machine
+        "include_dashboard": False,
+        "object_store_memory": 100 * 2**20,
+        "resources": {RESOURCE: 1},
+    }
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **(local if address == "local" else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InfrastructureError(
+            f"No Ray cluster can be used at {address}: {said} Start one with ray start --head."
+        ) from error
