@@ -41,7 +41,7 @@ from srl_envs.answers.structure import (
     values_of,
 )
 from srl_envs.answers.units import Unit, same_units, with_letter, without_unit
-from srl_envs.answers.words import choice_of, same_time, same_words
+from srl_envs.answers.words import choice_of, chosen_letters, same_time, same_words
 
 Compare = Callable[[str, str], bool]
 _Part = TypeVar("_Part")
@@ -90,6 +90,9 @@ class _Comparison:
         return self._expressions(one, other)
 
     def _choices(self, one: str, other: str) -> bool | None:
+        letters, other_letters = chosen_letters(one), chosen_letters(other)
+        if letters is not None and other_letters is not None:
+            return letters == other_letters
         choice, other_choice = choice_of(one), choice_of(other)
         if choice and other_choice:
             (letter, text), (other_letter, other_text) = choice, other_choice
@@ -115,6 +118,11 @@ class _Comparison:
             return False
         value, other_value = number(core), number(other_core)
         if value is None or other_value is None:
+            if {unit, other_unit} == {Unit("degree"), None} and r"\pi" in core + other_core:
+                core, other_core = (
+                    part if side is None else rf"\frac{{({part}) \cdot \pi}}{{180}}"
+                    for part, side in ((core, unit), (other_core, other_unit))
+                )
             return factor == 1 and self.same(core, other_core)
         if Unit("%") in (unit, other_unit) and unit != other_unit:  # 50% is 50, and 0.5 too
             part, whole = (value, other_value) if unit is not None else (other_value, value)

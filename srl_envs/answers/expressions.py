@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,8 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from math_verify.parser import NormalizationConfig
 from sympy.core.function import AppliedUndef
+
+from srl_envs.answers.numbers import Value, number, same_value
 
 _DIGITS = 50
 _POINTS = 4
@@ -33,6 +36,12 @@ _PRIMED = re.compile(
     r"(?P<name>\\[A-Za-z]+|[A-Za-z])\s*(?:_(?P<before>\w|\{[^{}]*\}))?\s*(?P<primes>'+)"
     r"(?:\s*_(?P<after>\w|\{[^{}]*\}))?"
 )
+_ANGLE = re.compile(r"\\angle\s*\{?\s*([A-Z]{3})(?![A-Za-z])\}?")
+_LETTER = re.compile(  # a variable, or a Greek letter; not what is in a command or an index
+    r"\\(?:math(?:bb|cal|frak|scr)\s*\{[^{}]*\}|(?P<greek>Delta|Theta|Lambda|Phi|Psi|Omega)"
+    r"(?![A-Za-z])|[A-Za-z]+)|_\s*(?:\{[^{}]*\}|[A-Za-z])|(?P<letter>[A-Za-z])"
+)
+_INDEX = re.compile(r"\s*_\s*(?:(\w)|\{([^{}]*)\})")
 _PRIMED_FORMULA = re.compile(r"[)}\]]\s*'")
 _READING = [
     LatexExtractionConfig(
@@ -47,13 +56,16 @@ _READING = [
 
 def same_expression(one: str, other: str) -> bool:
     """Whether two expressions in plain notation are equal."""
-    first, second = _read(one), _read(other)
+    first, second = map(_read, _with_cases_apart(one, other))
     if first is None or second is None:
         return False
     if isinstance(first, sympy.Rel) and isinstance(second, sympy.Rel):
         return _same_relation(first, second)
     if isinstance(first, sympy.Expr) and isinstance(second, sympy.Expr):
         verdict = _same_values([first], [second])
+        if verdict:
+            decimals = [number(text) for text in (one, other)]
+            return _same_places(first, decimals[1]) and _same_places(second, decimals[0])
         if verdict is not None:
             return verdict
     elif isinstance(first, sympy.Expr | sympy.Rel) != isinstance(second, sympy.Expr | sympy.Rel):
@@ -72,6 +84,7 @@ def _read(text: str) -> Any:
     text = _BINOMIAL.sub(r" \\cdot ", text)  # the parser adds the 2 of 2\binom{4}{2}
     text = _TO_THE_T.sub(r"^{1 \\cdot T}", text)  # the parser drops it as the mark of a transpose
     text = _PRIMED.sub(_primed_name, text)  # the parser drops primes
+    text = _ANGLE.sub(_angle_name, text)  # the parser takes it for a product
     if _PRIMED_FORMULA.search(text):
         return None
     found = parse(
@@ -90,6 +103,42 @@ def _primed_name(match: re.Match[str]) -> str:
     """``y'_1`` with its prime as a part of the index."""
     index = (match["before"] or match["after"] or "").strip("{}")
     return f"{match['name']}_{{{index}prime{len(match['primes'])}}}"
+
+
+def _angle_name(match: re.Match[str]) -> str:
+    r"""``\angle CBA`` as a name, which is also that of ``\angle ABC``."""
+    name = match[1].lower()
+    return f"a_{{ngle{min(name, name[::-1])}}}"
+
+
+def _with_cases_apart(one: str, other: str) -> tuple[str, str]:
+    """Both texts, where a letter that is in them as a capital and a small one has two names.
+
+    The parser takes ``M`` for ``m``.
+    """
+    letters = {
+        match["letter"] or match["greek"]
+        for text in (one, other)
+        for match in _LETTER.finditer(text)
+        if match["letter"] or match["greek"]
+    }
+    greek = {name for name in letters if len(name) > 1 and rf"\{name.lower()}" in one + other}
+    capitals = greek | {name for name in letters if name.isupper() and name.lower() in letters}
+    return _renamed(one, capitals), _renamed(other, capitals)
+
+
+def _renamed(text: str, capitals: set[str]) -> str:
+    """A text in which these capitals have an index that no small letter has."""
+    parts, at = [], 0
+    for match in _LETTER.finditer(text):
+        name = match["letter"] or match["greek"]
+        if name not in capitals or match.start() < at:
+            continue
+        index = _INDEX.match(text, match.end())
+        old = (index[1] or index[2]) if index else ""
+        parts += [text[at : match.start()], match[0].lower(), f"_{{{old}capital}}"]
+        at = index.end() if index else match.end()
+    return "".join([*parts, text[at:]])
 
 
 def _same_relation(one: Any, other: Any) -> bool:
@@ -137,6 +186,24 @@ def _same_values(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
     if digits is None or digits == _DIGITS:
         return digits is not None
     return all(_close(*pair, _tolerance(digits)) for pair in _values(first, second, digits))
+
+
+def _same_places(exact: Any, decimal: Value | None) -> bool:
+    """Whether an exact number has a decimal's digits; true if either is something else.
+
+    An integer must be the decimal, unless that is rounded to more than one.
+    """
+    place = None if decimal is None else decimal.unit_in_last_place
+    if decimal is None or place is None or not exact.is_number or exact.atoms(sympy.Float):
+        return True
+    digits = _digits_needed([], [exact])
+    value = None if digits is None else _number(exact, {}, digits)
+    if digits is None or value is None or not value.is_real:
+        return digits is not None
+    nearest = int(value.round())
+    if place <= 1 and abs(value - nearest) <= _tolerance(digits):
+        return same_value(Value(Fraction(nearest)), decimal)
+    return abs(Fraction(str(value)) - decimal.value) < place
 
 
 def _digits_needed(pairs: Sequence[tuple[Any, Any]], expressions: Sequence[Any]) -> int | None:

@@ -53,7 +53,12 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"(?<=\d)(?:\\[,;:]|\{,\}|\\ |~|')(?=\d{3}(?!\d))", ","),
     (r"\\(?:quad|qquad|enspace|thinspace|medspace|newline)(?![A-Za-z])|(?<!\\)\\[,;: ]|~"
      r"|\\hspace\*?\{[^{}]*\}|\\(?=\n)", " "),
+    (r"\\(?:text)?color\s*(?:\[[^\]]*\]\s*)?\{[^{}]*\}|\\(?:ensuremath|num)(?=\s*\{)", ""),
+    (r"\\(?:SI|qty)\s*(?:\[[^\]]*\]\s*)?\{([^{}]*)\}\s*\{([^{}]*)\}"
+     r"|\\(?:si|unit)\s*\{([^{}]*)\}",
+     lambda match: (match[1] or "") + rf" \text{{{(match[2] or match[3]).replace(chr(92), ' ')}}}"),
     # Text commands are \text; a label's is part of its name.
+    *[(r"(\\(?:text(?:rm)?|mathrm|rm)\s*\{[^{}]*)\^\s*\{\s*(-?\d)\s*\}", r"\1^\2")] * 3,
     (r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox"
      r"|boldsymbol|bm|operatorname\*?|textup|emph|underline|pmb)\s*\{(?:\\(?:bf|rm|it)\s)?"
      r"\s*([^{}]*?)\s*\}", lambda match: rf"\text{{{match[1]}}}"),
@@ -64,9 +69,18 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\text\{\s*\}", ""),
     (r"\\text\{(\^?\s*\\circ|\\\$|[€£¥])\s*\}", r"\1 "),
     (r"\\text\{([^{}]*)\}\s*/\s*\\text\{", r"\\text{\1/"),
+    (r"(?<=[\d})])\s*\\frac\s*\{\s*\\text\{([^{}]*)\}\s*\}\s*"
+     r"\{\s*\\text\{([^{}]*)\}(?:\s*\^\s*\{?\s*(\d)\s*\}?)?\s*\}",
+     lambda match: rf" \text{{{match[1]}/{match[2]}{match[3] or ''}}}"),
+    (r"(?<=\d)\s*\\mu\s*\\text\{\s*([a-zA-Z]+)\s*\}|\\text\{\s*\\mu\s*([a-zA-Z]+)\s*\}",
+     lambda match: rf" \text{{u{match[1] or match[2]}}}"),
+    (r"(?<=\d)\s*(?:\\text\{\s*([kMG]?)\s*\}\s*)?\\Omega\s*$"
+     r"|\\text\{\s*([kMG]?)\s*\\Omega\s*\}",
+     lambda match: rf" \text{{{match[1] or match[2] or ''}ohm}}"),
     (r"\\text\{([\d.,]+)\}", r"\1"),
-    (r"\\text\{(sin|cos|tan|cot|sec|csc|log|ln|exp|arcsin|arccos|arctan|gcd|min|max|lcm)\}",
-     r"\\\1 "),
+    (r"\\text\{(sin|cos|tan|cot|csc|log|ln|exp|arcsin|arccos|arctan|gcd|max|lcm)\}"
+     r"|(?<![\d})])(?<![\d})] )\\text\{(sec|min)\}",  # but 15 minutes, 5 seconds
+     lambda match: rf"\{match[1] or match[2]} "),
     (r"\\text\{([ied])\}", r"\1"),
     (r"\\imath(?![A-Za-z])", "i"),
     # Commands with several names.
@@ -96,6 +110,17 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\\(?:mathdollar|textdollar)(?![A-Za-z])", r"\\$"),
     (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
     (r"\\(?:euro|texteuro)(?![A-Za-z])(?:\{\})?", "€"),
+    (r"\\log\s*_\s*(?:e(?![A-Za-z])|\{\s*e\s*\})", r"\\ln "),
+    (r"(?:\{\s*\})?\s*[_^]\s*\{?\s*(\w+)\s*\}?\s*(?:\\text\{C\}|C)\s*_\s*\{?\s*(\w+)\s*\}?",
+     r"\\binom{\1}{\2}"),
+    # Words around an answer: a choice, a ratio, an ordinal number, an estimate, any integer.
+    (r"^(\\text\{\s*)?(?i:option|choice)\s*:?\s+(?=\(?[A-Z]\b)", lambda match: match[1] or ""),
+    (r"^(\d+) to (\d+)$", r"\1:\2"),
+    (r"^(?:the )?(\d+)\s*(?:\^\s*)?\{?\s*(?:\\text\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?$", r"\1"),
+    (r"^(?i:approximately|approx\.?|about|roughly|around)\s+(?=[-+\d.\\$€£¥])"
+     r"|^\\text\{\s*(?i:approximately|approx\.?|about|roughly|around)\s*\}", ""),
+    (r"[,;]\s*(?:\\text\{\s*(?:where|for|with)(?: all| any| some)?\s*\}\s*)?"
+     r"\(?\s*[a-z]\s*\\in\s*\\(?:mathbb\s*\{?\s*)?Z\s*\}?\s*\)?$", ""),
     # Numbers, functions and products as code and plain text write them.
     (r"(?<![\w.}^])([-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+))[eE]\+?(-?\d+)(?![\w.])",
      r"\1 \\times 10^{\2}"),
@@ -139,6 +164,8 @@ _LEADING = re.compile(r"^(?:\s|[:=]|\\approx(?![A-Za-z]))+(?!$)")
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
 _LOOSE_SPACE = re.compile(r"\s+(?=\W|$)|(?<=\W)\s+|(?<=[A-Za-z])\s+(?=\d)")
+_ITALIC = re.compile(r"([*_])([^\s*_](?:[^*_]*[^\s*_])?)\1")
+_MICRO = re.compile(r"(?<=\d)\s*[\u03bc\u00b5](?=[A-Za-z])")
 _WRAPPED = re.compile(r"\{([^{}]*)\}|\\text\{([^{}]*)\}")
 
 
@@ -147,6 +174,7 @@ def plain_notation(text: str) -> str:
     """An answer in the one notation of this module."""
     text = " ".join(text.split())  # the rules are slow on long runs of blanks
     text = _VULGAR.sub(_vulgar_fraction, text)
+    text = _MICRO.sub(" u", text)
     text = _RAISED.sub(lambda run: f"^{{{run[0].translate(_SUPERSCRIPTS)}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{run[0].translate(_SUBSCRIPTS)}}}", text)
     text = unicodedata.normalize("NFKC", text.translate(_TABLE))
@@ -172,6 +200,8 @@ def _trimmed(text: str) -> str:
         text = _LEADING.sub("", _TRAILING.sub("", text)).strip()
         if (match := _WRAPPED.fullmatch(text)) and match[1] is not None:
             text = match[1]
+        if (match := _ITALIC.fullmatch(text)) is not None:
+            text = match[2]
         if text == before:
             return text
 

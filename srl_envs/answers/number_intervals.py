@@ -8,11 +8,16 @@ from typing import NamedTuple
 
 from srl_envs.answers.notation import bare
 from srl_envs.answers.numbers import number
-from srl_envs.answers.structure import COMMA, ORDER, closes_at_end, is_name, split
+from srl_envs.answers.structure import BETWEEN, COMMA, ORDER, closes_at_end, is_name, split
 
 _OR = re.compile(r"\\cup|\bor\b|(?<=[)\]}])\s*U\s*(?=[(\[{])")
 _AND = re.compile(r"\\land|\band\b|,")
 _BOTH = re.compile(r"\\land|\\cap|\band\b")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_STATEMENT = re.compile(  # p, not q, (q or r), red, E_1
+    r"(?:\\(?:neg|lnot)(?![A-Za-z])|not\b|[\s(])*[^\W\d_](?:_\w|_\{\w+\})?'*"
+    r"|(?:not\b|[\s(])*[^\W\d_][^\d=+*/^\\_-]*"
+)
 _IN = re.compile(
     r"(?P<name>[A-Za-z]|\\[a-z]+|[A-Za-z]\([a-z]\))\s*"
     r"(?:\\in(?![A-Za-z])|=(?=\s*[(\[]))\s*(?P<rest>.+)"
@@ -28,6 +33,7 @@ _REALS = re.compile(
     re.IGNORECASE,
 )
 _WITHOUT = re.compile(r"(?P<all>.+?)\s*(?:\\setminus|-)\s*\\\{(?P<points>.*)\\\}")
+_TURNED_BRACKETS = re.compile(r"\][^][(),;]+[,;][^][(),;]+[][]|\[[^][(),;]+[,;][^][(),;]+\[")
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|")
 _INFINITE = re.compile(r"-?\s*\\infty")
 _TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\neq": r"\neq"}
@@ -54,7 +60,7 @@ def intervals_of(text: str) -> list[Interval] | None:
     name = ""
     if (match := _SET_BUILDER.fullmatch(text)) is not None:
         text = match["rest"]
-    text = _IN_THE_REALS.sub("", text)
+    text = _TURNED_BRACKETS.sub(_with_round_brackets, _IN_THE_REALS.sub("", text))
     if (match := _IN.fullmatch(text)) is not None:
         name, text = match["name"], match["rest"]
     pieces: list[Interval] = []
@@ -66,15 +72,34 @@ def intervals_of(text: str) -> list[Interval] | None:
     return [piece._replace(name=piece.name or name) for piece in pieces]
 
 
+def _with_round_brackets(match: re.Match[str]) -> str:
+    """``]1, 3]``, as France writes it, as ``(1, 3]``."""
+    opening, closing = "(["[match[0][0] == "["], ")]"[match[0][-1] == "]"]
+    low, high = re.split("[,;]", match[0][1:-1])
+    return f"{opening}{low},{high}{closing}"
+
+
 def joined_otherwise(one: str, other: str) -> bool:
-    """Whether "and" joins the relations of one text, and "or" those of the other."""
-    joints = []
-    for text in (one, other):
-        relations = ORDER.search(text) is not None
-        joints.append(
-            (relations and bool(_BOTH.search(text)), relations and bool(_OR.search(text)))
-        )
-    return joints in ([(True, False), (False, True)], [(False, True), (True, False)])
+    """Whether "and" joins the statements of one text, and "or" those of the other.
+
+    Statements are relations, names and words: the values "1 and 2" are also "1 or 2".
+    """
+    joints = _joint_of(one), _joint_of(other)
+    return all(joints) and joints[0] != joints[1]
+
+
+def _joint_of(text: str) -> str:
+    """What joins the statements of a text: "and", "or" or some of both; else empty."""
+    text = _TEXT.sub(r" \1 ", text)
+    if ORDER.search(text):
+        both, either = _BOTH.search(text), _OR.search(text)
+        return "" if both and either else "and" if both else "or" if either else ""
+    if not all(map(_STATEMENT.fullmatch, split(text, BETWEEN))):
+        return ""
+    groups = sorted(sorted(map(bare, split(part, _BOTH))) for part in split(text, _OR))
+    if len(groups) == 1:
+        return "and" if len(groups[0]) > 1 else ""
+    return "or" if max(map(len, groups)) == 1 else f"or {groups}"
 
 
 def _pieces(text: str) -> list[Interval] | None:
@@ -82,12 +107,10 @@ def _pieces(text: str) -> list[Interval] | None:
         return [_interval("", "(", r"-\infty", r"\infty", ")")]
     if (match := _WITHOUT.fullmatch(text)) is not None and _REALS.fullmatch(match["all"]):
         return _reals_without(split(match["points"], COMMA))
-    turned = text[:1] == "]" and text[-1:] == "["  # as open intervals are written in France
-    if turned or (text[:1] in "([" and text[-1:] in ")]" and closes_at_end(text)):
+    if text[:1] in "([" and text[-1:] in ")]" and closes_at_end(text):
         ends = split(text[1:-1], re.compile(","))
         if len(ends) == 2 and all(ends):
-            opening, closing = "()" if turned else (text[0], text[-1])
-            return [_interval("", opening, ends[0], ends[1], closing)]
+            return [_interval("", text[0], ends[0], ends[1], text[-1])]
     return _relations(text)
 
 

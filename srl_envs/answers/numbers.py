@@ -5,7 +5,8 @@ r"""Numbers as final answers have them, read out of plain notation.
   of the last place of the coarser one, and by at most 1e-4 of the greater one: the
   relative tolerance of Qwen2.5-Math's grader.
 * A decimal is a fraction if six significant digits agree, as math-verify rounds.
-* Words that change a number (``million``) belong to it.
+* Words that change a number (``million``) belong to it; ``twenty-five`` and ``two thirds``
+  are numbers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ _WORDS = (
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen", "twenty",
 )  # fmt: skip
+_TENS = {
+    name: 10 * i
+    for i, name in enumerate(
+        ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), 2
+    )
+}
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4} | {
+    f"{name}th": i for i, name in enumerate(("fif", "six", "seven", "eigh", "nin", "ten"), 5)
+}
 _INTEGER = (  # thousands apart by a comma, a space, a low line, or (two and more) by a point
     r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d{1,3}(?:_\d{3})+"
     r"|\d{1,3}(?:\.\d{3}){2,}|\d+)"
@@ -89,18 +99,58 @@ def number(text: str) -> Value | None:
     """The number that a text in plain notation is; None if it is not one."""
     text = text.strip()
     sign = 1
-    while match := re.match(r"([-+])\s*|\((?=.*\)$)|\\text\{(?=[^{}]*\}$)", text):
-        sign = -sign if match[1] == "-" else sign
+    while match := re.match(
+        r"([-+]|(?:minus|negative)\b)\s*|\((?=.*\)$)|\\text\{(?=[^{}]*\}$)", text
+    ):
+        sign = sign if match[1] in (None, "+") else -sign
         text = text[match.end() :] if match[1] else text[match.end() : -1]
     if (read := _decimal(text) or _fraction(text)) is not None:
         return read.scaled(sign)
-    if text.lower() in _WORDS:
-        return Value(Fraction(sign * _WORDS.index(text.lower())))
+    if (spoken := _spoken(text.lower())) is not None:
+        return Value(sign * spoken)
+    if (match := re.fullmatch(r"0x([0-9a-fA-F]{1,64})|0b([01]{1,256})", text)) is not None:
+        return Value(Fraction(int(match[1], 16) if match[1] else int(match[2], 2)))
     if (match := _SCALED.fullmatch(text)) is not None:
         factor = SCALES.get((match["text"] or match["word"]).lower())
         if factor is not None and (core := number(match["core"])) is not None:
             return core.scaled(sign * factor)
     return None
+
+
+def _spoken(text: str) -> Fraction | None:
+    """A number in small English words; None if a text is not one."""
+    words = [word for word in re.split(r"[-\s]+", text) if word != "and"]
+    if not words or len(words) > 20 or not words[-1].isalpha():
+        return None
+    words = ["one" if word in ("a", "an") and len(words) > 1 else word for word in words]
+    below = _PARTS.get("half" if words[-1] == "halves" else words[-1].removesuffix("s"))
+    if below is None:
+        whole = _spoken_integer(words)
+        return None if whole is None else Fraction(whole)
+    above = _spoken_integer(words[-2:-1] or ["one"] * (words[-1] == "half"))
+    whole = _spoken_integer(words[:-2]) if len(words) > 2 else 0
+    if not above or whole is None or (whole and above >= below):
+        return None
+    if (above > 1) != (words[-1][-1] == "s"):  # "twenty fifth"
+        return None
+    return whole + Fraction(above, below)
+
+
+def _spoken_integer(words: list[str]) -> int | None:
+    total, group, last = 0, 0, 1
+    for word in words:
+        if word in _TENS or word in _WORDS:
+            value = _TENS.get(word) or _WORDS.index(word)
+            if group % 100 and not (last == 10 and 0 < value < 10):
+                return None  # "five six"
+            group, last = group + value, 10 if word in _TENS else 1
+        elif word == "hundred" and 0 < group < 100:
+            group *= 100
+        elif word in SCALES and group:
+            total, group = total + group * SCALES[word], 0
+        else:
+            return None
+    return total + group if words else None
 
 
 def _decimal(text: str) -> Value | None:

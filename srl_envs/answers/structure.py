@@ -13,15 +13,20 @@ _WORD_BETWEEN = r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])"
 
 COMMA = re.compile(r"[,;]")
 ORDER = re.compile(r"\\(?:le|ge|neq)(?![A-Za-z])|<|>")
-_BETWEEN = re.compile(rf"\s*(?:[,;]\s*)?{_WORD_BETWEEN}\s*|[,;]")
+BETWEEN = re.compile(rf"\s*(?:[,;]\s*)?{_WORD_BETWEEN}\s*|[,;]")
 _NOT_IN_A_NUMBER = re.compile(
     rf",(?!\d{{3}}(?!\d))|(?<!\d),|;|\s*(?:,\s*)?{_WORD_BETWEEN}\s*"
 )  # a comma that does not part thousands
 _SEMICOLON = re.compile(";")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
 _MATRIX = re.compile(
-    r"\[?\s*\\begin\{(?P<kind>[pbBvV]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(?P<rows>.*)"
+    r"\[?\s*\\begin\{(?P<kind>[pbB]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(?P<rows>.*)"
     r"\\end\{(?P=kind)\}\s*\]?",
+    re.DOTALL,
+)
+_TRANSPOSED = re.compile(
+    r"(?P<inner>[(\[].*,.*[)\]]|\[?\s*\\begin.*\})"
+    r"\s*\^\s*\{?\s*(?:\\text\{T\}|T|\\top|\\intercal)\s*\}?",
     re.DOTALL,
 )
 _ONE_TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -102,6 +107,8 @@ def elements_of(text: str) -> Elements | None:
     """The elements of a list, set or tuple; None if a text is none of these."""
     if (match := _ONE_TEXT.fullmatch(text)) is not None:
         text = match[1]
+    if (match := _TRANSPOSED.fullmatch(text)) is not None:  # a column is also a tuple
+        text = match["inner"].strip()
     text = _NAME_OF_SET.sub("", text)
     kind, inner = "list", text
     if text != r"\emptyset" and is_set(text):
@@ -129,7 +136,7 @@ def _separated(text: str) -> list[str]:
     if ";" in text and "," in text and len(parts := split(text, _SEMICOLON)) > 1:
         return parts
     thousands = re.search(r",\s", text) is not None  # "1,000, 2,000", but "1,2" and "100,200"
-    return [part for part in split(text, _NOT_IN_A_NUMBER if thousands else _BETWEEN) if part]
+    return [part for part in split(text, _NOT_IN_A_NUMBER if thousands else BETWEEN) if part]
 
 
 def _plus_and_minus(text: str) -> list[str]:
@@ -142,11 +149,15 @@ def _plus_and_minus(text: str) -> list[str]:
 
 def cells_of(text: str) -> list[list[str]] | None:
     """The rows of a matrix in plain notation; None if a text is not one."""
-    match = _MATRIX.fullmatch(text)
+    transposed = _TRANSPOSED.fullmatch(text)
+    match = _MATRIX.fullmatch(transposed["inner"] if transposed else text)
     if match is None:
         return None
     rows = [row for row in _ROW_END.split(match["rows"]) if row.strip()]
-    return [[plain_notation(cell) for cell in row.split("&")] for row in rows]
+    cells = [[plain_notation(cell) for cell in row.split("&")] for row in rows]
+    if transposed and len(set(map(len, cells))) == 1:
+        return [list(column) for column in zip(*cells, strict=True)]
+    return None if transposed else cells
 
 
 def listed_rows(text: str) -> list[list[str]] | None:
@@ -160,7 +171,7 @@ def listed_rows(text: str) -> list[list[str]] | None:
 
 def sides_of(text: str) -> list[str]:
     """What an equation says is equal; only one for what is not an equation."""
-    if len(split(text, _BETWEEN)) > 1 or ORDER.search(text):
+    if len(split(text, BETWEEN)) > 1 or ORDER.search(text):
         return [text]
     sides = split(text, _EQUALS)
     return sides if all(sides) else [text]

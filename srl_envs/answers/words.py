@@ -8,6 +8,7 @@ _CHOICE = re.compile(
     r"(?:\\text\{)?\s*(?:\((?P<round>[A-Za-z])\)|(?P<plain>[A-Z])(?:[.:)]|(?=\}|$)))\s*\}?"
     r"\s*[.:)]?\s*(?P<rest>.*)"
 )
+_ONE_TEXT = re.compile(r"\\text\{[^{}]*\}")
 _OPERATOR = re.compile(
     r"[-+*/^=<>_'!,;]|(?:and|or)\b|\\(?:times|cdot|cup|cap|le|ge|neq|in|pm)(?![A-Za-z])"
 )
@@ -18,21 +19,38 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _SAME_WORDS = {
     "empty set": r"\emptyset", "no solution": r"\emptyset", "no solutions": r"\emptyset",
     "no real solution": r"\emptyset", "no real solutions": r"\emptyset", "none": r"\emptyset",
-    "true": "yes", "false": "no", "dne": "does not exist",
+    "true": "yes", "false": "no", "yes": "yes", "no": "no", "dne": "does not exist",
 }  # fmt: skip
 _TIME = re.compile(
     r"(?P<hour>\d{1,2})(?:\s*:\s*(?P<minute>\d\d))?\s*(?:\\text\{)?\s*"
     r"(?:(?P<half>[ap])\.?\s?m\.*)?\s*\}?",
     re.IGNORECASE,
 )
+_NOON = re.compile(
+    r"(?:12(?::00)?\s*)?(?:\\text\{\s*)?(?:12\s*)?(noon|midnight)\s*\}?", re.IGNORECASE
+)
+_OCLOCK = re.compile(r"\s*(?:\\text\{\s*)?o'? ?clock\b\s*\}?", re.IGNORECASE)
+_LETTERS = re.compile(r"\(?[A-H]\)?(?:\s*(?:,|;|\band\b)*\s*\(?[A-H]\)?)+")
 
 
 def choice_of(text: str) -> tuple[str, str] | None:
     """The letter of a multiple choice and what follows it; None if a text is not one."""
+    if re.fullmatch("[a-d]", text):
+        return text.upper(), ""
     match = _CHOICE.fullmatch(text)
     if match is None or _OPERATOR.match(match["rest"]):
         return None
     return (match["round"] or match["plain"]).upper(), match["rest"]
+
+
+def chosen_letters(text: str) -> str | None:
+    """The letters of several choices, sorted: of ``ABD``, ``A, B, D`` and ``(A) and (B)``."""
+    if _ONE_TEXT.fullmatch(text):
+        text = text[6:-1]
+    if _LETTERS.fullmatch(text) is None:
+        return None
+    letters = re.findall("[A-H]", text)
+    return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None
 
 
 def same_words(one: str, other: str) -> bool | None:
@@ -81,11 +99,17 @@ def same_time(one: str, other: str) -> bool | None:
 
     None if either is not a time.
     """
-    times = [_TIME.fullmatch(text) for text in (one, other)]
+    times = [_TIME.fullmatch(_in_digits(text)) for text in (one, other)]
     if not all(time and (time["minute"] or time["half"]) for time in times):
         return None
     (hours, minute), (other_hours, other_minute) = (_clock(time) for time in times if time)
     return minute == other_minute and bool(hours & other_hours)
+
+
+def _in_digits(text: str) -> str:
+    if (match := _NOON.fullmatch(text)) is not None:
+        return "12:00 pm" if match[1].lower() == "noon" else "12:00 am"
+    return _OCLOCK.sub(":00 ", text)
 
 
 def _clock(time: re.Match[str]) -> tuple[set[int], int]:
