@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 BLANK = r"[^\S\r\n]"  # a blank: any white space within a line, such as a no-break space
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
-_NUMBERS = {name.lower(): i for names in (_WORDS, _ROMAN) for i, name in enumerate(names, 1)}
+_NUMBERS = {
+    name.lower(): i for names in ("abcdefgh", _WORDS, _ROMAN) for i, name in enumerate(names, 1)
+}
+_STEP = (  # in seven languages
+    "step|schritt|\u00e9tape|etape|paso|passo|\u0448\u0430\u0433|\u6b65\u9aa4|\u30b9\u30c6\u30c3\u30d7"
+)
 MARK = (  # a heading, an emoji, the start of bold or italics
     rf"(?P<mark>(?:\#{{1,6}}{BLANK}*)?(?:[^\w\s!-/:-@\[-`{{-~]{{1,3}}{BLANK}*)?"
     r"(?:\\(?:(?:sub)*section|paragraph|text(?:bf|it))\*?\{)?(?:\*{1,3}|__)?)"
 )
 _WORD = re.compile(
-    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\[?(?i:step){BLANK}*[(\#]?"
+    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\[?(?i:{_STEP}){BLANK}*[(\#]?"
     rf"(?P<number>\d{{1,4}}(?![\d]|[.,]\d)|(?i:{'|'.join(reversed(_WORDS))})\b"
     rf"|(?:{'|'.join(reversed(_ROMAN))})\b)"
     rf"(?P<behind>(?:\)|{BLANK}*(?:/|of\b){BLANK}*\d+)?"
@@ -24,10 +30,18 @@ _WORD = re.compile(
     rf"|(?={BLANK}+\([^()\n]*\){BLANK}*(?:[:*}}]|\r?$))))",
     re.MULTILINE,
 )
+_CASE = re.compile(
+    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\(?(?i:case|part|phase|stage)s?{BLANK}*[(\#]?"
+    rf"(?P<number>\d{{1,2}}(?![\d.])|(?i:{'|'.join(reversed(_WORDS))}|{'|'.join(reversed(_ROMAN))}"
+    rf"|[a-h])\b)"
+    rf"(?P<behind>\)?(?:{BLANK}*[:\uff1a]|[.)]|{BLANK}*[-\u2013\u2014](?!\d)|(?=\*|__|\}})"
+    rf"|(?={BLANK}*\r?$)|(?={BLANK}+[($\\])))",
+    re.MULTILINE,
+)
 _NUMBER = re.compile(
     rf"^(?P<indent>{BLANK}*){MARK}(?P<number>\d{{1,4}})"
     rf"(?P<behind>(?:\\?[.)\uff0e\u3001]|\ufe0f?\u20e3)(?={BLANK}|\*\*|__|\}})"
-    rf"|(?=(?:\*\*|__)[.):]))[^\n]*$",
+    rf"|[\uff0e\u3001](?=[^\W\d_])|(?=(?:\*\*|__)[.):]))[^\n]*$",
     re.MULTILINE,
 )
 _PARENTHESES = re.compile(
@@ -40,8 +54,9 @@ FEWEST = 2
 Spans = list[tuple[int, int]]
 
 PARAGRAPH = r"\n[^\S\n]*\n"
-_NO_STEPS = re.compile(  # code, and displayed math, which no empty line may interrupt
-    r"^[^\S\n]*(?P<fence>```|~~~).*?^[^\S\n]*(?P=fence)"
+_NO_STEPS = re.compile(  # thoughts, code, and displayed math, which no empty line may interrupt
+    r"\A(?:(?!</think>).)*</think>"
+    r"|^[^\S\n]*(?P<fence>```|~~~).*?^[^\S\n]*(?P=fence)"
     r"|\\begin\{(?P<code>verbatim|lstlisting|minted)\}.*?\\end\{(?P=code)\}"
     rf"|\\\[(?:(?!{PARAGRAPH}|\\[\[\]]).)*\\\]|\$\$(?:(?!{PARAGRAPH}|\$\$).)*\$\$"
     r"|\\begin\{(?P<math>(?!enumerate|itemize|document)[a-z]+\*?)\}"
@@ -62,7 +77,7 @@ class Line:
         columns: How far it is indented.
         mark: What comes before its number, such as ``"### **"``.
         marked: Whether a heading or bold marks it.
-        by_word: Whether it says "Step".
+        by_word: Whether it says "Step" or "Case".
     """
 
     start: int
@@ -75,14 +90,15 @@ class Line:
 
 
 def code_and_math(solution: str) -> Spans:
-    """Where a solution holds code or displayed math, in which no step begins."""
+    """Where a solution holds a thought, code or displayed math, in which no step begins."""
     return [match.span() for match in _NO_STEPS.finditer(solution)]
 
 
 def outermost(solution: str, hidden: Spans) -> tuple[list[Line], list[Line]]:
     """The lines that begin the steps, in the spelling whose steps hold the others, and all of it.
 
-    Both are empty without steps.
+    Where each of several cases ("Case 1", "Part b") counts from 1, these are the steps.
+    Both lists are empty without steps.
     """
     words, numbers, parentheses = (
         list(_lines(style, solution, hidden)) for style in (_WORD, _NUMBER, _PARENTHESES)
@@ -101,7 +117,11 @@ def outermost(solution: str, hidden: Spans) -> tuple[list[Line], list[Line]]:
     ]
     for steps, lines in spellings:
         if steps and not any(_holds(other, steps) for other, _ in spellings):
-            return steps, lines
+            cases = list(_lines(_CASE, solution, hidden))
+            outer = _steps_of(solution, cases)
+            if not _each_from_one(outer, lines):
+                return steps, lines
+            return (outer, cases) if outer[0].start < steps[0].start else ([], [])
     return [], []
 
 
@@ -137,13 +157,24 @@ def _lines(style: re.Pattern[str], solution: str, hidden: Spans) -> Iterator[Lin
             len(match["indent"].expandtabs(4)),
             match["mark"],
             bool(match["mark"].strip()) or solution[rest : match.end()].lstrip()[:2] == "**",
-            style is _WORD,
+            style in (_WORD, _CASE),
         )
 
 
 def is_within(place: int, hidden: Spans) -> bool:
-    """Whether a place is in code or math."""
-    return any(begin < place < end for begin, end in hidden)
+    """Whether a place is in code or math, or in a thought."""
+    return any(begin < place < end or begin == place == 0 for begin, end in hidden)
+
+
+def _each_from_one(outer: list[Line], inner: list[Line]) -> bool:
+    """Whether the inner lines count from the same first number in two or more outer ones."""
+    stops = [line.start for line in outer[1:]] + [sys.maxsize]
+    firsts = [
+        next((line.number for line in inner if begin.start < line.start < stop), None)
+        for begin, stop in zip(outer, stops, strict=False)
+    ]
+    counted = [number for number in firsts if number is not None]
+    return len(counted) >= FEWEST and set(counted) <= {0, 1}
 
 
 def _holds(outer: list[Line], inner: list[Line]) -> bool:
@@ -177,7 +208,9 @@ def _top_level(solution: str, lines: list[Line]) -> list[Line]:
     and an inner enumeration, both readings are followed. The best one explains most
     numbers, does not cut an enumeration between lines that no blank line parts, and
     then has most steps. A line as deep as an enumeration that is indented continues it.
+    The first step may be ``0``.
     """
+    first = min(1, lines[0].number) if lines else 1
     # (steps so far, last line of the open inner enumeration) -> (score, the steps)
     readings: dict[tuple[int, Line | None], tuple[int, tuple[Line, ...]]] = {(0, None): (0, ())}
     for i, line in enumerate(lines):
@@ -192,7 +225,7 @@ def _top_level(solution: str, lines: list[Line]) -> list[Line]:
                 and not (inner.columns > steps[-1].columns >= line.columns)
             )
             inside = continues and line.columns > steps[-1].columns
-            if line.number == count + 1 and not inside:
+            if line.number == count + first and not inside:
                 cuts = tight and continues
                 options.append(((count + 1, None), (score + (not cuts), (*steps, line))))
             if count and (continues or (line.number == 1 and not left)):

@@ -2,7 +2,7 @@ r"""Splits a written solution at its numbered, titled steps without losing a cha
 
 What is decided, where a form can be read in two ways:
 
-- A number inside code or displayed math begins no step.
+- A number inside a thought (``</think>``), code or displayed math begins no step.
 - A line may be indented by up to three blanks more than the first level, as in
   Markdown; a list that begins at 1 below a step and deeper than it stays in that step.
 - ``Step 3`` outranks ``3.``: such texts number their facts and cases too. Marked numbers
@@ -41,12 +41,17 @@ _ANSWER = r"(?:the )?(?:final (?:answer|result|solution)|answer|conclusion)(?: (
 _FINAL_ANSWER = re.compile(
     rf"\n(?={BLANK}{{0,3}}(?=_|[^\w\s]){MARK}(?:[^\w\s!-/:-@\[-`{{-~]{{1,3}}{BLANK}*)?{_ANSWER}"
     rf"{BLANK}*(?:[:.!*_}}#\u2013\u2014(\\$\d-]|\r?$|is\b))"
-    r"|\n(?=(?:the )?final answer\b|(?:answer|conclusion):)",
+    r"|\n(?=(?:the )?final answer\b|(?:answer|conclusion):|\u7b54\u6848"
+    r"|####[ \t]*[-+\d$\\][^\n]*\s*\Z)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CLOSING = re.compile(
-    PARAGRAPH + r"(?=(?:therefore|thus|hence|in conclusion|so,? the final answer)\b)",
+    PARAGRAPH + r"(?=(?:therefore|thus|hence|in conclusion|(?:so,? )?the (?:final )?answer is)\b)",
     re.IGNORECASE,
+)
+_ANEW = re.compile(  # another part or way, which counts from 1 again
+    rf"{PARAGRAPH}(?=(?:\*\*[^*\n]+\*\*|(?i:method|approach|solution|alternative)\b[^\n]{{0,60}}):?"
+    rf"{BLANK}*\r?\n\s*(?:\*\*)?1[.)]\s)"
 )
 _SECTION = re.compile(rf"{PARAGRAPH}(?=(?P<level>\#{{1,6}})[ \t]|\\(?:sub)*section\*?\{{)")
 
@@ -56,9 +61,9 @@ def split_steps(solution: str) -> tuple[str, tuple[ExpertStep, ...], str] | None
 
     A line begins a step if it carries the next number, starting at 1; an enumeration
     inside a step that starts again at 1 stays part of the step. The last step ends at
-    a rule (``---``) or a heading, where a "Final answer" begins, or at a closing
-    paragraph ("Therefore, ..."). A number with no text behind it begins no step: it
-    stays in the one before, or in the tail if it is the last.
+    a rule (``---``) or a heading, where a "Final answer" or another part that counts
+    from 1 begins, or at a closing paragraph ("Therefore, ..."). A number with no text
+    behind it begins no step: it stays in the one before, or in the tail if it is the last.
 
     Returns:
         None if there are fewer than two steps, or one that is marked has a wrong number
@@ -104,8 +109,9 @@ def _end_of_last_step(solution: str, start: Line, lines: list[Line], hidden: Spa
         if not (lower or match.end() in numbered or is_within(match.end(), hidden)):
             ends.append(match.end())
             break
-    if final := _FINAL_ANSWER.search(solution, start.rest):
-        ends.append(final.end())
+    for pattern in (_FINAL_ANSWER, _ANEW):
+        if found := pattern.search(solution, start.rest):
+            ends.append(found.end())
     end = min(ends)
     closings = list(_CLOSING.finditer(solution, start.rest, end))
     if closings and _says(solution[start.rest : closings[-1].start() + 1], start):

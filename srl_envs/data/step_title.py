@@ -4,6 +4,8 @@ Bold text, the line of a heading, and what ends in a colon behind ``Step 2:`` ar
 Behind a plain number a title ends in a colon too, but a sentence that leads to a formula
 does so as well (``2. Solve for x: $2x = 4$``), and times, ratios and URLs hold colons.
 So there a colon ends a title only before words, and not in a sentence ("We see: ...").
+Nor is a line a title that has numbers and ends in a full stop, or that nothing but the
+boxed answer follows.
 """
 
 from __future__ import annotations
@@ -18,17 +20,18 @@ _BEHIND_NUMBER = re.compile(
     rf"{BLANK}*(?:[:\uff1a]|[.)](?=\s)|[-\u2013\u2014](?={BLANK}))?{BLANK}*"
 )
 _BOLD = re.compile(
-    r"\s*(?:\*\*(?P<stars>[^*\n]{1,120}?):?\*\*(?!\*)|__(?P<lines>[^_\n]{1,120}?):?__"
+    r"\s*(?!(?:\*\*|__)(?:(?i:step)\s*\d|\d+[.)]\s))(?:\*\*(?P<stars>[^*\n]{1,120}?):?\*\*(?!\*)|__(?P<lines>[^_\n]{1,120}?):?__"
     rf"|\\textbf\{{(?P<latex>[^{{}}\n]{{1,120}}?):?\}}){_BEHIND}"
     rf"|\s*\*(?!\*)(?P<italic>[^*\n]{{1,120}}?)(?::\*|\*:)(?=\s){BLANK}*"
 )
 _PLAIN = re.compile(rf"\s*(?P<title>[^\n:.$\\]{{1,80}})[:\uff1a](?=\s){BLANK}*")
 _WHOLE_LINE = re.compile(
     # "We see that x = 3." says something already, and so do two sentences: no titles.
-    r"(?![^\n]*[=$\\][^\n]*[.,;]\s*\n)(?![^\n]*(?:[a-z)]{3}|\d)[.!?] +[A-Z])"
+    r"(?![^\n]*[=$\\\d][^\n]*[.,;]\s*\n)(?![^\n]*(?:[a-z)]{3}|\d)[.!?] +[A-Z])"
     rf"{BLANK}*(?P<title>[^\n]{{1,120}}?):?(?:\*\*)?:?\s*?(?=\r?\n)"
 )
 _HEADING = re.compile(rf"{BLANK}*(?P<title>[^\n]{{1,200}}?):?(?:\*\*)?:?\s*?(?=\r?\n)")
+_BOX = re.compile(r"(?:\s|\$|\\[\[(])*(?:[^A-Za-z\\\n]*|[^\n]*=\s*)\\f?box(?:ed)?\s*\{")
 _NAME = re.compile(r"[^\W\d_]{2}")
 _NAME_AND_NUMBER = re.compile(r"[^\W\d_]+ \d+")
 _SENTENCE = re.compile(
@@ -72,13 +75,13 @@ def title_of(rest: str, mark: str, by_word: bool) -> tuple[int, str]:
         if any(character.isalpha() for character in title):
             return bold.end(), title
     line = _HEADING.match(rest, begin) if heading else None
-    if line and _clean(line["title"]):
+    if line and _clean(line["title"]) and not _is_closed(line["title"], rest[line.end() :]):
         return line.end(), _clean(line["title"])
     plain = _PLAIN.match(rest, begin)
     if plain and _is_title(_clean(plain["title"]), rest[plain.end() :], heading or by_word):
         return plain.end(), _clean(plain["title"])
     whole = _WHOLE_LINE.match(rest, begin) if by_word else None
-    if whole and _clean(whole["title"]):
+    if whole and _clean(whole["title"]) and not _is_closed(whole["title"], rest[whole.end() :]):
         return whole.end(), _clean(whole["title"])
     return begin, ""
 
@@ -98,6 +101,14 @@ def _closed_head(rest: str, mark: str) -> tuple[str, int] | None:
         return None
     head, close, _ = line.partition(bold[0])
     return (head, len(head) + len(close)) if close else None
+
+
+def _is_closed(line: str, after: str) -> bool:
+    """Whether a line is a sentence that only the boxed answer follows."""
+    if _BOX.match(after):
+        return True
+    said = line.rstrip(" *_")[-1:] == "." and "boxed" in after
+    return said and "\n" not in after.strip()
 
 
 def _is_title(title: str, after: str, marked: bool) -> bool:

@@ -16,6 +16,12 @@ from srl_envs.data import numbered, s1k
 from srl_envs.data.step_text import split_steps
 
 
+def titles(solution: str) -> list[str]:
+    parts = split_steps(solution)
+    assert parts is not None
+    return [step.title for step in parts[1]]
+
+
 def actions(solution: str) -> list[str]:
     parts = split_steps(solution)
     assert parts is not None
@@ -573,3 +579,87 @@ def test_an_empty_problem_is_counted() -> None:
     rejected: Counter[str] = Counter()
     assert list(numbered.read([{"problem": " ", "solution": "1. x\n2. y"}], rejected)) == []
     assert rejected == {"empty problem": 1}
+
+
+@pytest.mark.parametrize("first", ["**Step 1:** Add 3.", "Step 1: Add 3."])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "Subtract 3 to get 17.\n\\boxed{17}",
+        "Subtract 3 to get 17\n$$\\boxed{17}$$",
+        "Subtract 3 to get 17.\n\\[ x = \\boxed{17} \\]",
+        "Subtract them.\n\nHence the answer is $\\boxed{5}$.",
+        "Subtract 3 to get 17.\nThat is what is left.",
+    ],
+)
+def test_a_sentence_before_a_box_is_no_title(first: str, last: str) -> None:
+    solution = f"{first}\n\n{first.replace('1', '2').replace('Add 3.', last)}"
+    assert titles(solution) == ["", ""] and actions(solution) == ["Add 3.", last]
+    assert titles(f"### Step 1: Add\nOk.\n### Step 2: {last}")[1] in ("", "Subtract 3 to get 17.")
+
+
+def test_a_line_without_a_result_before_a_formula_is_a_title() -> None:
+    assert titles("**Step 1:** Read it\nx\n**Step 2:** Solve it\n\\[x=2\\]") == [
+        "Read it",
+        "Solve it",
+    ]
+
+
+@pytest.mark.parametrize("one, two", [("Case 1", "Case 2"), ("**Part (a)**", "**Part (b)**")])
+@pytest.mark.parametrize("number", ["{n}. ", "**Step {n}:** ", "({n}) "])
+def test_cases_that_each_count_from_one_are_the_steps(one: str, two: str, number: str) -> None:
+    inner = "\n".join(number.format(n=n) + "Do this thing." for n in (1, 2))
+    more = inner + "\n" + number.format(n=3) + "And this."
+    assert actions(f"Two cases.\n\n{one}:\n{inner}\n\n{two}:\n{more}") == [inner, more]
+
+
+def test_cases_inside_a_step_stay_there_and_behind_steps_are_refused() -> None:
+    cases = "Case 1: a\n1. foo is\n2. bar is\nCase 2: b\n1. foo it\n2. bar it"
+    assert actions(f"Step 1: Split.\n{cases}\nStep 2: Join.") == [cases, "Join."]
+    assert split_steps(f"1. Set up.\n2. Split.\n\n{cases}") is None
+    on = "Case 1: a\n1. foo is\n2. bar is\nCase 2: b\n3. foo it\n4. bar it"
+    assert len(actions(on)) == 4
+
+
+@pytest.mark.parametrize("again", ["**Negative x**", "Method 2:", "**Method 2:**"])
+def test_another_part_that_counts_anew_is_the_tail(again: str) -> None:
+    parts = split_steps(f"1. Do this.\n2. Do that.\n\n{again}\n1. Do other.\n2. End.")
+    assert parts is not None
+    assert [step.action for step in parts[1]] == ["Do this.", "Do that."]
+    assert parts[2].startswith(again)
+
+
+@pytest.mark.parametrize("spelling", ["Step {n}: ", "### Step {n}: ", "{n}. ", "({n}) "])
+def test_steps_may_count_from_zero(spelling: str) -> None:
+    lines = [spelling.format(n=n) + f"We do thing {name}." for n, name in enumerate("abc")]
+    assert len(actions("\n".join(lines))) == 3
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "Schritt {n}: ",
+        "\u00c9tape {n} : ",
+        "Paso {n}: ",
+        "\u0428\u0430\u0433 {n}: ",
+        "\u6b65\u9aa4{n}\uff1a",
+        "{n}\u3001",
+    ],
+)
+def test_steps_in_other_languages(spelling: str) -> None:
+    lines = [spelling.format(n=n) + "\u8bbe\u672a\u77e5\u6570" for n in (1, 2)]
+    assert actions("\n".join(lines)) == ["\u8bbe\u672a\u77e5\u6570"] * 2
+
+
+def test_a_thought_holds_no_steps() -> None:
+    thought = "<think>\n1. foo bar\n2. baz qux\n</think>\n\n"
+    assert split_steps(thought + "The answer is 5.") is None
+    assert actions(thought + "1. Set up.\n2. Solve.") == ["Set up.", "Solve."]
+    assert actions(thought[8:] + "1. Set up.\n2. Solve.") == ["Set up.", "Solve."]
+
+
+@pytest.mark.parametrize("tail", ["\n#### 14", "\n\nThe answer is 5.", "\n\u7b54\u6848\uff1a5"])
+def test_an_answer_without_a_heading_is_the_tail(tail: str) -> None:
+    parts = split_steps("1. Add them.\n2. Double it." + tail)
+    assert parts is not None and parts[1][-1].action == "Double it."
+    assert parts[2] == tail.lstrip("\n")
