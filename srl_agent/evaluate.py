@@ -78,8 +78,8 @@ def _swebench(arguments: list[str]) -> int:
     try:
         from srl_agent.command_line import LogConfig, parse
         from srl_agent.evaluation.swebench.config import SweBenchConfig
-        from srl_agent.evaluation.swebench.results import unjudged_line
         from srl_agent.evaluation.swebench.run import evaluate_swebench
+        from srl_agent.evaluation.swebench.tables import unjudged_line
         from srl_agent.inference.backends import GeneratorConfig
     except ImportError as error:
         raise MissingDependencyError(

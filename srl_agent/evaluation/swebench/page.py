@@ -13,14 +13,8 @@ from typing import Any
 from srl_agent.evaluation.math.page import rendered
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.swebench.results import (
-    VERDICTS,
-    InstanceResult,
-    SweBenchResults,
-    group_cells,
-    rate_cells,
-    verdict_cells,
-)
+from srl_agent.evaluation.swebench.results import VERDICTS, InstanceResult, SweBenchResults
+from srl_agent.evaluation.swebench.tables import group_cells, rate_cells, verdict_cells
 from srl_agent.runs.files import replace_file
 from srl_envs.prompts.step import cut_middle
 

@@ -6,7 +6,7 @@ Makes prompts, asks for answers and keeps them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import Any
@@ -14,13 +14,11 @@ from typing import Any
 from srl_agent.evaluation.swebench.config import SweBenchConfig
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.localize import (
-    MAX_FILES,
     localize_prompt,
     oracle_paths,
     parse_localization,
 )
-from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, estimated_tokens
-from srl_agent.evaluation.swebench.prompts import localize_messages, repair_messages
+from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.repair import (
     RepairPrompt,
@@ -29,19 +27,12 @@ from srl_agent.evaluation.swebench.repair import (
     select_by_majority,
 )
 from srl_agent.evaluation.swebench.repositories import CommitFiles, Repositories, RepositoryError
+from srl_agent.evaluation.swebench.samples import sample_patches
 from srl_agent.inference.generator import Completion, Generator, MeasuresPrompts, Request
-from srl_agent.inference.openai_generator import OpenAIGenerator
 from srl_envs.errors import ConfigError, InfrastructureError
 
 _logger = logging.getLogger(__name__)
 
-_SPARE = 16
-"""Tokens that are left free.
-
-A tokenizer may split a text differently next to the chat template's marks.
-"""
-_SERVED_MARKS = 64
-"""Tokens that are left for the marks of a chat template that a server writes."""
 _MOST_REFUSALS = 4
 """Instances that a model may refuse before it has answered one."""
 
@@ -52,7 +43,7 @@ class PatchWriter:
     Args:
         config: How to ask.
         generator: The model.
-        budget: Of every prompt, see :func:`model_budget`.
+        budget: Of every prompt, see :mod:`~srl_agent.evaluation.swebench.model_budget`.
         repositories: Where files are read from.
         records: Where answers are kept; those that it holds are not asked for again.
         model: The model's name in predictions.
@@ -300,88 +291,6 @@ class PatchWriter:
         answer["repair"]["chosen"] = chosen
         self._records.write_answer(instance.instance_id, answer)
         self._records.add_prediction(instance.instance_id, self._model, patches[chosen])
-
-
-def model_budget(config: SweBenchConfig, generator: Generator) -> PromptBudget:
-    """How long prompts may be.
-
-    At most ``max_prompt_tokens``, and what the model's context has room for beside the
-    answer.
-
-    A server's list of models may give the context. Its tokenizer counts if it is on this
-    machine, else an estimate does; what the server refuses is reported with its instance.
-
-    Raises:
-        ConfigError: Not even the instructions have room.
-    """
-    asked = config.max_prompt_tokens
-    instructions = [repair_messages("", [])] + (
-        [localize_messages("", "", MAX_FILES)] if config.mode == "end-to-end" else []
-    )
-    context, count_tokens = _measures(generator)
-    budget = PromptBudget(asked, count_tokens)
-    needed = max(map(budget.count, instructions))
-    if asked < needed:
-        raise ConfigError(
-            f"max_prompt_tokens is {asked}, but the instructions of a prompt alone take {needed}:"
-            " allow more."
-        )
-    if context is None:
-        return budget
-    marks = _SERVED_MARKS
-    if isinstance(generator, MeasuresPrompts):
-        marks = max(
-            generator.prompt_tokens(messages) - budget.count(messages) for messages in instructions
-        )
-    room = context - config.max_new_tokens - marks - _SPARE
-    if room < needed:
-        raise ConfigError(
-            f"The context of {generator.name!r} holds {context} tokens, max_new_tokens"
-            f" {config.max_new_tokens} of them: {max(room, 0)} are left for a prompt, and its"
-            f" instructions alone take {needed}. Lower --max_new_tokens, or take a model with a"
-            " longer context."
-        )
-    if room < asked:
-        _logger.warning(
-            "Prompts have %d tokens at most, not %d: the model's context (%d) holds no more"
-            " beside the answer.",
-            room,
-            asked,
-            context,
-        )
-    return PromptBudget(min(room, asked), budget.count_tokens)
-
-
-def _measures(generator: Generator) -> tuple[int | None, Callable[[str], int]]:
-    """The model's context, if it is known, and what counts tokens."""
-    if isinstance(generator, MeasuresPrompts):
-        return generator.context, generator.count_tokens
-    if not isinstance(generator, OpenAIGenerator):
-        return None, estimated_tokens
-    served = generator.served_model()
-    if (tokenizer := served.tokenizer) is None:
-        return served.context, estimated_tokens
-    return served.context, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def sample_patches(answer: dict[str, Any]) -> list[str]:
-    """The patches of an instance's samples, in order; empty ones included."""
-    return [str(sample["patch"]) for sample in answer.get("repair", {}).get("samples", [])]
-
-
-def patch_problems(answer: dict[str, Any]) -> list[str]:
-    """Why all patches of an answer were rejected.
-
-    It is empty if one was not, or if there was nothing to reject.
-    """
-    samples = answer.get("repair", {}).get("samples", [])
-    if any(sample["patch"] for sample in samples):
-        return []
-    return [
-        f"{problem['path']}: {problem['reason']}"
-        for sample in samples
-        for problem in sample["problems"]
-    ]
 
 
 def _with_room(completion: Completion) -> Completion | ConfigError:

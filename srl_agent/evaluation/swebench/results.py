@@ -1,4 +1,4 @@
-"""Records -> the figures of a run, ``results.json`` and the terminal's tables."""
+"""Records -> the figures of a run, and ``results.json``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from srl_agent.evaluation.folder import RESULTS
 from srl_agent.evaluation.math.metrics import pass_at_k
-from srl_agent.evaluation.math.table import aligned
-from srl_agent.evaluation.swebench.instances import HUB_NAME, SweBenchInstance, connects_to
-from srl_agent.evaluation.swebench.patch_writer import patch_problems, sample_patches
+from srl_agent.evaluation.swebench.instances import SweBenchInstance, connects_to
 from srl_agent.evaluation.swebench.records import Records
+from srl_agent.evaluation.swebench.samples import patch_problems, sample_patches, why_empty
 from srl_agent.intervals import Interval, bootstrap
 from srl_agent.runs.files import replace_file
-
-PAPER_ROWS: dict[str, tuple[float, float]] = {
-    "Base (Qwen2.5-Coder-7B-Instruct)": (5.8, 3.2),
-    "SWE-Gym-7B": (8.4, 4.2),
-    "SRL": (14.8, 8.6),
-}
-"""SWE-Bench Verified in arXiv 2510.25992, greedy, percent resolved: oracle, end-to-end."""
 
 VERDICTS = {
     "resolved": "resolved",
@@ -42,7 +33,6 @@ VERDICTS = {
 Each instance has one of them; the last three are not verdicts on a patch.
 """
 
-_MOST_REASONS, _MOST_NAMES, _LONGEST_REASON = 5, 5, 200
 _UNJUDGED = ("infrastructure_failure", "error", "not_judged")
 
 
@@ -205,11 +195,11 @@ def write_results(
         "counts": results.counts,
         "by_repository": {
             name: {"instances": of, "resolved": resolved}
-            for name, of, resolved in _groups(results, lambda one: one.repo)
+            for name, of, resolved in groups(results, lambda one: one.repo)
         },
         "by_difficulty": {
             name: {"instances": of, "resolved": resolved}
-            for name, of, resolved in _groups(results, lambda one: one.difficulty)
+            for name, of, resolved in groups(results, lambda one: one.difficulty)
         },
         "verdicts": [asdict(one) for one in results.instances],
         "config": dict(settings),
@@ -217,133 +207,6 @@ def write_results(
         "seconds": dict(seconds),
     }
     replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def rate_cells(results: SweBenchResults) -> list[list[str]]:
-    """Heading, the paper's rows, and this run's row.
-
-    The row says so if its data set is not the paper's.
-    """
-    own = "not judged"
-    if results.is_judged:
-        low, high = 100 * results.interval.low, 100 * results.interval.high
-        own = (
-            f"{100 * results.rate:.1f} [{low:.1f}, {high:.1f}]"
-            f" ({results.resolved}/{len(results.instances)})"
-        )
-    columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
-    rows = [
-        [f"paper: {name}", *(f"{value:.1f}" for value in values)]
-        for name, values in PAPER_ROWS.items()
-    ]
-    label = (
-        results.model
-        if results.dataset == HUB_NAME
-        else f"{results.model}, on {Path(results.dataset).name}"
-    )
-    rows.append([label, *columns])
-    for k, value in results.pass_at.items():
-        own = f"{100 * value:.1f}"
-        columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}[results.mode]
-        rows.append([f"  pass@{k}", *columns])
-    return [["resolved, %", "oracle", "end-to-end"], *rows]
-
-
-def verdict_cells(results: SweBenchResults) -> list[list[str]]:
-    """Heading, and how many instances have each verdict.
-
-    Those that timed out are part of the unresolved ones.
-    """
-    counts = results.counts
-    rows = [["verdict", "instances"]]
-    for verdict, label in VERDICTS.items():
-        count = counts[verdict] + (counts["timed_out"] if verdict == "unresolved" else 0)
-        if count or (verdict in ("resolved", "unresolved") and results.is_judged):
-            rows.append(
-                [
-                    f"  of these: {label.partition(': ')[2]}" if verdict == "timed_out" else label,
-                    str(count),
-                ]
-            )
-        if verdict == "timed_out" and results.unresolved_without_network:
-            rows.append(
-                [
-                    "  of these: the tests connect out, and had no network",
-                    str(results.unresolved_without_network),
-                ]
-            )
-    return rows
-
-
-def group_cells(results: SweBenchResults) -> list[list[list[str]]]:
-    """A table by repository and one by difficulty, where the data set gives it.
-
-    There is none of a run without verdicts.
-    """
-    if not results.is_judged:
-        return []
-    tables = []
-    for heading, key in (
-        ("repository", lambda one: one.repo),
-        ("difficulty", lambda one: one.difficulty),
-    ):
-        groups = _groups(results, key)
-        if [name for name, _, _ in groups] != [""]:
-            tables.append(
-                [
-                    [heading, "instances", "resolved", "%"],
-                    *(
-                        [name or "not given", str(of), str(right), f"{100 * right / of:.1f}"]
-                        for name, of, right in groups
-                    ),
-                ]
-            )
-    return tables
-
-
-def terminal_text(results: SweBenchResults) -> str:
-    """All tables of a run."""
-    return "\n\n".join(
-        aligned(rows)
-        for rows in (verdict_cells(results), *group_cells(results), rate_cells(results))
-    )
-
-
-def unjudged_line(results: SweBenchResults, judges: bool = True) -> str:
-    """One line on the instances without a verdict; empty if there are none.
-
-    In a run that does not judge, it is on those without a patch.
-    """
-    left = {
-        one.instance_id: one.verdict
-        for one in results.instances
-        if one.instance_id in results.unjudged and (judges or one.verdict != "not_judged")
-    }
-    if not left:
-        return ""
-    reasons: dict[str, list[str]] = {}
-    for name in left:
-        reason = " ".join(results.unjudged[name].replace(name, "<instance>").split())
-        reasons.setdefault(_shortened(reason), []).append(name)
-    common_first = sorted(reasons.items(), key=lambda item: -len(item[1]))
-    parts = [f"{listed(names)} ({reason})" for reason, names in common_first[:_MOST_REASONS]]
-    if len(common_first) > _MOST_REASONS:
-        parts.append(f"{len(common_first) - _MOST_REASONS} more reasons, see {RESULTS}")
-    lacks = "were not judged" if judges else "have no patch"
-    return (
-        f"{len(left)} of {len(results.instances)} instances {lacks}: {'; '.join(parts)}. The same"
-        " command tries them again."
-    )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(names[:_MOST_NAMES])
-    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
-
-
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
 def _result(
@@ -358,7 +221,9 @@ def _result(
     elif not records.predictions[name].strip():
         problems = patch_problems(records.answer(name))
         verdict, reason = (
-            ("does_not_parse", "; ".join(problems)) if problems else ("empty_patch", "")
+            ("does_not_parse", "; ".join(problems))
+            if problems
+            else ("empty_patch", why_empty(records.answer(name)))
         )
     elif judgement is not None:
         verdict, reason, seconds, failing = (
@@ -390,7 +255,7 @@ def _resolved_samples(name: str, records: Records) -> tuple[bool, ...]:
     return tuple(one is not None and one.outcome == "resolved" for one in verdicts)
 
 
-def _groups(
+def groups(
     results: SweBenchResults, key: Callable[[InstanceResult], str]
 ) -> list[tuple[str, int, int]]:
     """Name, instances and resolved ones of each group."""

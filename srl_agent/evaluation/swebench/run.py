@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import math
 import signal
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
+from srl_agent.evaluation.swebench.given_patches import given_patches
 from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import (
     SweBenchInstance,
@@ -33,22 +33,18 @@ from srl_agent.evaluation.swebench.instances import (
 )
 from srl_agent.evaluation.swebench.judging import JudgingQueue
 from srl_agent.evaluation.swebench.legacy_rows import with_current_columns
+from srl_agent.evaluation.swebench.model_budget import model_budget
 from srl_agent.evaluation.swebench.page import write_page
-from srl_agent.evaluation.swebench.patch_writer import PatchWriter, model_budget, sample_patches
+from srl_agent.evaluation.swebench.patch_writer import PatchWriter
 from srl_agent.evaluation.swebench.records import Records, swebench_folder
 from srl_agent.evaluation.swebench.repositories import Repositories
-from srl_agent.evaluation.swebench.results import (
-    SweBenchResults,
-    listed,
-    summarize,
-    terminal_text,
-    write_results,
-)
+from srl_agent.evaluation.swebench.results import SweBenchResults, summarize, write_results
+from srl_agent.evaluation.swebench.samples import sample_patches
 from srl_agent.evaluation.swebench.submission import require_free, write_submission
+from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.runs.provenance import environment
-from srl_envs.data.jsonl import read_lines
-from srl_envs.errors import DataError, InfrastructureError
+from srl_envs.errors import InfrastructureError
 
 _logger = logging.getLogger(__name__)
 _WHEELS = Path("~/.cache/srl")
@@ -80,7 +76,7 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
     submission = Path(config.submission_dir).expanduser() if config.submission_dir else None
     if submission:
         require_free(submission)
-    given = _given_patches(config, instances)
+    given = given_patches(config, instances)
     name = model_label(model) if config.asks_model else "gold" if config.gold else "predictions"
     folder = (
         Path(config.output_dir).expanduser()
@@ -321,56 +317,6 @@ def _instances(config: SweBenchConfig) -> tuple[SweBenchInstance, ...]:
         pattern=config.pattern,
         limit=config.limit,
     )
-
-
-def _given_patches(
-    config: SweBenchConfig, instances: Sequence[SweBenchInstance]
-) -> dict[str, tuple[str, str]]:
-    """Instance id -> who wrote the patch, and the patch, where no model is asked."""
-    if config.gold:
-        return {instance.instance_id: ("gold", instance.patch) for instance in instances}
-    if config.predictions is None:
-        return {}
-    given: dict[str, tuple[str, str]] = {}
-    for where, row in _prediction_rows(Path(config.predictions).expanduser()):
-        name, patch = row.get("instance_id"), row.get("model_patch", 0)
-        if not isinstance(name, str) or not (patch is None or isinstance(patch, str)):
-            raise DataError(
-                f"{where}: a prediction needs 'instance_id' and 'model_patch', both text."
-            )
-        if name in given:
-            raise DataError(f"{where}: a second prediction for {name}: keep one.")
-        given[name] = (str(row.get("model_name_or_path") or "predictions"), patch or "")
-    if unknown := sorted(given.keys() - {instance.instance_id for instance in instances}):
-        _logger.warning(
-            "%s: %d of %d predictions are for instances that are not asked for: %s",
-            config.predictions,
-            len(unknown),
-            len(given),
-            listed(unknown),
-        )
-    return given
-
-
-def _prediction_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    if path.suffix != ".json":
-        return [(f"{path}, line {number}", row) for number, row in read_lines(path)]
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from None
-    if isinstance(content, dict):  # instance id -> prediction
-        content = [
-            row | {"instance_id": name} if isinstance(row, dict) else row
-            for name, row in content.items()
-        ]
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise DataError(
-            f"{path} must be a list of predictions, or an object with one for each instance id."
-        )
-    return [(f"{path}, row {number}", row) for number, row in enumerate(content, 1)]
 
 
 def _asking(config: SweBenchConfig, model: GeneratorConfig) -> dict[str, Any]:

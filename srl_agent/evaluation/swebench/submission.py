@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.swebench.results import SweBenchResults, terminal_text
+from srl_agent.evaluation.swebench.results import SweBenchResults
+from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_envs.errors import ConfigError
 
 _OF_THE_HARNESS = ("report.json", "test_output.txt", "run_instance.log")

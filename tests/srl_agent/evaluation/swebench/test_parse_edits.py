@@ -132,7 +132,20 @@ def test_a_block_that_is_not_closed_takes_no_other_with_it(block: str) -> None:
     [
         " <<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE",
         "  <<<<<<< DELETE\n  >>>>>>> DELETE",
+        "> <<<<<<< SEARCH\n> old\n> =======\n> new\n> >>>>>>> REPLACE",
         "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-old\n+new",
+        "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-old\n+new\n@@ -9 +9 @@\n-old\n+new",
+        "```diff\n@@ -1,2 +1,2 @@\n-old\n+new\n\n same\n```",
+        "*** Update File: a.py\n@@\n-old\n+new\n*** End Patch",
+        "<<<<<<< SEARCH here\nold\n=======\nnew\n>>>>>>> REPLACE",
+        "<<<<<<< ORIGINAL\nold\n=======\nnew\n>>>>>>> UPDATED",
+        "<<<<<<< HEAD\nold\n=======\nnew\n>>>>>>> fix",
+        "<<<< SEARCH\nold\n====\nnew\n>>>> REPLACE",
+        "------- SEARCH\nold\n=======\nnew\n+++++++ REPLACE",
+        "<search>\nold\n</search>\n<replace>\nnew\n</replace>",
+        "<parameter=old_str>old</parameter>\n<parameter=new_str>new</parameter>",
+        '{"old_str": "old", "new_str": "new"}',
+        "```python\nnew\n```\nThat is all.",
     ],
 )
 def test_what_looks_like_an_edit_and_is_not_is_reported(block: str) -> None:
@@ -154,6 +167,9 @@ def test_lines_without_markers_are_prose() -> None:
         ("<<<<<<< SEARCH (lines 8-10)", "=======", ">>>>>>> REPLACE"),
         ("<<<<<<< SEARCH:8", "=======", ">>>>>>> REPLACE"),
         ("<<<<<<< SEARCH line 8", "=======", ">>>>>>> REPLACE"),
+        ("<<<<<<< search", "=======", ">>>>>>> Replace"),
+        ("<<<<<<< SEARCH a.py", "=======", ">>>>>>> REPLACE"),
+        ("<<<<<<< SEARCH: `a.py`", "=======", ">>>>>>> REPLACE a.py"),
     ],
 )
 def test_spellings_of_markers(opening: str, divider: str, closing: str) -> None:
@@ -206,6 +222,21 @@ SPELLINGS = [
     "<path>P</path>",
     "<filename> P </filename>",
     "[start of P]",
+    "**File path**: `P`",
+    "Filename - P",
+    "[P](https://example.org/P)",
+    "### [`P`](P)",
+    "### Fix in `P`",
+    "Here's the change for `P`:",
+    "The fix to P:",
+    "\N{PAGE FACING UP} `P`",
+    "\N{BULLET} P",
+    "-- P",
+    "; P",
+    "`P` \N{EM DASH} the guard",
+    "1) **P** - the guard",
+    "```python:P:12",
+    "```{.python file=P}",
 ]
 
 
@@ -230,6 +261,12 @@ def test_spellings_of_a_path_line(spelling: str) -> None:
         "I also looked at setup.py (nothing to do).",
         "</file>",
         "[end of pkg/a.py]",
+        "`pkg/a.py` - the same as in `pkg/b.py`",
+        "Now the Makefile:",
+        "Create `pkg/new.py` with this content:",
+        "In the file pkg/zzz.py, change this:",
+        "And for the tests (tests/test_a.py) I add:",
+        "A new test_a.py goes with it:",
     ],
 )
 def test_a_line_that_names_another_file_ends_the_reach_of_a_path(line: str) -> None:
@@ -239,11 +276,41 @@ def test_a_line_that_names_another_file_ends_the_reach_of_a_path(line: str) -> N
 
 @pytest.mark.parametrize(
     "line",
-    ["Again in pkg/a.py, further down:", "Next, the other method of a.py.", "Use os.path here."],
+    [
+        "Again in pkg/a.py, further down:",
+        "Next, the other method of a.py.",
+        "Use os.path here.",
+        "Call response.json and/or self.text, as https://example.org/b.py says (e.g. there).",
+        "Python 3.8/3.9 and HTTP/1.1 differ.",
+    ],
 )
 def test_a_line_that_names_no_other_file_changes_nothing(line: str) -> None:
     answer = f"`pkg/a.py`\n{BLOCK}\n{line}\n{BLOCK}"
     assert [edit.path for edit in parse_edits(answer, FILES)] == ["pkg/a.py", "pkg/a.py"]
+
+
+@pytest.mark.parametrize(
+    "opening",
+    ["<<<<<<< SEARCH pkg/b.py", "<<<<<<< SEARCH (pkg/b.py)", "<<<<<<< SEARCH: `pkg/b.py` "],
+)
+def test_a_path_in_a_blocks_first_line_counts(opening: str) -> None:
+    answer = f"`pkg/a.py`\n{BLOCK.replace('<<<<<<< SEARCH', opening)}{BLOCK}"
+    assert [edit.path for edit in parse_edits(answer, FILES)] == ["pkg/b.py", "pkg/b.py"]
+    doubt = BLOCK.replace("SEARCH", "SEARCH (as in pkg/b.py)")
+    assert [edit.path for edit in parse_edits(f"`pkg/a.py`\n{doubt}", FILES)] == [""]
+
+
+def test_each_file_of_a_diff_is_reported_and_blocks_below_it_have_no_path() -> None:
+    diff = "".join(
+        f"diff --git a/{path} b/{path}\nindex 1..2 100644\n--- a/{path}\n+++ b/{path}\n"
+        "@@ -1 +1 @@\n-old\n+new\n\n same\n"
+        for path in ("pkg/a.py", "pkg/b.py")
+    )
+    assert parse_edits(f"setup.py\n{diff}So much for the diff.\n{BLOCK}", FILES) == [
+        Edit("pkg/a.py", "unread"),
+        Edit("pkg/b.py", "unread"),
+        Edit("", "search", READINGS),
+    ]
 
 
 EDIT = f"a.py\n{BLOCK}"
@@ -348,7 +415,8 @@ def test_whatever_is_written_is_read_back(
 
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
-    assert all(edit.kind in ("search", "delete", "unclosed") for edit in parse_edits(text))
+    kinds = ("search", "delete", "unclosed", "unread")
+    assert all(edit.kind in kinds for edit in parse_edits(text))
     assert all(piece in text for piece in outside_thoughts(text))
 
 
@@ -356,6 +424,7 @@ def test_an_answer_that_goes_round_in_a_circle() -> None:
     """Small models write such; neither takes time or memory that grows with the square of its
     length.
     """
-    assert parse_edits("file:" + " " * 300_000 + "!\n" + BLOCK) == [Edit("", "search", READINGS)]
+    for line in ("file:" + " " * 300_000 + "!", " " * 300_000, "> " * 150_000, "a - " * 1200):
+        assert parse_edits(f"{line}\n{BLOCK}") == [Edit("", "search", READINGS)]
     (edit,) = parse_edits("a.py\n<<<<<<< SEARCH\n" + "=======\n" * 30_000 + ">>>>>>> REPLACE\n")
     assert edit.readings[0] == ((), ("=======",) * 29_999) and len(edit.readings) == 200

@@ -22,13 +22,8 @@ from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.harness import Judgement
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, connects_to, instance_of
 from srl_agent.evaluation.swebench.records import Records
-from srl_agent.evaluation.swebench.results import (
-    InstanceResult,
-    SweBenchResults,
-    summarize,
-    terminal_text,
-    unjudged_line,
-)
+from srl_agent.evaluation.swebench.results import InstanceResult, SweBenchResults, summarize
+from srl_agent.evaluation.swebench.tables import terminal_text, unjudged_line
 from srl_envs.errors import DataError
 
 sys.path.append(str(Path(__file__).parents[3] / "conformance"))
@@ -617,3 +612,27 @@ def test_pass_at_k_over_judged_samples(dataset, tmp_path) -> None:
     records.add_judgement(Judgement("a__b-2", "infrastructure_failure"), "")
     results = summarize("m", "oracle", "d", instances, records, {}, "none")
     assert results.pass_at == {}, "not of samples without a verdict"
+
+
+def test_an_empty_patch_says_why(dataset, tmp_path) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    edits = {
+        "a__b-1": [],
+        "a__b-2": [],
+        "a__b-3": [{"status": "no_path"}, {"status": "no_path"}, {"status": "unread"}],
+    }
+    instances = [instance_of(row | {"instance_id": name}, "") for name in edits]
+    (tmp_path / "run").mkdir()
+    records = Records(tmp_path / "run")
+    for name, of_sample in edits.items():
+        finish = "length" if name == "a__b-3" else "stop"
+        sample = {"patch": "", "problems": [], "edits": of_sample, "finish": finish}
+        records.write_answer(name, {"repair": {"samples": [sample]}})
+        records.add_prediction(name, "m", "")
+    results = summarize("m", "oracle", "d", instances, records, {}, "none")
+    assert [one.reason for one in results.instances] == [
+        "no edit in the answer",
+        "no edit in the answer",
+        "no path (2), unread, cut off at max_new_tokens",
+    ]
+    assert "most often: no edit in the answer 2" in " ".join(terminal_text(results).split())
