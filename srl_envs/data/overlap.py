@@ -1,8 +1,9 @@
 """Which training questions are also in the math benchmarks that this project evaluates.
 
 A question overlaps if its normalized text is a benchmark's, or shares 13 words in a row
-with one (the usual measure since GPT-3, arXiv 2005.14165, appendix C). It says nothing of
-paraphrases, translations, or other benchmarks.
+with one (the usual measure since GPT-3, arXiv 2005.14165, appendix C). Shorter questions
+of a benchmark are found inside a longer text too, such as before an instruction. It says
+nothing of paraphrases, translations, or other benchmarks.
 
 Training needs no benchmark's file for it: the package holds fingerprints, which are
 hashes of these texts and words and not the problems, of AMC23, AIME24, AIME25, Minerva
@@ -32,6 +33,11 @@ _LAYOUT = re.compile(  # of LaTeX: what the same problem has in one copy and not
     r"(?![a-z])"
 )
 _FRACTION = re.compile(r"\\[dt]frac(?![a-z])")
+_TAG = re.compile(r"</?\w+>")
+_BLANK = re.compile(r"(?<!\\)(\s+)")
+_SENTENCE_END = re.compile(r"[.!?:;\u3002\uff1f\uff01\uff1a][\"')\]*_$]*$")
+_SENTENCE_START = re.compile(r"[\W_]*[A-Z]|\(")
+_FEWEST_TOKENS = 6  # of a question that ends or begins within a sentence
 _TOKEN = re.compile(r"[^\W_]+|[-+*/=<>^!]")
 
 
@@ -39,12 +45,14 @@ _TOKEN = re.compile(r"[^\W_]+|[-+*/=<>^!]")
 def benchmark_of(question: str) -> str:
     """The benchmark that holds a question: ``"math500"``, or empty if none does.
 
-    If only 13 words in a row are the same, it says so: ``"math500, in part"``.
+    If only 13 words in a row or a shorter question inside it are the same, it says so:
+    ``"math500, in part"``.
     """
     known = _fingerprints()
     whole, *parts = _marks(question)
     if whole in known:
         return known[whole]
+    parts += [_hash("= " + " ".join(tokens)) for tokens in _short_runs(question)]
     return next((f"{known[mark]}, in part" for mark in parts if mark in known), "")
 
 
@@ -85,12 +93,48 @@ def _fingerprints() -> Mapping[bytes, str]:
 
 def _marks(question: str) -> Iterator[bytes]:
     """A hash of the whole normalized question, and one of each 13 words in a row."""
-    text = unicodedata.normalize("NFKC", question).casefold().replace("\u2212", "-")
-    tokens = _TOKEN.findall(_FRACTION.sub(r"\\frac", _LAYOUT.sub(" ", text)))
+    tokens = _tokens(unicodedata.normalize("NFKC", question))
     yield _hash("= " + " ".join(tokens))
     words = [token for token in tokens if token[0].isalnum()]
     for i in range(len(words) - WORDS + 1):
         yield _hash(" ".join(words[i : i + WORDS]))
+
+
+def _short_runs(question: str) -> Iterator[list[str]]:
+    """The tokens of each part of a text that may be a whole question of under 13 words.
+
+    It begins or ends where a sentence may; one that does only one of both is longer than a
+    few tokens.
+    """
+    text = _TAG.sub("\n", unicodedata.normalize("NFKC", question))
+    chunks, begins = [], []  # of a text between blanks; whether a sentence may begin with it
+    before, blank = ".", ""
+    for i, piece in enumerate(_BLANK.split(text)):
+        if i % 2:
+            blank = piece
+        elif piece and (tokens := _tokens(piece)):
+            begins.append(
+                "\n" in blank
+                or _SENTENCE_END.search(before) is not None
+                or _SENTENCE_START.match(piece) is not None
+            )
+            chunks.append(tokens)
+            before = piece
+    begins.append(True)
+    for first in range(len(chunks)):
+        run: list[str] = []
+        for last in range(first, min(len(chunks), first + 4 * WORDS)):
+            run = run + chunks[last]
+            if sum(token[0].isalnum() for token in run) >= WORDS:
+                break
+            ends = begins[first], begins[last + 1]
+            if all(ends) or (any(ends) and len(run) >= _FEWEST_TOKENS):
+                yield run
+
+
+def _tokens(text: str) -> list[str]:
+    text = text.casefold().replace("\u2212", "-")
+    return _TOKEN.findall(_FRACTION.sub(r"\\frac", _LAYOUT.sub(" ", text)))
 
 
 def _hash(text: str) -> bytes:
