@@ -192,8 +192,12 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
         )
         return self.advance(answer, score)
 
-    def read(self, action: ModelAnswer) -> Answer:
+    def read(self, action: ModelAnswer, *, truncated: bool = False) -> Answer:
         """The first part of :meth:`step`: read the answer, once.
+
+        Args:
+            action: What the model wrote.
+            truncated: It hit the token limit, and so is malformed.
 
         Raises:
             ResetNeeded: No episode is under way.
@@ -207,14 +211,21 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
             text = whole_text(action)
         except TypeError as error:
             raise InvalidAction(str(error)) from None
-        response = parse_response(action, self.reward_settings.format)
+        response = parse_response(action, self.reward_settings.format, truncated=truncated)
         reading = self.domain.read(response.action) if response.error is None else Reading("")
         return Answer(text, response, reading, self.expert_action or _NO_STEP)
 
     def advance(
-        self, answer: Answer, score: StepReward
+        self, answer: Answer, score: StepReward, *, verify: bool = True
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """The last part of :meth:`step`, apart for the batched form, which scores all at once."""
+        """The last part of :meth:`step`, apart for those who score many answers at once.
+
+        Args:
+            answer: Of :meth:`read`.
+            score: Of this answer.
+            verify: With False the end of an agent's episode is not verified here:
+                :meth:`outcome` does it.
+        """
         self._in_episode = False  # until all that follows has worked
         self._last = (self._index, answer, score)
         settings, response = self.reward_settings, answer.response
@@ -236,15 +247,33 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
             terminated = self.domain.act(self._index, response, answer.reading)
             self._index += 1
             truncated = not terminated and self._index >= self.max_steps
-            if terminated or truncated:
-                correct, more = self.domain.outcome(response)
-                info |= more
-                # Left out if unknown: the array of a vector environment makes a None False.
-                if correct is not None:
-                    info["correct"] = correct
-                    value = float(correct) if response.error is None else value
+            if verify and (terminated or truncated):
+                info |= self.outcome()
+                if "correct" in info:
+                    value = float(info["correct"]) if response.error is None else value
         observation, info = self._state(info, finished=terminated or truncated)
         return observation, value, terminated, truncated, info
+
+    def outcome(self) -> dict[str, Any]:
+        """Verify an agent's episode as it stands, which ends it.
+
+        Returns:
+            What the domain says of the end; ``correct`` is the verdict, and left out
+            where nobody can tell.
+
+        Raises:
+            ResetNeeded: There was no episode yet.
+            SandboxError: The machinery of the domain failed.
+        """
+        if self._last is None and not self._in_episode:
+            raise ResetNeeded("There is nothing to verify yet: call reset() first.")
+        response = Response("", "", "empty_action")
+        if self._last is not None:
+            response = self._last[1].response
+        self._in_episode = False
+        correct, info = self.domain.outcome(response)
+        # Left out if unknown: the array of a vector environment makes a None False.
+        return info if correct is None else info | {"correct": correct}
 
     def render(self) -> str | None:
         """With ``render_mode="ansi"``: the last answer beside the expert's step.

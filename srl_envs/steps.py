@@ -47,6 +47,7 @@ class TextDomain:
         self._texts: list[str] = []
         self._shown: list[str] = []
         self._written: list[str] = []
+        self.observation = ""
 
     def prepare(
         self, trajectories: Sequence[Trajectory], follow: Follow, reward: RewardSettings
@@ -65,6 +66,7 @@ class TextDomain:
         self._texts = [step.text for step in trajectory.steps]
         self._shown = [shown_step(step, self.prompt) for step in trajectory.steps]
         self._written = self._shown[:start]
+        self.observation = ""
         if self._grammar:
             return [self.read(step.action).scored for step in trajectory.steps]
         return [step.action for step in trajectory.steps] if self.prompt.title_hint else self._texts
@@ -72,12 +74,16 @@ class TextDomain:
     def messages(self, index: int, finished: bool) -> list[Message]:
         """See :meth:`Domain.messages`; the expert's whole solution is shown at its end."""
         trajectory = self._trajectory
-        return step_messages(
+        messages = step_messages(
             trajectory.prompt,
             self._shown if finished and self._whole_at_end else self._written,
             title="" if finished or index >= len(self._texts) else trajectory.steps[index].title,
             settings=self.prompt,
         )
+        if self.observation and not finished:
+            last = messages[-1]
+            messages[-1] = {**last, "content": f"{last['content']}\n\n{self.observation}"}
+        return messages
 
     def read(self, action: str) -> Reading:
         """See :meth:`Domain.read`; where steps are commands, without the prose around them."""
@@ -94,9 +100,13 @@ class TextDomain:
         """See :meth:`Domain.act`.
 
         With the title hint on, the expert's heading goes before the step: a model need not
-        write it, yet every step of the prompt has it.
+        write it, yet every step of the prompt has it. After a malformed answer the next
+        prompt says so.
         """
-        if response.error is None:
+        self.observation = ""
+        if response.error is not None:
+            self.observation = malformed_note(response.error)
+        else:
             shown = self.prompt.title_hint and index < len(self._texts)
             heading = self._trajectory.steps[index].heading if shown else ""
             self._written.append(heading + response.action)
@@ -114,6 +124,11 @@ class TextDomain:
         """See :meth:`Domain.close`."""
         if self._when_closed is not None:
             self._when_closed()
+
+
+def malformed_note(error: str) -> str:
+    """What the next prompt says of a malformed answer."""
+    return f"Your last answer was malformed ({error}) and does not count. Write this step again."
 
 
 class StepsEnv(ExpertStepEnv):

@@ -34,6 +34,7 @@ SYSTEM_ROLES = get_args(SystemRole)
 
 _SYSTEM_PROBE = "You think inside <think> </think>, then you answer."
 _USER_PROBE = "How many probes are there?"
+_ANSWER_PROBE = "There are two probes."
 """Templates may change texts that hold tags; SmolLM3's takes "/think" out of system messages."""
 
 _THINK_TAGS = (
@@ -130,7 +131,35 @@ class ChatEncoder:
         """
         chat = without_system_role(messages) if self._merges else list(messages)
         text = self._rendered(chat)
-        before, end = self._before_end(text, chat)
+        return self._prompt(*self._before_end(text, chat), format)
+
+    def continued(
+        self, message: Message, format: ResponseFormat | None = None, *, ended: bool = True
+    ) -> Prompt:
+        """What a model reads after an answer's own tokens: a message, up to the next answer.
+
+        Args:
+            message: Of the user, who replies to the answer.
+            format: Which shape the next answer must have, as for :meth:`__call__`.
+            ended: Whether the answer's tokens hold the one that ends it.
+
+        Raises:
+            ConfigError: The template refuses such a conversation.
+        """
+        chat: list[Message] = [
+            {"role": "user", "content": _USER_PROBE},
+            {"role": "assistant", "content": _ANSWER_PROBE},
+            message,
+        ]
+        text = self._rendered(chat).rpartition(_ANSWER_PROBE)[2]
+        end_token = str(self._tokenizer.eos_token)
+        if ended and text.lstrip().startswith(end_token):
+            text = text.lstrip().removeprefix(end_token)
+        return self._prompt(*self._before_end(text, chat), format)
+
+    def _prompt(self, before: str, end: str, format: ResponseFormat | None) -> Prompt:
+        """A prompt of its two parts, its end as the format asks for."""
+        text = before + end
         opened = end.rfind(self._open) > end.rfind(self._close)
         if format is not None:
             if self._channels and (format.require_think or format.think_prefilled):

@@ -20,6 +20,15 @@ or the end of the context. ``context``: the prompt already filled the context.
 """
 
 
+Batching = Literal["one", "engine", "server"]
+"""How answers are written side by side; a generator says it as ``batching``, else ``one``.
+
+``one``: a batch at a time, in the caller's thread. ``engine``: several batches may be open
+in one thread, and each step of the engine serves all. ``server``: elsewhere, so a thread
+may wait for each batch.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
     """How completions are drawn.

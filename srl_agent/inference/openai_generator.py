@@ -23,6 +23,7 @@ from typing import Any
 from srl_agent.inference.chat import SystemRole, without_system_role
 from srl_agent.inference.chat_client import ChatClient, ContextFullError, Endpoint, connected
 from srl_agent.inference.generator import (
+    Batching,
     Completion,
     GenerationSettings,
     Request,
@@ -85,6 +86,9 @@ class OpenAIGenerator:
     Raises:
         ConfigError: The address or a number is out of range.
     """
+
+    batching: Batching = "server"
+    """See :data:`srl_agent.inference.generator.Batching`."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from typing import Any
 
 from srl_agent.inference.chat import ChatEncoder, Prompt, SystemRole
 from srl_agent.inference.generator import (
+    Batching,
     Completion,
     GenerationSettings,
     Request,
@@ -62,6 +63,9 @@ class VLLMGenerator:
         DataError: No such model, or one without a chat template.
         InfrastructureError: The engine does not start, for want of memory for example.
     """
+
+    batching: Batching = "engine"
+    """See :data:`srl_agent.inference.generator.Batching`."""
 
     def __init__(
         self,

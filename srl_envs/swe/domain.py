@@ -18,7 +18,7 @@ from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import AgentSession, drift, require_runnable, unreadable
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.swe.tasks.images import images_at_hand, sandbox_of
-from srl_envs.swe.tasks.verification import verify_patch
+from srl_envs.swe.tasks.verification import patch_verdict
 from srl_envs.trajectory import Trajectory
 
 Observations = Literal["live", "recorded"]
@@ -55,9 +55,10 @@ class SWEDomain:
         self.prompt = prompt
         self.observations = observations
         self.session: AgentSession | None = None
+        self.observation = ""
         self._given_make_sandbox = make_sandbox
         self._maker = SANDBOXES.named(sandbox)
-        self._verify = verify or verify_patch
+        self._verify = verify
         self._timeout = command_timeout
         self._expert: list[Reading] = []
         self._turns: list[tuple[str, str]] = []
@@ -106,7 +107,7 @@ class SWEDomain:
         self._trajectory = trajectory
         self._grammar: Grammar = grammar_named(trajectory.grammar)
         self._expert = [self.read(step.action) for step in trajectory.steps]
-        self._turns = []
+        self._turns, self.observation = [], ""
         if self.observations == "live":
             to_run = targets if self._follow == "expert" else start
             for number, reading in enumerate(self._expert[:to_run], start=1):
@@ -143,29 +144,33 @@ class SWEDomain:
 
     def act(self, index: int, response: Response, reading: Reading) -> bool:
         """See :meth:`Domain.act`: run the model's command, or say why nothing was run."""
-        if response.error is not None:
-            note = f"Your answer was malformed ({response.error}): nothing was run."
-            self._turns.append(("(no command)", note))
-            return False
         command = reading.meaning
-        if not isinstance(command, Command):
-            self._turns.append(
-                (valid_unicode(response.action), valid_unicode(f"{command} Nothing was run."))
-            )
-            return False
-        assert self.session is not None
-        self._turns.append((valid_unicode(command.text), self.session.observe(command)))
-        return self.session.submitted
+        if response.error is not None:
+            said = "(no command)"
+            self.observation = f"Your answer was malformed ({response.error}): nothing was run."
+        elif not isinstance(command, Command):
+            said = valid_unicode(response.action)
+            self.observation = valid_unicode(f"{command} Nothing was run.")
+        else:
+            assert self.session is not None
+            said, self.observation = valid_unicode(command.text), self.session.observe(command)
+        self._turns.append((said, self.observation))
+        return isinstance(command, Command) and self.session is not None and self.session.submitted
 
     def outcome(self, response: Response) -> tuple[bool | None, dict[str, Any]]:
         """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox."""
         assert self.session is not None
-        info = {}
+        info: dict[str, Any] = {}
         try:
             info["patch"] = self.session.sandbox.diff()
         except DamagedRepositoryError as error:  # the model's doing, which solves nothing
             info.update(patch="", patch_error=str(error))
-        return self._verify(self._trajectory, info["patch"], self._make_sandbox), info
+        if self._verify is not None:
+            return self._verify(self._trajectory, info["patch"], self._make_sandbox), info
+        verdict = patch_verdict(self._trajectory, info["patch"], self._make_sandbox)
+        if verdict is None:
+            return None, info
+        return verdict.resolved, info | {"failing_tests": verdict.failing}
 
     def close(self) -> None:
         """Give the sandbox back; a second call does nothing."""

@@ -136,8 +136,9 @@ def test_an_agents_own_steps_become_the_state_and_its_answer_is_verified():
         and "Next step: Title 2" in observation
         and 0 < reward < 1
     )
-    observation, reward, _, _, info = env.step("malformed")
-    assert reward == -1 and "malformed" not in observation and info["step"] == 2
+    observation, reward, _, _, info = env.step("untagged words")
+    assert reward == -1 and "untagged" not in observation and info["step"] == 2
+    assert "malformed (no_think)" in observation
     assert env.step(answer(STEPS[2]))[1] == 1.0
     observation, reward, terminated, truncated, info = env.step(answer("Beyond the expert."))
     assert reward == 0 and not terminated and not truncated and info["expert_action"] is None

@@ -83,6 +83,18 @@ def verify_patch(
     """Whether a patch resolves a trajectory's task; None if the trajectory has no tests.
 
     Raises:
+        ConfigError, SandboxError: See :func:`patch_verdict`.
+    """
+    verdict = patch_verdict(trajectory, patch, make_sandbox)
+    return None if verdict is None else verdict.resolved
+
+
+def patch_verdict(
+    trajectory: Trajectory, patch: str, make_sandbox: Callable[[Trajectory], Sandbox]
+) -> Verdict | None:
+    """What the hidden tests say of a patch; None if the trajectory has no tests.
+
+    Raises:
         ConfigError: See :func:`~srl_envs.swe.tasks.hidden_tests.hidden_tests`.
         SandboxError: The machinery failed: that is no verdict.
     """
@@ -91,7 +103,7 @@ def verify_patch(
         return None
     sandbox = make_sandbox(with_tests(trajectory))
     try:
-        return judge(tests, patch, sandbox).resolved
+        return judge(tests, patch, sandbox)
     finally:
         sandbox.close()
 

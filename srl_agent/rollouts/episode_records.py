@@ -1,0 +1,175 @@
+"""The nouns of episodes: their bounds, their turns, how they ended; and the file of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from srl_agent.rollouts.places import Outcome
+from srl_agent.rollouts.policies import Written
+from srl_envs.errors import require
+from srl_envs.prompts.step import cut_middle
+from srl_envs.response import Response
+
+End = Literal["ended", "turns", "tokens", "seconds", "context", "machinery"]
+"""Why an episode ended: the environment ended it, it hit a bound, or the machinery failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeLimits:
+    """Bounds of episodes; one that hits a bound is verified as it stands.
+
+    Attributes:
+        turns: Most answers of an episode. The built-in experts solve their issues in 5
+            to 12, those of SWE-smith in 27 on average.
+        tokens: An episode ends with the answer that brings what the model wrote to this
+            many tokens.
+        seconds: An episode ends with the answer after this time since its beginning, so
+            that one that waits for slow commands does not hold up a batch for hours.
+        at_once: Episodes under way at once, each with a sandbox, and for a moment a
+            second one while it is verified. A container takes some tens of MB.
+    """
+
+    turns: int = 30
+    tokens: int = 16_384
+    seconds: float = 1800.0
+    at_once: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("turns", "tokens", "at_once"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.seconds > 0, "seconds", self.seconds, "greater than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One answer and what came of it.
+
+    Attributes:
+        written: The answer.
+        response: What was read in it.
+        observation: What the model saw then.
+        similarity: To the expert's step of that index; None if malformed, or without one.
+        from_expert_state: Every action before was the expert's own, so its next step is
+            what the similarity compares with.
+        seconds: How long acting took.
+    """
+
+    written: Written
+    response: Response
+    observation: str
+    similarity: float | None
+    from_expert_state: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One attempt at a task.
+
+    Attributes:
+        task: Its id.
+        number: Of the attempts at this task in one roll-out, from 0.
+        turns: In order.
+        end: Why it ended.
+        outcome: None if the machinery failed twice.
+        seconds: From its beginning to its verdict.
+        sandbox_seconds: Of it, beginning and acting.
+        verification_seconds: Of it, verifying.
+        failure: What the machinery said last, also where the second attempt went well.
+    """
+
+    task: str
+    number: int
+    turns: tuple[Turn, ...]
+    end: End
+    outcome: Outcome | None
+    seconds: float
+    sandbox_seconds: float
+    verification_seconds: float
+    failure: str = ""
+
+    @property
+    def reward(self) -> float | None:
+        """None where nobody can tell: such an episode is masked."""
+        return None if self.outcome is None else self.outcome.reward
+
+    @property
+    def tokens(self) -> int:
+        """How many the model wrote."""
+        return sum(turn.written.tokens for turn in self.turns)
+
+
+_LONGEST_TEXT = 20_000  # characters of a thought, an action or an observation in the file
+
+
+def record_of(episode: Episode, **more: Any) -> dict[str, Any]:
+    """An episode as a line of the file.
+
+    Args:
+        episode: What ended.
+        more: What the caller knows of it, such as the training step.
+    """
+    outcome = episode.outcome or Outcome(None)
+    return {
+        **more,
+        "task": episode.task,
+        "number": episode.number,
+        "end": episode.end,
+        "reward": outcome.reward,
+        "correct": outcome.correct,
+        "failing_tests": list(outcome.failing),
+        "seconds": round(episode.seconds, 3),
+        "sandbox_seconds": round(episode.sandbox_seconds, 3),
+        "verification_seconds": round(episode.verification_seconds, 3),
+        "failure": episode.failure,
+        "turns": [_turn(turn) for turn in episode.turns],
+    }
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    said = turn.response
+    return {
+        "thought": cut_middle(said.thought, _LONGEST_TEXT),
+        "action": cut_middle(said.action or turn.written.text, _LONGEST_TEXT),
+        "error": said.error,
+        "observation": cut_middle(turn.observation, _LONGEST_TEXT),
+        "similarity": turn.similarity,
+        "tokens": turn.written.tokens,
+        "seconds": round(turn.seconds, 3),
+    }
+
+
+class EpisodeLog:
+    """Appends episodes to a file of JSON lines within a bound on disk.
+
+    When the file has half the bound, it becomes the older one of two, and the older one
+    before it is dropped.
+
+    Args:
+        path: Of the file; the older one has ``.older`` before its suffix.
+        max_bytes: Of both together.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path, self._most = path, max_bytes // 2
+        self._older = path.with_name(f"{path.stem}.older{path.suffix}")
+
+    def write(self, episode: Episode, **more: Any) -> None:
+        """Append one episode; see :func:`record_of`."""
+        line = json.dumps(record_of(episode, **more), ensure_ascii=False)
+        # A model's lone surrogates cannot be written otherwise.
+        content = line.encode("utf-8", "backslashreplace") + b"\n"
+        size = self._path.stat().st_size if self._path.is_file() else 0
+        if size and size + len(content) > self._most:
+            self._path.replace(self._older)
+            size = 0
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab+") as file:
+            if size:
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":  # a kill left half a line
+                    file.write(b"\n")
+            file.write(content)
