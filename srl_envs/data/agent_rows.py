@@ -13,8 +13,9 @@ from typing import Any
 
 from srl_envs.commands import GRAMMARS, SUBMIT_MARKERS, CommandError
 from srl_envs.data.agent_environment import environment_of
-from srl_envs.data.agent_turns import steps_of, without_thought
-from srl_envs.data.chat import Message, messages_of
+from srl_envs.data.agent_turns import steps_of, with_fences, without_thought
+from srl_envs.data.chat import COLUMNS, Message, messages_of
+from srl_envs.data.openhands_events import UnknownFormatError
 from srl_envs.trajectory import Trajectory
 
 _ISSUES = tuple(
@@ -78,9 +79,13 @@ def read(
 
 def _trajectory(row: Mapping[str, Any], task: Mapping[str, Any]) -> Trajectory | str:
     """The trajectory of a row, or why there is none."""
-    messages = messages_of(row)
+    try:
+        messages = messages_of(row)
+    except UnknownFormatError as error:
+        return str(error)
     if messages is None:
-        return "no messages"
+        return f"no messages in a column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
+    messages = with_fences(messages)
     issue, workdir = task_of(row, messages, task)
     if not issue:
         return "no issue"
@@ -106,8 +111,9 @@ def unsolved(row: Mapping[str, Any]) -> str:
     """Why a row does not count as solved; empty if it does.
 
     A verdict is a column ``resolved``, ``target``, ``verified`` or ``reward``: true or
-    false, 1 or 0, or these as text. An agent that does not know the verdict says
-    whether it submitted, with an ``exit_status``.
+    false, 1 or 0, or these as text; or the ``report`` of OpenHands' evaluation. An
+    agent that does not know the verdict says whether it submitted, with an
+    ``exit_status``.
     """
     for column in ("resolved", "target", "verified", "reward"):
         if row.get(column) is not None:
@@ -115,6 +121,10 @@ def unsolved(row: Mapping[str, Any]) -> str:
             if verdict is None:
                 return f"unreadable {column!r}"
             return "" if verdict else "not resolved"
+    tested = row.get("test_result")
+    for found in (row.get("report"), tested.get("report") if isinstance(tested, dict) else None):
+        if isinstance(found, dict) and isinstance(found.get("resolved"), bool):
+            return "" if found["resolved"] else "not resolved"
     info = row.get("info")
     status = row.get("exit_status") or (info.get("exit_status") if isinstance(info, dict) else None)
     if isinstance(status, str):

@@ -7,6 +7,7 @@ needs, and whether all rows are solutions though none says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ HUB_SPLITS = ("xml", "tool", "ticks")
 """The spellings of SWE-smith's runs."""
 
 _RUNS = (".traj", ".traj.json")
+_EVENTS = re.compile(rb'\[\s*\{\s*"id":\s*\d+,\s*"timestamp":')
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +122,20 @@ def _rows(
 def _runs_at(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file() and _is_run(one))
-    return [path] if path.is_file() and (_is_run(path) or _holds_an_object(path)) else []
+    return [path] if path.is_file() and (_is_run(path) or _holds_a_run(path)) else []
 
 
 def _is_run(path: Path) -> bool:
     return path.name.endswith(_RUNS)
 
 
-def _holds_an_object(path: Path) -> bool:
-    """Whether a ``.json`` is one run, and not a list of rows."""
+def _holds_a_run(path: Path) -> bool:
+    """Whether a ``.json`` is one run, an object or OpenHands' events, and not a list of rows."""
     if path.suffix != ".json":
         return False
     with path.open("rb") as file:
-        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return head.startswith(b"{") or _EVENTS.match(head) is not None
 
 
 def _saved_runs(paths: list[Path]) -> Iterator[Mapping[str, Any]]:

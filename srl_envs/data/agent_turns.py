@@ -32,6 +32,8 @@ _PREFIX = re.compile(
 _RESPONSES = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
 _RESPONSE = re.compile(r"\A\s*<tool_response>\n?(.*?)\n?</tool_response>\s*\Z", re.DOTALL)
 _STOPPED = re.compile(r"</parameter>\s*(?:</(?:function)?)?\Z")
+_COMMAND = re.compile(r"(.*)<command>(.*?)</command>(.*)", re.DOTALL)
+_TICKS = re.compile(r"^`{3,}", re.MULTILINE)
 _MAY_BE_SKIPPED = ("no command", "several commands")
 
 
@@ -73,6 +75,32 @@ def steps_of(
             thought = ""
         carried = thought
     return tuple(steps), skipped
+
+
+def with_fences(messages: list[Message]) -> list[Message]:
+    """Messages whose commands in ``<command>`` tags, as early SWE-agents wrote them, are fenced.
+
+    The last command of a turn counts. They are left as they are if most turns have none.
+    """
+    turns = [one["content"] for one in messages if one.get("role") == "assistant"]
+    if sum(_COMMAND.fullmatch(without_thought(text)) is not None for text in turns) * 2 <= len(
+        turns
+    ):
+        return messages
+    return [
+        {**one, "content": _fenced(one["content"])} if one.get("role") == "assistant" else one
+        for one in messages
+    ]
+
+
+def _fenced(text: str) -> str:
+    answer = without_thought(text)
+    if not (found := _COMMAND.fullmatch(answer)):
+        return text
+    command = found[2].strip()
+    fence = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(command))])
+    said = _join(found[1], found[3])
+    return f"{text[: len(text) - len(answer)]}{said}\n\n{fence}\n{command}\n{fence}"
 
 
 def _turns(messages: list[Message]) -> Iterator[tuple[Message, list[Message]]]:

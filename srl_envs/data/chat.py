@@ -8,6 +8,7 @@ What is read:
 * Anthropic's content parts ``tool_use`` and ``tool_result``;
 * items of OpenAI's Responses API (``function_call``, ``function_call_output``), flat or
   inside a ``response``, as mini-swe-agent 2 saves them;
+* OpenHands' events (:mod:`srl_envs.data.openhands_events`);
 * SWE-agent's ``.traj``: its ``history`` without demonstrations, else its steps.
 
 A column may be a list, or the JSON of one.
@@ -18,6 +19,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from srl_envs.data.openhands_events import UnknownFormatError, are_events, messages_of_events
 
 Message = Mapping[str, Any]
 """``role``, ``content`` (text), and where there are any ``reasoning`` (text), ``tool_calls``
@@ -37,9 +40,17 @@ _ROLES = {
 
 
 def messages_of(row: Mapping[str, Any]) -> list[Message] | None:
-    """The conversation of a row; None if it holds none."""
+    """The conversation of a row; None if it holds none.
+
+    Raises:
+        UnknownFormatError: It is in a format that is not read.
+    """
+    if str(row.get("schema_version", "")).startswith("ATIF"):
+        raise UnknownFormatError("trajectories in ATIF are not read: export messages")
     for column in COLUMNS:
         value = _parsed(row.get(column))
+        if isinstance(value, list) and are_events(value):
+            value = list(messages_of_events([item for item in value if isinstance(item, dict)]))
         if (
             isinstance(value, list)
             and all(isinstance(item, dict) for item in value)

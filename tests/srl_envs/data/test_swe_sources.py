@@ -134,7 +134,8 @@ def test_only_resolved_rows_count_unless_asked_for_and_rejects_are_counted(tmp_p
     ]
     loaded = load(tmp_path, rows)
     assert len(loaded) == 1
-    assert loaded.rejected == {"not resolved": 2, "no messages": 2, "no issue": 1, "no command": 1}
+    nothing = "no messages in a column messages, history, trajectory or conversations"
+    assert loaded.rejected == {"not resolved": 2, nothing: 2, "no issue": 1, "no command": 1}
     everything = load(tmp_path, rows, resolved_only=False)
     assert [trajectory.id for trajectory in everything] == ["t1", "t1-2", "t1-3"]
     with pytest.raises(DataError, match=r"none of 1 rows is usable \(1 not resolved\)"):
