@@ -1,4 +1,7 @@
-"""Sandboxes by name: who makes the place in which a model's commands run. ``"docker"`` is ours."""
+"""Sandboxes by name: who makes the place in which a model's commands run.
+
+``"docker"`` and ``"bubblewrap"`` are ours.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,16 @@ def docker(image: str, /, *, workdir: str, limits: SandboxLimits, startup: str) 
     from srl_envs.sandbox import DockerSandbox
 
     return DockerSandbox(image, workdir=workdir, limits=limits, startup=startup)
+
+
+@register_sandbox("bubblewrap")
+def bubblewrap(image: str, /, *, workdir: str, limits: SandboxLimits, startup: str) -> Sandbox:
+    """:class:`~srl_envs.sandbox.BubblewrapSandbox`, of the unpacked image of this name.
+
+    Raises:
+        SandboxError: The image was not unpacked; see
+            :func:`~srl_envs.sandbox.bubblewrap_sandbox.unpacked_image`.
+    """
+    from srl_envs.sandbox.bubblewrap_sandbox import BubblewrapSandbox, unpacked_image
+
+    return BubblewrapSandbox(unpacked_image(image), workdir=workdir, limits=limits, startup=startup)

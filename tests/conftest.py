@@ -13,7 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from srl_envs.sandbox import BASE_IMAGE, SandboxLimits
+from srl_envs.sandbox import BASE_IMAGE, BubblewrapSandbox, SandboxError, SandboxLimits
 from srl_envs.sandbox.engine import connect, engine_answers
 from srl_envs.sandbox.images import image_of_tree
 
@@ -147,6 +147,15 @@ def base_image(engine: Any) -> str:
     if not engine.images.list(name=BASE_IMAGE):
         pytest.skip(f"the engine has no image {BASE_IMAGE}: python -m srl_envs.sandbox build-base")
     return BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """Tests that need bubblewrap skip where it is missing, or may not make namespaces."""
+    try:
+        BubblewrapSandbox(workdir="/work").close()
+    except SandboxError as error:
+        pytest.skip(f"no sandboxes of bubblewrap here: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """Sandboxes: where a model's commands run.
 
-:class:`Sandbox` is what an environment needs; :class:`DockerSandbox` is built in.
+:class:`Sandbox` is what an environment needs; :class:`DockerSandbox` and
+:class:`BubblewrapSandbox` are built in.
 """
 
+from srl_envs.sandbox.bubblewrap_sandbox import BubblewrapSandbox
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE, DockerSandbox
 from srl_envs.sandbox.limits import SandboxLimits
 from srl_envs.sandbox.pool import SandboxPool
@@ -16,6 +18,7 @@ from srl_envs.sandbox.protocol import (
 
 __all__ = [
     "BASE_IMAGE",
+    "BubblewrapSandbox",
     "DamagedRepositoryError",
     "DockerSandbox",
     "ExecResult",

@@ -30,7 +30,7 @@ def archive_of_folder(folder: Path, workdir: str, leave_out: Sequence[str]) -> i
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name in _kept(names, leave_out, str(folder)):
-            tar.add(folder / name, _below(workdir) + name, recursive=False, filter=_owned_by_root)
+            tar.add(folder / name, _below(workdir) + name, recursive=False, filter=owned_by_root)
     archive.seek(0)
     return archive
 
@@ -52,7 +52,7 @@ def archive_of_commit(commit: Any, workdir: str, leave_out: Sequence[str]) -> io
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name in _kept(sorted(entries), leave_out, f"the commit {commit.hexsha}"):
-            entry, member = entries[name], _owned_by_root(tarfile.TarInfo(_below(workdir) + name))
+            entry, member = entries[name], owned_by_root(tarfile.TarInfo(_below(workdir) + name))
             member.mtime = commit.committed_date
             if (
                 entry.type != "blob"
@@ -111,7 +111,8 @@ def _below(workdir: str) -> str:
     return workdir.strip("/") + "/"
 
 
-def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member of an archive, changed to belong to root: a filter of ``tarfile``."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import time
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import docker.errors
 
-from srl_envs.errors import SRLError
 from srl_envs.sandbox import accounts
+from srl_envs.sandbox.box import (
+    MAX_OUTPUT,
+    SWARM,
+    BrokenBoxError,
+    CannotStartError,
+    Executed,
+    read_to_end,
+)
 from srl_envs.sandbox.engine import engine_call
-from srl_envs.sandbox.exec_stream import Frames
+from srl_envs.sandbox.limits import MIB, SandboxLimits
 from srl_envs.sandbox.ownership import (
     held_label,
     let_go,
@@ -24,44 +28,14 @@ from srl_envs.sandbox.ownership import (
     remove_container,
 )
 from srl_envs.sandbox.protocol import SandboxError
+from srl_envs.sandbox.streams import Frames
 
-_MAX_OUTPUT = 96 * 1024 * 1024  # beyond the largest patch; held in memory twice
-# What bash and git say when no process is left. Paths in their messages are absolute: a file of
-# such a name is none of this.
-_CANNOT_FORK = re.compile(
-    r"^[^/\n]*(?:Cannot fork|fork: retry|fork: Resource temporarily unavailable"
-    r"|unable to create threads)",
-    re.MULTILINE | re.IGNORECASE,
-)
 _CANNOT_RUN = (
     "OCI runtime",
     "executable file not found",
     "no such file or directory",
     "is not running",
 )
-
-
-class BrokenContainerError(SRLError):
-    """Commands left the container unable to run a program to its end.
-
-    It is the commands' doing, not a failure of the machinery.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """What a program wrote, and how it ended.
-
-    Attributes:
-        output: Its standard output.
-        error: Its standard error as text without white space around it; bytes that are
-            not UTF-8 are replaced.
-        exit_code: 0 to 255.
-    """
-
-    output: bytes
-    error: str
-    exit_code: int
 
 
 class Container:
@@ -71,14 +45,27 @@ class Container:
         client: Of the engine.
         image: Its image; a name, or an id.
         name: What messages call the image; None takes ``image``.
+        limits: Those that are watched from here: processes, and written data.
+        environment: Variables of what runs in it.
         settings: Further arguments of ``create_container``.
 
     Raises:
         SandboxError: The image is missing, or the engine failed.
     """
 
-    def __init__(self, client: Any, image: str, name: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        client: Any,
+        image: str,
+        name: str | None = None,
+        *,
+        limits: SandboxLimits = SandboxLimits(),
+        environment: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         self.client, self.image = client, name or image
+        self._limits, self._shell = limits, ""
+        settings["environment"] = dict(environment or {})
         held = held_label()
         try:
             with engine_call(f"create a container of the image {self.image}"):
@@ -117,7 +104,7 @@ class Container:
         """End every process in it, whatever they do, and start it again; files stay.
 
         Raises:
-            BrokenContainerError: It was started before and cannot be any more: commands
+            BrokenBoxError: It was started before and cannot be any more: commands
                 removed what it needs.
             SandboxError: The engine failed.
         """
@@ -127,7 +114,7 @@ class Container:
             try:
                 accounts.mend(self.client, self.id)
             except docker.errors.APIError as error:
-                raise BrokenContainerError(
+                raise BrokenBoxError(
                     f"The accounts are in the way of a start: {error.explanation}"
                 ) from None
             self._accounts_may_differ = False
@@ -136,58 +123,23 @@ class Container:
             except docker.errors.APIError as error:
                 raise _broken(error) or error from None
 
-    def attach(
-        self,
-        program: Sequence[str],
-        *,
-        stdin: bool = False,
-        environment: dict[str, str] | None = None,
-    ) -> tuple[str, Any]:
-        """Start a program; the id of the exec, and the socket of its input and output.
+    def open_shell(self) -> Frames:
+        """See :class:`~srl_envs.sandbox.box.Box`."""
+        self._shell, stream = self._attach(["bash", "--noprofile", "--norc"], stdin=True)
+        return stream
 
-        Raises:
-            BrokenContainerError: It cannot be started, because of what commands did.
-            SandboxError: The engine failed.
-        """
-        if self._accounts_may_differ:
-            with engine_call("look at the accounts of a container"):
-                plain = accounts.are_plain(self.client, self.id)
-            if not plain:
-                self.restart()
-        self._accounts_may_differ |= stdin
-        with engine_call(f"run {program[0]} in a container"):
-            try:
-                exec_id = str(
-                    self.client.api.exec_create(
-                        self.id, list(program), stdin=stdin, environment=environment
-                    )["Id"]
-                )
-                stream = self.client.api.exec_start(exec_id, socket=True)
-            except docker.errors.APIError as error:
-                raise _broken(error) or error from None
-        return exec_id, getattr(stream, "_sock", stream)
+    def shell_exit_code(self) -> int:
+        """See :class:`~srl_envs.sandbox.box.Box`."""
+        return self._exit_code(self._shell)
 
-    def exit_code(self, exec_id: str) -> int:
-        """How a program ended; 137 while the engine does not know.
-
-        Raises:
-            SandboxError: The engine is gone, or forgot the program because it was
-                restarted: no doing of the program.
-        """
-        with engine_call("learn how a program ended"):
-            code = self.client.api.exec_inspect(exec_id)["ExitCode"]
-        return 137 if code is None else int(code)
-
-    def is_stopped(self, exec_id: str) -> bool:
-        """Whether a program was stopped by a signal, and waits for another one to go on.
-
-        False too where the engine cannot tell.
+    def shell_is_stopped(self) -> bool:
+        """See :class:`~srl_envs.sandbox.box.Box`; False too where the engine cannot tell.
 
         Raises:
             SandboxError: The engine failed.
         """
         with engine_call("look at a program"):
-            pid = str(self.client.api.exec_inspect(exec_id)["Pid"])
+            pid = str(self.client.api.exec_inspect(self._shell)["Pid"])
             try:
                 listed = self.client.api.top(self.id, "-eo pid,stat")["Processes"]
             except docker.errors.APIError:  # it has ended, or the engine's machine has another ps
@@ -212,38 +164,22 @@ class Container:
         program: Sequence[str],
         timeout: float = 60.0,
         stdin: bytes = b"",
-        max_output: int = _MAX_OUTPUT,
+        max_output: int = MAX_OUTPUT,
     ) -> Executed:
-        """Run a program to its end, as the container's user.
-
-        If none can be started, every process in the container is ended, and it is tried
-        once more.
-
-        Args:
-            program: Its name and arguments.
-            timeout: In seconds.
-            stdin: Its standard input, which is not closed: the program must know how
-                much to read.
-            max_output: Bytes that it may write.
-
-        Raises:
-            BrokenContainerError: It cannot be started even then, or did not end in
-                time, or wrote more than that.
-            SandboxError: The engine failed.
-        """
+        """See :class:`~srl_envs.sandbox.box.Box`."""
         try:
             return self._execute(program, timeout, stdin, max_output)
-        except _CannotStartError:
+        except CannotStartError:
             self.restart()
             return self._execute(program, timeout, stdin, max_output)
 
-    def written_bytes(self) -> int:
-        """Size of what was written to its file system, without deleted files that are open."""
-        with engine_call("measure a container"):
-            listed = self.client.api.containers(all=True, size=True, filters={"id": self.id})
-        if not listed:
-            raise SandboxError(f"The container {self.id[:12]} was removed from outside.")
-        return int(listed[0].get("SizeRw", 0))
+    def is_crowded(self, counted: int) -> bool:
+        """See :class:`~srl_envs.sandbox.box.Box`."""
+        return counted > SWARM * self._limits.processes
+
+    def is_full(self) -> bool:
+        """See :class:`~srl_envs.sandbox.box.Box`; the engine itself bounds memory."""
+        return self._written_bytes() > self._limits.disk_mib * MIB
 
     def remove(self) -> None:
         """Remove it. A second call does nothing."""
@@ -253,53 +189,68 @@ class Container:
             # Only now: if the engine is gone, the end of the process tries once more.
             self._finalizer.detach()
 
+    def _written_bytes(self) -> int:
+        """Size of what was written to its file system, without deleted files that are open."""
+        with engine_call("measure a container"):
+            listed = self.client.api.containers(all=True, size=True, filters={"id": self.id})
+        if not listed:
+            raise SandboxError(f"The container {self.id[:12]} was removed from outside.")
+        return int(listed[0].get("SizeRw", 0))
+
+    def _attach(self, program: Sequence[str], *, stdin: bool = False) -> tuple[str, Frames]:
+        """Start a program; the id of the exec, and its stream.
+
+        Raises:
+            BrokenBoxError: It cannot be started, because of what commands did.
+            SandboxError: The engine failed.
+        """
+        if self._accounts_may_differ:
+            with engine_call("look at the accounts of a container"):
+                plain = accounts.are_plain(self.client, self.id)
+            if not plain:
+                self.restart()
+        self._accounts_may_differ |= stdin
+        with engine_call(f"run {program[0]} in a container"):
+            try:
+                exec_id = str(
+                    self.client.api.exec_create(self.id, list(program), stdin=stdin)["Id"]
+                )
+                stream = self.client.api.exec_start(exec_id, socket=True)
+            except docker.errors.APIError as error:
+                raise _broken(error) or error from None
+        return exec_id, Frames(getattr(stream, "_sock", stream))
+
+    def _exit_code(self, exec_id: str) -> int:
+        """How a program ended; 137 while the engine does not know.
+
+        Raises:
+            SandboxError: The engine is gone, or forgot the program because it was
+                restarted: no doing of the program.
+        """
+        with engine_call("learn how a program ended"):
+            code = self.client.api.exec_inspect(exec_id)["ExitCode"]
+        return 137 if code is None else int(code)
+
     def _execute(
         self, program: Sequence[str], timeout: float, stdin: bytes, max_output: int
     ) -> Executed:
-        exec_id, connection = self.attach(program, stdin=bool(stdin))
-        written: dict[bool, list[bytes]] = {False: [], True: []}  # by whether it is an error
-        size = 0
-        end = time.monotonic() + timeout
-        problem = ""
-        with (
-            contextlib.closing(Frames(connection)) as frames,
-            engine_call(f"run {program[0]} in a container"),
-        ):
-            if not frames.send(stdin, timeout):
-                problem = f"did not read its input in {timeout:g} s"
-            while not problem:
-                piece = frames.read(max(0.001, end - time.monotonic()))
-                if piece is None:
-                    problem = f"did not end in {timeout:g} s"
-                elif not piece.data:
-                    break
-                else:
-                    written[piece.is_error].append(piece.data)
-                    size += len(piece.data)
-                    problem = "wrote too much" if size > max_output else ""
-            exit_code = self.exit_code(exec_id)  # raises if the engine is what does not answer
-            if problem:
-                raise BrokenContainerError(f"{program[0]} {problem}")
-        output = b"".join(written[False])
-        error = b"".join(written[True]).decode("utf-8", "replace").strip()
-        no_process_left = exit_code != 0 and _CANNOT_FORK.search(error[-4096:])
+        exec_id, stream = self._attach(program, stdin=bool(stdin))
+        with engine_call(f"run {program[0]} in a container"):
+            done = read_to_end(
+                stream, program[0], timeout, stdin, max_output, lambda: self._exit_code(exec_id)
+            )
         # The engine says on standard output why it could not start a program.
-        refused = exit_code in (126, 127) and b"OCI runtime exec failed" in output[:4096]
-        if no_process_left or refused:
-            reason = error or output.decode("utf-8", "replace").strip()
-            raise _CannotStartError(f"no program can be started in the container: {reason[:200]}")
-        return Executed(output, error, exit_code)
+        if done.exit_code in (126, 127) and b"OCI runtime exec failed" in done.output[:4096]:
+            reason = done.error or done.output.decode("utf-8", "replace").strip()
+            raise CannotStartError(f"no program can be started in the container: {reason[:200]}")
+        return done
 
 
-class _CannotStartError(BrokenContainerError):
-    """A program cannot be started."""
-
-
-def _broken(error: docker.errors.APIError) -> BrokenContainerError | None:
+def _broken(error: docker.errors.APIError) -> BrokenBoxError | None:
     """What an error of the engine says about the container, if anything."""
     reason = str(error.explanation or error)
     return (
-        _CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}")
+        CannotStartError(f"no program can be started in the container: {reason.strip()[:200]}")
         if any(sign in reason for sign in _CANNOT_RUN)
         else None
     )

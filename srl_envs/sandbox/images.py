@@ -25,7 +25,8 @@ import docker.errors
 
 from srl_envs.errors import ConfigError
 from srl_envs.sandbox.archives import archive_of_commit, archive_of_folder
-from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.box import BrokenBoxError
+from srl_envs.sandbox.container import Container
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE
 from srl_envs.sandbox.engine import connect, engine_call, usable_image
 from srl_envs.sandbox.protocol import SandboxError
@@ -349,7 +350,7 @@ def _commit(container: Container, workdir: str, image: str) -> None:
 def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
     try:
         done = container.execute(["bash", "-c", script, "bash", workdir], timeout=_BUILD_S)
-    except BrokenContainerError as error:
+    except BrokenBoxError as error:
         raise SandboxError(f"Could not {purpose}: {error}") from None
     if done.exit_code:
         said = done.error or done.output.decode("utf-8", "replace").strip()

@@ -1,4 +1,4 @@
-r"""One bash kept open: commands go in over a socket, their output and exit codes come back.
+r"""One bash kept open: commands go in over a stream, their output and exit codes come back.
 
 A command is handed over as data, ended by a NUL byte that no command can hold, and then
 evaluated; so no quote, heredoc or brace of it can reach the lines around it. They frame
@@ -24,16 +24,16 @@ that.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from srl_envs.sandbox.exec_stream import Frames
 from srl_envs.sandbox.output import CappedOutput
+from srl_envs.sandbox.streams import Stream
 
 _START = """exec 62>&1
 \\builtin cd -- {folder} 2>/dev/null || \\builtin cd -- {fallback}
@@ -92,10 +92,10 @@ class ShellResult:
 
 
 class Shell:
-    """A bash behind the attached socket of a Docker exec without a terminal.
+    """A bash whose input and output are a stream, without a terminal.
 
     Args:
-        connection: The socket; the shell owns it.
+        stream: The stream; the shell owns it.
         folder: Where to start.
         fallback: Where to start if that folder is gone.
         startup: A command that each new shell runs first, for example to activate an
@@ -106,20 +106,21 @@ class Shell:
 
     def __init__(
         self,
-        connection: socket.socket,
+        stream: Stream,
         folder: str,
         fallback: str,
         startup: str = "",
         max_processes: int = 1 << 30,
     ) -> None:
-        self._frames = Frames(connection)
+        self._stream = stream
         self._max_processes = max_processes
         self._status = 0
-        self._send(
-            _START.format(
-                folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup
-            ).encode(errors="surrogateescape")  # a folder's name may be any bytes
-        )
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the first run tells
+            self._send(
+                _START.format(
+                    folder=shlex.quote(folder), fallback=shlex.quote(fallback), startup=startup
+                ).encode(errors="surrogateescape")  # a folder's name may be any bytes
+            )
 
     def run(
         self,
@@ -168,7 +169,7 @@ class Shell:
                 if should_stop():
                     return framed.result("stopped")
                 next_tick = time.monotonic() + tick
-            piece = self._frames.read(max(0.001, min(start + timeout, next_tick) - now))
+            piece = self._stream.read(max(0.001, min(start + timeout, next_tick) - now))
             if piece is None:
                 continue
             if not piece.data:
@@ -178,7 +179,7 @@ class Shell:
 
     def close(self) -> None:
         """Close the connection; the shell then reads its end. A second call does nothing."""
-        self._frames.close()
+        self._stream.close()
 
     def _ended(self, found: str, framed: _Framed, output: CappedOutput) -> ShellResult:
         try:
@@ -191,8 +192,7 @@ class Shell:
         return ShellResult("done", output.text(), output.dropped > 0, self._status, left, folder)
 
     def _send(self, data: bytes, timeout: float = 30.0) -> None:
-        self._frames.connection.settimeout(timeout)
-        self._frames.connection.sendall(data)
+        self._stream.write(data, timeout)
 
 
 class _Framed:

@@ -82,6 +82,7 @@ class SWEDomain:
             live = (
                 follow == "agent"
                 or self._given_make_sandbox is not None
+                or self._maker is not SANDBOXES.named("docker")  # chosen, so wanted
                 or (
                     all(grammar_named(name).runs for name in grammars)
                     and images_at_hand(trajectories)

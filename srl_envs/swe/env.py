@@ -37,8 +37,9 @@ class SWEEnv(ExpertStepEnv):
         source: ``"builtin_swe"`` (recorded with this package), ``"swe_smith"``,
             ``"mini_swe_agent"`` or ``"jsonl"``.
         prompt: How prompts are rendered.
-        observations: None takes ``"live"`` where an engine and the images are at hand
-            (or can be built from the base image), else ``"recorded"``.
+        observations: None takes ``"live"`` where a sandbox is given, or an engine and
+            the images are at hand (or can be built from the base image), else
+            ``"recorded"``.
             ``follow="agent"`` is always live.
         make_sandbox: Gives a clean sandbox of a trajectory, which the environment
             closes; None makes one of the kind ``sandbox``, of the trajectory's

@@ -7,11 +7,17 @@ git commit, with bash, git and Python inside.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from srl_envs.sandbox import DockerSandbox, Sandbox
+from srl_envs.sandbox import BubblewrapSandbox, DockerSandbox, Sandbox
 
 Factory = Callable[[], Sandbox]
 
@@ -22,7 +28,74 @@ def _docker(request: pytest.FixtureRequest) -> Sandbox:
     )
 
 
-FACTORIES = [pytest.param(_docker, id="docker", marks=pytest.mark.docker)]
+def _bubblewrap_host(request: pytest.FixtureRequest) -> Sandbox:
+    request.getfixturevalue("bubblewrap")
+    return BubblewrapSandbox(
+        repository=request.getfixturevalue("small_repository"),
+        limits=request.getfixturevalue("small_limits"),
+    )
+
+
+def _bubblewrap_image(request: pytest.FixtureRequest) -> Sandbox:
+    request.getfixturevalue("bubblewrap")
+    return BubblewrapSandbox(
+        str(request.getfixturevalue("unpacked_image")),
+        limits=request.getfixturevalue("small_limits"),
+    )
+
+
+FACTORIES = [
+    pytest.param(_docker, id="docker", marks=pytest.mark.docker),
+    pytest.param(_bubblewrap_host, id="bubblewrap-host"),
+    pytest.param(_bubblewrap_image, id="bubblewrap-image"),
+]
+
+PROGRAMS = (
+    "basename bash cat chmod chown cp cut date dd df diff dirname du echo env expr false find git "
+    "grep head id ln ls md5sum mkdir mkfifo mktemp mv nproc od ps python3 readlink rm rmdir sed "
+    "seq setsid sh sleep sort stat tail tar tee test timeout touch tr true truncate uname uniq wc "
+    "which xargs"
+)
+
+
+@pytest.fixture(scope="session")
+def unpacked_image(small_repository: Path) -> Iterator[Path]:
+    """A folder with the files of an image: programs of this machine with what they load, and the
+    repository, all owned by whoever runs sandboxes.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="srl-image-"))  # pytest's own no other user may enter
+    python = subprocess.run(
+        ["/usr/bin/python3", "-c", "import os; print(os.path.dirname(os.__file__))"],
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    if not python:
+        pytest.skip("there is no /usr/bin/python3 to put into an image")
+    found = filter(None, (shutil.which(name, path="/usr/bin:/bin") for name in PROGRAMS.split()))
+    files = {Path(path) for path in found}
+    modules = Path(python, "lib-dynload").glob("*.so")
+    linked = subprocess.run(
+        ["ldd", *map(str, files), *map(str, modules)], capture_output=True, text=True
+    )
+    files |= set(map(Path, re.findall(r"(/\S+\.so\S*) \(", linked.stdout)))
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (folder / "usr" / name).mkdir(parents=True)
+        (folder / name).symlink_to(f"usr/{name}")
+    for path in files:
+        copy = folder / "usr" / str(path).removeprefix("/usr").lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    unwanted = shutil.ignore_patterns("test", "__pycache__", "dist-packages", "site-packages")
+    shutil.copytree(python, folder / python.lstrip("/"), ignore=unwanted)
+    shutil.copytree(small_repository, folder / "testbed", symlinks=True)
+    for name in ("etc", "tmp", "usr/share", "var/tmp", "root"):
+        (folder / name).mkdir(parents=True)
+    (folder / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    (folder / "tmp").chmod(0o1777)
+    if os.getuid() == 0:
+        subprocess.run(["chown", "-R", "nobody:", str(folder)], check=True)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module", params=FACTORIES)
@@ -44,3 +117,10 @@ def sandbox(used_sandbox: Sandbox) -> Sandbox:
     """A sandbox in the state of its start."""
     used_sandbox.reset()
     return used_sandbox
+
+
+@pytest.fixture
+def changeable_system(sandbox: Sandbox) -> None:
+    """For tests whose commands change programs of the system; skips where they cannot."""
+    if sandbox.run("[ -w /usr/bin ]").exit_code:
+        pytest.skip("the system is the host's own, which commands of this sandbox only read")

@@ -268,12 +268,13 @@ def test_repositories_inside_are_folders_like_others(sandbox: Sandbox) -> None:
     assert "full/file.txt" in patch and "+inside" in patch and "Subproject" not in patch
 
 
+@pytest.mark.usefixtures("changeable_system")
 def test_a_git_that_never_ends_is_the_commands_doing(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import srl_envs.sandbox.container_git as container_git
+    import srl_envs.sandbox.git_changes as git_changes
 
-    monkeypatch.setattr(container_git, "_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(git_changes, "_TIMEOUT_S", 3.0)
     sandbox.run(
         "rm -f /usr/bin/git; printf '#!/bin/sh\\nsleep 100000\\n' > /usr/bin/git; "
         "chmod +x /usr/bin/git"

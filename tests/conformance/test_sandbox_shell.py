@@ -446,6 +446,7 @@ def test_an_end_that_the_command_forged_is_its_own_affair(sandbox: Sandbox) -> N
     next_command_works(sandbox)
 
 
+@pytest.mark.usefixtures("changeable_system")
 def test_a_sandbox_without_a_shell_says_so(sandbox: Sandbox) -> None:
     sandbox.run("rm -f /bin/bash /usr/bin/bash; exit 3")
     for _ in range(2):

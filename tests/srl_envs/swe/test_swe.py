@@ -219,7 +219,7 @@ def test_an_agent_that_changes_nothing_fails_and_is_told_its_mistakes(sandboxes)
 
 @pytest.mark.docker
 def test_an_agent_whose_patch_is_too_large_learns_why_it_fails(sandboxes, monkeypatch) -> None:
-    monkeypatch.setattr("srl_envs.sandbox.container_git._MAX_DIFF", 2 * 2**20)
+    monkeypatch.setattr("srl_envs.sandbox.git_changes._MAX_DIFF", 2 * 2**20)
     env = SWEEnv(follow="agent", make_sandbox=sandboxes, max_steps=1)
     env.reset(options={"trajectory": 0})
     _, reward, *_, info = env.step(bash("head -c 3M /dev/urandom > new.bin"))

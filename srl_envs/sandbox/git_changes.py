@@ -1,6 +1,6 @@
-"""What commands changed in a container's repository, as a patch; the index stays as it is.
+"""What commands changed in a sandbox's repository, as a patch; the index stays as it is.
 
-How the repository was at the start is read from a fresh container of the same image, when
+How the repository was at the start is read from a fresh sandbox of the same image, when
 the first patch of that image is asked for, so that a start costs nothing however large the
 repository is. Then a diff takes the working tree in and compares the two.
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
-from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.box import Box, BrokenBoxError
 from srl_envs.sandbox.protocol import DamagedRepositoryError, SandboxError
 
 _NO_REPOSITORY, _NO_TOOL = 3, 4
@@ -131,17 +131,17 @@ _AS_IT_IS = "-text -filter -ident -working-tree-encoding !eol"
 
 
 def diff(
-    container: Container,
+    box: Box,
     workdir: str,
     image: Hashable,
-    fresh: Callable[[], AbstractContextManager[Container]],
+    fresh: Callable[[], AbstractContextManager[Box]],
 ) -> str:
-    """The patch from the start of a container to now; always valid Unicode.
+    """The patch from the start of a sandbox to now; always valid Unicode.
 
     Changes to text that is not UTF-8 are in it as git writes those of binary files.
 
     Args:
-        container: Whose changes are wanted.
+        box: Whose changes are wanted.
         workdir: Where its repository is.
         image: What determines how the repository was at the start.
         fresh: Gives a started container in that state.
@@ -153,11 +153,11 @@ def diff(
             failed.
     """
     start = _start_of(image, workdir, fresh)
-    patch = _patch(container, workdir, start, _AS_IT_IS)
+    patch = _patch(box, workdir, start, _AS_IT_IS)
     try:
         return patch.decode()
     except UnicodeDecodeError:
-        binary = _patch(container, workdir, start, f"{_AS_IT_IS} -diff")
+        binary = _patch(box, workdir, start, f"{_AS_IT_IS} -diff")
         return _in_ascii(patch, binary).decode()
 
 
@@ -166,7 +166,7 @@ _starts_lock = threading.Lock()
 
 
 def _start_of(
-    image: Hashable, workdir: str, fresh: Callable[[], AbstractContextManager[Container]]
+    image: Hashable, workdir: str, fresh: Callable[[], AbstractContextManager[Box]]
 ) -> bytes:
     """How the repository of an image is at the start, as an archive; read once a process."""
     key = (image, workdir)
@@ -179,8 +179,8 @@ def _start_of(
             _starts.popitem(last=False)
     if known is None:
         try:
-            with fresh() as container:
-                future.set_result(_read_start(container, workdir))
+            with fresh() as box:
+                future.set_result(_read_start(box, workdir))
         except BaseException as error:
             with _starts_lock:
                 _starts.pop(key, None)
@@ -190,36 +190,36 @@ def _start_of(
     return future.result()
 
 
-def _read_start(container: Container, workdir: str) -> bytes:
-    problem = f"The repository {workdir} in the image {container.image} cannot be read"
+def _read_start(box: Box, workdir: str) -> bytes:
+    problem = f"The repository {workdir} in the image {box.image} cannot be read"
     try:
-        read = container.execute(
+        read = box.execute(
             ["bash", "-p", "-c", _RECORD, "bash", workdir, _AS_IT_IS],
             timeout=600.0,
             max_output=_MAX_START,
         )
-    except BrokenContainerError as error:
+    except BrokenBoxError as error:
         raise SandboxError(f"{problem}: {error}") from None
     if read.exit_code == _NO_REPOSITORY:
         raise SandboxError(
-            f"There is no diff: {workdir} in the image {container.image} is not a git repository."
+            f"There is no diff: {workdir} in the image {box.image} is not a git repository."
         )
     if read.exit_code == _NO_TOOL:
         raise SandboxError(
-            f"There is no diff: the image {container.image} has no {read.error}. Install it there."
+            f"There is no diff: the image {box.image} has no {read.error}. Install it there."
         )
     if read.exit_code:
         raise SandboxError(f"{problem} by git: {read.error[-500:]}")
     return read.output
 
 
-def _patch(container: Container, workdir: str, start: bytes, attributes: str) -> bytes:
+def _patch(box: Box, workdir: str, start: bytes, attributes: str) -> bytes:
     arguments = [workdir, attributes, str(_MAX_DIFF + 1), str(len(start))]
     try:
-        made = container.execute(
+        made = box.execute(
             ["bash", "-p", "-c", _DIFF, "bash", *arguments], timeout=_TIMEOUT_S, stdin=start
         )
-    except BrokenContainerError as error:
+    except BrokenBoxError as error:
         raise DamagedRepositoryError(f"The changes in {workdir} cannot be read: {error}") from None
     if made.exit_code in (_NO_REPOSITORY, _NO_TOOL):
         raise DamagedRepositoryError(

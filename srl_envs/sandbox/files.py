@@ -1,4 +1,4 @@
-"""Files of a container, by programs that run in it: with the rights of its user, and no others.
+"""Files of a sandbox, by programs that run in it: with the rights of its user, and no others.
 
 They need what any image with bash has (``find``, ``head``, ``mkdir``, ``stat``; busybox's
 will do), and see what commands see: other file systems too.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from srl_envs.sandbox.container import BrokenContainerError, Container
+from srl_envs.sandbox.box import Box, BrokenBoxError
 from srl_envs.sandbox.protocol import SandboxFileError
 
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes, of Linux
@@ -77,19 +77,19 @@ exit 0
 """
 
 
-def read(container: Container, path: str, limit: int) -> bytes:
+def read(box: Box, path: str, limit: int) -> bytes:
     """The contents of a file, at most ``limit`` bytes long.
 
     Raises:
         SandboxFileError: No such file, a folder, too large, or not the user's to read.
     """
-    content = _run(container, _READ, path, str(limit), limit=limit)
+    content = _run(box, _READ, path, str(limit), limit=limit)
     if len(content) > limit:  # it grew, or its size is unknown as in /proc
         raise _too_large(path, len(content), limit)
     return content
 
 
-def write(container: Container, path: str, content: bytes, limit: int) -> None:
+def write(box: Box, path: str, content: bytes, limit: int) -> None:
     """Create or replace a file.
 
     An existing one keeps mode and owner, a symbolic link keeps pointing to its target.
@@ -101,10 +101,10 @@ def write(container: Container, path: str, content: bytes, limit: int) -> None:
     """
     if len(content) > limit:
         raise _too_large(path, len(content), limit)
-    _run(container, _WRITE, path, str(limit), str(len(content)), limit=limit, stdin=content)
+    _run(box, _WRITE, path, str(limit), str(len(content)), limit=limit, stdin=content)
 
 
-def listing(container: Container, path: str, depth: int) -> list[str]:
+def listing(box: Box, path: str, depth: int) -> list[str]:
     """Paths below a folder, folders with a ``/`` at the end, sorted.
 
     Bytes of names that are not UTF-8 are replaced. A folder below that the user may not
@@ -114,7 +114,7 @@ def listing(container: Container, path: str, depth: int) -> list[str]:
         SandboxFileError: No such path, or not the user's to read.
     """
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
-    found = _run(container, _LIST, path, str(depth), limit=0).decode("utf-8", "replace")
+    found = _run(box, _LIST, path, str(depth), limit=0).decode("utf-8", "replace")
     folders, _, others = found.partition("\0\0")
     if not folders and not others:  # a link that leads to itself
         reason = "too many levels of symbolic links"
@@ -151,14 +151,14 @@ def _require_possible(path: str) -> None:
 
 
 def _run(
-    container: Container, script: str, path: str, *arguments: str, limit: int, stdin: bytes = b""
+    box: Box, script: str, path: str, *arguments: str, limit: int, stdin: bytes = b""
 ) -> bytes:
     """Run a script on a path; what it wrote."""
     _require_possible(path)
     program = ["bash", "-p", "-c", script, "bash", path, *arguments]
     try:
-        done = container.execute(program, stdin=stdin, max_output=limit + _MAX_LISTING)
-    except BrokenContainerError as error:
+        done = box.execute(program, stdin=stdin, max_output=limit + _MAX_LISTING)
+    except BrokenBoxError as error:
         raise SandboxFileError(f"{path} cannot be reached: {error}") from None
     if not done.exit_code:
         return done.output
