@@ -6,7 +6,9 @@ import importlib.util
 from dataclasses import dataclass, field, replace
 
 from srl_agent.inference.chat import SYSTEM_ROLES, SystemRole
+from srl_agent.inference.chat_client import Endpoint
 from srl_agent.inference.generator import Generator
+from srl_agent.inference.servers import addresses
 from srl_envs.errors import ConfigError
 
 BACKENDS = ("auto", "transformers", "vllm", "openai")
@@ -35,8 +37,9 @@ class GeneratorConfig:
     base_url: str | None = field(
         default=None,
         metadata={
-            "help": "Address of the server, up to and with /v1, "
-            "such as http://localhost:8000/v1. openai only."
+            "help": "Address of the server, up to and with /v1, such as "
+            "http://localhost:8000/v1. Several, between commas, share the requests: each has "
+            "the same model, and gets the key. openai only."
         },
     )
     api_key_variable: str = field(
@@ -100,7 +103,8 @@ class GeneratorConfig:
         },
     )
     concurrency: int = field(
-        default=32, metadata={"help": "Requests under way at the same time. openai only."}
+        default=32,
+        metadata={"help": "Requests under way at the same time at each server. openai only."},
     )
     timeout: float = field(
         default=600.0,
@@ -136,6 +140,8 @@ class GeneratorConfig:
             raise ConfigError(
                 "backend is openai: say where with base_url, such as http://localhost:8000/v1."
             )
+        for url in addresses(self.base_url) if self.base_url else ():
+            Endpoint(url)
 
 
 def open_generator(config: GeneratorConfig) -> Generator:

@@ -6,18 +6,17 @@ The retries are ours: those of ``openai`` pause for times that cannot be set, gi
 
 from __future__ import annotations
 
-import email.utils
 import json
 import random
 import re
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from srl_agent.inference.http_errors import first_cause, message_in, retry_after
 from srl_envs.errors import (
     ConfigError,
     InfrastructureError,
@@ -112,13 +111,24 @@ class ChatClient:
         self._stopped = anyio.Event()
 
     @property
+    def url(self) -> str:
+        """Where completions are requested."""
+        return self._endpoint.url
+
+    @property
     def is_stopped(self) -> bool:
         """Whether :meth:`stop_retrying` was called."""
         return self._stopped.is_set()
 
     def stop_retrying(self) -> None:
-        """Let attempts that are under way finish, and make no further ones."""
+        """Let attempts that are under way finish; from now on each request has only one."""
         self._stopped.set()
+
+    def retry_again(self) -> None:
+        """Take :meth:`stop_retrying` back."""
+        import anyio
+
+        self._stopped = anyio.Event()
 
     async def ask(self, payload: dict[str, Any], usable: Callable[[Any], Result]) -> Result:
         """Ask until ``usable`` accepts the answer.
@@ -178,7 +188,7 @@ class ChatClient:
         except openai.APITimeoutError:
             raise _Fault(f"no answer within {timeout:g} s") from None
         except openai.APIConnectionError as error:
-            cause = _first_cause(error)
+            cause = first_cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise ConfigError(
                     f"{url} has a certificate that is not trusted here ({cause}): "
@@ -198,10 +208,10 @@ class ChatClient:
     def _refusal(self, error: APIStatusError) -> Exception:
         """What a status above 299 means: another attempt, or an error that ends the request."""
         url, variable, response = self._endpoint.url, self._endpoint.key_variable, error.response
-        says = _message_in(response.content)
+        says = message_in(response.content)
         what = f"HTTP {error.status_code} {response.reason_phrase}" + (f": {says}" if says else "")
         if error.status_code in _TEMPORARY or error.status_code >= 500:
-            return _Fault(what, _retry_after(response.headers.get("Retry-After")))
+            return _Fault(what, retry_after(response.headers.get("Retry-After")))
         if error.status_code in (401, 403):
             unset = "" if self._endpoint.api_key else ", which is not set"
             return ConfigError(f"{url} refuses the API key in ${variable}{unset} ({what}).")
@@ -271,44 +281,7 @@ def _is_address(url: str) -> bool:
             parts.scheme in ("http", "https")
             and bool(parts.hostname)
             and parts.port != 0  # a ValueError above 65535
-            and "@" not in parts.netloc
+            and not set(" ;,@") & set(url)
         )
     except ValueError:
         return False
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """The error of the operating system or of TLS below those of the libraries."""
-    while True:
-        several = getattr(error, "exceptions", None)  # one for each address of a host
-        below = several[0] if several else error.__cause__ or error.__context__
-        if below is None:
-            return error
-        error = below
-
-
-def _message_in(body: bytes) -> str:
-    """An error body's message in one line of at most 300 characters; of a web page, its text."""
-    text = body.decode("utf-8", "replace")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = re.sub(r"<style.*?</style>|<[^<>]*>", " ", text, flags=re.DOTALL)
-    for key in ("error", "message", "detail"):  # servers write several forms
-        if isinstance(found, dict) and key in found:
-            found = found[key]
-    return " ".join(str(found).split())[:300]
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds to wait, from a header that holds seconds or a date; 0 without one."""
-    if not header:
-        return 0.0
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return 0.0

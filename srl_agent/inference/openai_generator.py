@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from srl_agent.inference.chat import SystemRole, without_system_role
-from srl_agent.inference.chat_client import ChatClient, ContextFullError, Endpoint, connected
+from srl_agent.inference.chat_client import ContextFullError, Endpoint
 from srl_agent.inference.generator import (
     Batching,
     Completion,
@@ -30,6 +30,7 @@ from srl_agent.inference.generator import (
     before_stop,
     request_seed,
 )
+from srl_agent.inference.servers import Connections, Servers, addresses, connected_to
 from srl_envs.errors import ConfigError, InfrastructureError, SRLError
 from srl_envs.response import CLOSE, OPEN, SplitAnswer, whole_text
 
@@ -63,16 +64,18 @@ class ServedModel:
 
 
 class OpenAIGenerator:
-    """A :class:`~srl_agent.inference.generator.Generator` that asks a server.
+    """A :class:`~srl_agent.inference.generator.Generator` that asks one or several servers.
 
-    Each request is a ``POST {base_url}/chat/completions``.
+    Each request is a ``POST {base_url}/chat/completions``, to the server with the fewest
+    requests under way. When a server fails for good, the others get its requests.
 
     Args:
-        model: The server's name of the model.
-        base_url: Of the server, up to and with ``/v1``.
+        model: The server's name of the model; the same at each of several servers.
+        base_url: Of the server, up to and with ``/v1``; of several, between commas.
         api_key_variable: The environment variable that holds the key; not set: no key
-            is sent.
-        concurrency: How many requests are under way at the same time, at most.
+            is sent. Several servers all get it.
+        concurrency: How many requests are under way at the same time at each server, at
+            most.
         timeout: Seconds that the server may be silent, also while it writes an answer;
             then it is asked again.
         retries: How often a request is sent again after a time-out, a lost connection, a
@@ -84,7 +87,7 @@ class OpenAIGenerator:
             its template, so ``"auto"`` sends system messages as they are.
 
     Raises:
-        ConfigError: The address or a number is out of range.
+        ConfigError: An address is wrong or there twice, or a number is out of range.
     """
 
     batching: Batching = "server"
@@ -105,11 +108,14 @@ class OpenAIGenerator:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}: give at least 1.")
         self.name = model
-        url = base_url.rstrip("/").removesuffix("/chat/completions")
         key = os.environ.get(api_key_variable, "").strip() or None
-        self._endpoint = Endpoint(url, key, api_key_variable, timeout, retries, first_pause)
+        endpoints = [
+            Endpoint(url, key, api_key_variable, timeout, retries, first_pause)
+            for url in addresses(base_url)
+        ]
+        self._servers = Servers(endpoints, concurrency)
         self._under_way: set[Future[None]] = set()
-        self._concurrency, self._merges_system = concurrency, system_role == "user"
+        self._merges_system = system_role == "user"
 
     def generate(
         self, requests: Sequence[Request], settings: GenerationSettings
@@ -143,25 +149,20 @@ class OpenAIGenerator:
                 self._under_way.discard(all_of_them)
 
     def served_model(self) -> ServedModel:
-        """What the server's list of models, and this machine, know of the model."""
-        import openai
+        """What the servers' lists of models, and this machine, know of the model.
 
-        client = openai.OpenAI(
-            base_url=self._endpoint.base_url,
-            api_key=self._endpoint.api_key or "none",
-            timeout=min(30.0, self._endpoint.timeout),
-            max_retries=0,
+        The context is the shortest of the servers'.
+        """
+        entries = [_listed_entry(endpoint, self.name) for endpoint in self._servers.endpoints]
+        contexts = [
+            next((entry[key] for key in _CONTEXT_KEYS if isinstance(entry.get(key), int)), None)
+            for entry in entries
+        ]
+        roots = (entry.get("root") for entry in entries)
+        return ServedModel(
+            min((each for each in contexts if each is not None), default=None),
+            _tokenizer_here(self.name, *roots),
         )
-        try:
-            listed: Any = client.get("/models", cast_to=object)
-            entries = [entry for entry in listed["data"] if entry.get("id") == self.name]
-        except (openai.OpenAIError, AttributeError, KeyError, TypeError, ValueError):
-            entries = []  # a server without a list, or one of another shape
-        finally:
-            client.close()
-        entry = {**entries[0], **(entries[0].get("meta") or {})} if entries else {}
-        contexts = (entry[key] for key in _CONTEXT_KEYS if isinstance(entry.get(key), int))
-        return ServedModel(next(contexts, None), _tokenizer_here(self.name, entry.get("root")))
 
     def close(self) -> None:
         """Break off what other threads are waiting for; they get an InfrastructureError."""
@@ -174,35 +175,34 @@ class OpenAIGenerator:
         settings: GenerationSettings,
         finished: SimpleQueue[tuple[int, Completion] | None],
     ) -> None:
-        """Ask the server everything; what is finished goes into the queue, and None at the end."""
+        """Ask for everything; what is finished goes into the queue, and None at the end."""
         import anyio
 
         failures: list[SRLError] = []
-        turns = anyio.Semaphore(self._concurrency)
 
-        async def ask(server: ChatClient, index: int) -> None:
-            async with turns:
-                if failures:
-                    return
-                try:
-                    completion = await self._complete(server, requests[index], settings)
-                except SRLError as error:
-                    failures.append(_with_cure(error, requests[index]))
-                    server.stop_retrying()
-                else:
-                    finished.put((index, completion))
+        async def ask(servers: Connections, index: int) -> None:
+            try:
+                completion = await self._complete(servers, requests[index], settings)
+            except SRLError as error:
+                failures.append(_with_cure(error, requests[index]))
+                servers.stop_retrying()
+            else:
+                finished.put((index, completion))
 
         try:
-            async with connected(self._endpoint) as server, anyio.create_task_group() as tasks:
+            async with (
+                connected_to(self._servers) as servers,
+                anyio.create_task_group() as tasks,
+            ):
                 for index in range(len(requests)):
-                    tasks.start_soon(ask, server, index)
+                    tasks.start_soon(ask, servers, index)
         finally:
             finished.put(None)
         if failures:
             raise failures[0]
 
     async def _complete(
-        self, server: ChatClient, request: Request, settings: GenerationSettings
+        self, servers: Connections, request: Request, settings: GenerationSettings
     ) -> Completion:
         messages = (
             without_system_role(request.messages) if self._merges_system else list(request.messages)
@@ -233,12 +233,12 @@ class OpenAIGenerator:
             )
 
         try:
-            return await server.ask(payload, completion)
+            return await servers.ask(payload, completion)
         except ContextFullError:
             # Some servers refuse a prompt that fits if max_tokens do not fit behind it.
             del payload["max_tokens"]
         try:
-            return await server.ask(payload, completion)  # ends with the context, before the limit
+            return await servers.ask(payload, completion)  # ends with the context, before the limit
         except ContextFullError:
             return Completion("", 0, "context")
 
@@ -272,6 +272,26 @@ def _whole_answer(message: dict[str, Any]) -> str:
     if not content:  # the block was never closed
         return OPEN + thought if thought else ""
     return whole_text(SplitAnswer(thought, content))
+
+
+def _listed_entry(endpoint: Endpoint, model: str) -> dict[str, Any]:
+    """What a server's list of models says of one; empty if it does not name it."""
+    import openai
+
+    client = openai.OpenAI(
+        base_url=endpoint.base_url,
+        api_key=endpoint.api_key or "none",
+        timeout=min(30.0, endpoint.timeout),
+        max_retries=0,
+    )
+    try:
+        listed: Any = client.get("/models", cast_to=object)
+        entries = [entry for entry in listed["data"] if entry.get("id") == model]
+    except (openai.OpenAIError, AttributeError, KeyError, TypeError, ValueError):
+        entries = []  # a server without a list, or one of another shape
+    finally:
+        client.close()
+    return {**entries[0], **(entries[0].get("meta") or {})} if entries else {}
 
 
 def _tokenizer_here(*names: Any) -> Any | None:

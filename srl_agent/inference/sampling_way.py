@@ -16,13 +16,19 @@ from enum import Enum
 from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers import DynamicCache, cache_utils
 
 from srl_agent.inference.batches import PlainBatch, SharedBatch, generate_alone
 from srl_envs.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+_PLAIN_LAYERS = [
+    cache_utils.DynamicLayer,
+    cache_utils.DynamicSlidingWindowLayer,
+    # Of layers that read another's keys and values; transformers before 5.20 has none.
+    getattr(cache_utils, "DummyLayer", cache_utils.DynamicLayer),
+]
 
 
 class Way(Enum):
@@ -81,8 +87,7 @@ def keeps_only_keys_and_values(model: Any) -> bool:
         layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
     except Exception:  # a config of which transformers itself can make no cache
         return False
-    plain = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-    return all(type(layer) in plain for layer in layers)
+    return all(type(layer) in _PLAIN_LAYERS for layer in layers)
 
 
 def trial_prompts(model: Any) -> list[list[int]]:

@@ -41,11 +41,11 @@ class ModelServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    one_at_a_time = threading.Lock()  # all servers of a process share torch's random numbers
 
     def __init__(self, folder: Path) -> None:
         self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.one_at_a_time = threading.Lock()
         self.answered, self.folder = 0, folder
         super().__init__(("127.0.0.1", 0), Handler)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,12 @@ def server(model_folder: Path) -> Iterator[ModelServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def second_server(model_folder: Path) -> Iterator[ModelServer]:
+    with serving(model_folder) as running:
+        yield running
+
+
 def _transformers(request: pytest.FixtureRequest) -> Generator:
     folder = request.getfixturevalue("model_folder")
     return open_generator(
@@ -137,6 +144,18 @@ def _openai(request: pytest.FixtureRequest) -> Generator:
     )
 
 
+def _several_servers(request: pytest.FixtureRequest) -> Generator:
+    """Two servers of the same model, and one that is not there."""
+    first = request.getfixturevalue("server")
+    second = request.getfixturevalue("second_server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    urls = (first.base_url, nobody, second.base_url)
+    return open_generator(
+        GeneratorConfig(model="tiny", base_url=",".join(urls), concurrency=4, retries=0)
+    )
+
+
 def _vllm(request: pytest.FixtureRequest) -> Generator:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("needs vLLM")
@@ -150,6 +169,7 @@ def _vllm(request: pytest.FixtureRequest) -> Generator:
 FACTORIES = [
     pytest.param(_transformers, id="transformers"),
     pytest.param(_openai, id="openai"),
+    pytest.param(_several_servers, id="several servers"),
     pytest.param(_vllm, id="vllm"),
 ]
 

@@ -100,7 +100,7 @@ class SweBenchConfig:
         metadata={
             "help": (
                 "Instances under way at a time, while others are judged; at least 1. None: 16 with"
-                " a model on this machine, --concurrency with a server."
+                " a model on this machine, --concurrency times the servers at base_url."
             )
         },
     )

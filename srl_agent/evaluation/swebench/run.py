@@ -43,6 +43,7 @@ from srl_agent.evaluation.swebench.samples import sample_patches
 from srl_agent.evaluation.swebench.submission import require_free, write_submission
 from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_agent.inference.backends import GeneratorConfig, open_generator
+from srl_agent.inference.servers import addresses
 from srl_agent.runs.provenance import environment
 from srl_envs.errors import InfrastructureError
 
@@ -216,7 +217,9 @@ def _submit(
 def _side_by_side(config: SweBenchConfig, model: GeneratorConfig) -> int:
     if config.instances_at_once is not None:
         return config.instances_at_once
-    return _IN_A_BATCH if model.base_url is None else model.concurrency
+    if model.base_url is None:
+        return _IN_A_BATCH
+    return model.concurrency * len(addresses(model.base_url))
 
 
 def _judge_given(
