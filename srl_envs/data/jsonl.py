@@ -14,29 +14,39 @@ half of a surrogate pair (``"\ud800"``) is refused.
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from srl_envs.data.lone_surrogates import lone_surrogate
 from srl_envs.data.registry import SourceRequest
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import ConfigError, DataError, MissingDependencyError
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 _STEP_KEYS = tuple(field.name for field in fields(ExpertStep))
 _KEYS = tuple(field.name for field in fields(Trajectory))
+_OTHER_FILES = (".parquet", ".csv", ".tsv", ".arrow", ".zip", ".tar", ".xlsx", ".pkl")
+_PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zst"}
+PACKED_SUFFIXES = (*_PACKED, ".zst")
+"""The suffixes of packed files that can be read."""
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
+"""What reading a damaged or misnamed text file raises."""
 _LONG_INTEGER = re.compile(r"\d{4301}")  # Python reads 4,300 digits
 _NO_UNICODE = "a lone surrogate is not Unicode text, and no tokenizer takes it: remove it"
 
 
 def load(request: SourceRequest) -> Iterator[Trajectory]:
-    """The source ``"jsonl"``: a file, also packed as ``.jsonl.gz``.
+    """The source ``"jsonl"``: a file, also a packed one (:func:`open_text`).
 
     Raises:
         ConfigError: No path was given.
@@ -44,7 +54,7 @@ def load(request: SourceRequest) -> Iterator[Trajectory]:
     """
     if request.path is None:
         raise ConfigError("The source 'jsonl' needs the path of a file.")
-    if request.path.is_dir() or request.path.suffix in (".parquet", ".csv"):
+    if request.path.is_dir() or request.path.suffix.lower() in _OTHER_FILES:
         raise DataError(
             f"{request.path}: the source 'jsonl' reads one file with a JSON object a line "
             "(.jsonl or .jsonl.gz): convert it, or name the source that it is like."
@@ -137,10 +147,34 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
 
 
 def open_text(path: Path, newline: str | None = None) -> IO[str]:
-    """Open a text file, also one that gzip packed (``.gz``)."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
-    return path.open(encoding="utf-8-sig", newline=newline)
+    """Open a text file, also a packed one (``.gz``, ``.bz2``, ``.xz``, ``.zst``)."""
+    suffix = path.suffix.lower()
+    if suffix == ".zst":
+        try:
+            import pyarrow
+        except ImportError:
+            raise MissingDependencyError(f'{path} needs pyarrow: pip install "datasets"') from None
+        unpacked = pyarrow.input_stream(str(path), compression="zstd")
+        return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline=newline)
+    opened = _PACKED[suffix](path, "rb") if suffix in _PACKED else path.open("rb")
+    return io.TextIOWrapper(cast(IO[bytes], opened), encoding="utf-8-sig", newline=newline)
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """What to say of a text file whose reading failed."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} does not exist.")
+    if isinstance(error, UnicodeDecodeError):
+        begin = path.open("rb").read(6)
+        packed = next((kind for magic, kind in _MAGIC.items() if begin.startswith(magic)), None)
+        if packed and path.suffix.lower() not in PACKED_SUFFIXES:
+            return DataError(f"{path} is packed: unpack it, or let its name end in .{packed}.")
+        return DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or "
+            "check that it is a text file."
+        )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return DataError(f"{path} cannot be read: {reason}.")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -155,6 +189,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
+                if not found:
+                    _refuse_one_text(line, path)
                 row = parse_json(line, str(path), number)
                 if not isinstance(row, dict):
                     raise DataError(
@@ -163,18 +199,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     )
                 found = True
                 yield number, row
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it, or "
-            "check that it is a JSONL file."
-        ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{path} cannot be read: {reason}.") from None
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
     if not found:
         raise DataError(f"{path} is empty: it must hold one JSON object a line.")
+
+
+def _refuse_one_text(line: str, path: Path) -> None:
+    """Refuse a file whose first line begins a list, or an object that goes on below."""
+    text = line.strip()
+    if text.startswith("[") or text == "{":
+        kind = "list" if text.startswith("[") else "object over several lines"
+        raise DataError(
+            f"{path} holds one JSON {kind}, but each line must be an object: rewrite it, say with"
+            f" jq -c '{'.[]' if kind == 'list' else '.'}' {path.name} > rows.jsonl."
+        )
 
 
 def _trajectory(row: dict[str, Any], where: str, default_id: str) -> Trajectory:

@@ -4,8 +4,8 @@ A step begins with ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...``, ``3.
 ``(3) ...`` and their kind.
 
 Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with
-``correct: false`` is left out. Nothing of a solution is lost: preamble, steps and tail
-joined give it back.
+``correct: false`` (or "no", "incorrect") is left out. Nothing of a solution is lost:
+preamble, steps and tail joined give it back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from srl_envs.data.step_text import split_steps
 from srl_envs.trajectory import Trajectory
 
 HUB_NAME = ""
+_NOT_CORRECT = ("false", "0", "0.0", "no", "f", "n", "wrong", "incorrect")
 
 
 def load(request: SourceRequest) -> Iterable[Trajectory]:
@@ -43,7 +44,7 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
         if not question.strip():
             rejected["empty problem"] += 1
             continue
-        if str(row.get("correct")).strip().lower() in ("false", "0", "0.0"):
+        if str(row.get("correct")).strip().lower() in _NOT_CORRECT:
             rejected["marked as not correct"] += 1
             continue
         parts = split_steps(solution)

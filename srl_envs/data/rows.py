@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-import zlib
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from srl_envs.data.jsonl import open_text, parse_json, read_lines
+from srl_envs.data.jsonl import (
+    UNREADABLE,
+    open_text,
+    parse_json,
+    read_lines,
+    unreadable,
+)
+from srl_envs.data.shards import HELD_OUT, files_of, kind_of
 from srl_envs.errors import DataError, InfrastructureError, MissingDependencyError
 
-_SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz", ".parquet")
+_NAMES_OF_LISTS = {"train", "validation", "valid", "dev", "test", "rows"}
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves in a folder
-_SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<count>\d+)")
 
 
 def read_rows(
@@ -32,10 +36,11 @@ def read_rows(
     Args:
         source: The source's name, for messages.
         hub_name: Its name on the hub; empty if it has none.
-        path: A file (``.jsonl``, ``.json``, ``.csv``, these also as ``.gz``, or
-            ``.parquet``); or a folder with one for the split, also in shards
-            (``train-00000-of-00002.parquet``), which are joined in order; or a folder
-            that ``datasets`` saved. None reads the hub.
+        path: A file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, these also packed;
+            ``.parquet``, ``.arrow``); or a folder with one for the split, also in shards
+            (``train-00000-of-00002.parquet``, ``train-0.jsonl``, ``train/0000.parquet``),
+            which are joined in order; or a folder that ``datasets`` saved. None reads
+            the hub.
         split: ``"train"``, ``"test"``, or another name that the set has.
         config: The set's configuration on the hub; None where it has one only.
         revision: A branch, tag or commit on the hub; None takes the newest.
@@ -53,7 +58,7 @@ def read_rows(
         return _hub_rows(hub_name, config, revision, split)
     if path.is_dir() and (saved := _saved_folder(path, split)):
         return _saved_rows(saved)
-    return (row for file in _files_of(path, split) for row in _file_rows(file))
+    return (row for file in files_of(path, split) for row in _file_rows(file))
 
 
 def _saved_folder(path: Path, split: str) -> Path | None:
@@ -68,7 +73,8 @@ def _saved_folder(path: Path, split: str) -> Path | None:
     if not splits and not (path / _SAVED_SPLITS).is_file():
         return None
     for folder in splits:
-        if folder.name == split or (len(splits) == 1 and split == "train"):
+        alone = len(splits) == 1 and split == "train" and not HELD_OUT.fullmatch(folder.name)
+        if folder.name == split or alone:
             return folder
     found = ", ".join(folder.name for folder in splits) or "none"
     raise DataError(
@@ -77,71 +83,30 @@ def _saved_folder(path: Path, split: str) -> Path | None:
 
 
 def _saved_rows(folder: Path) -> Iterable[Mapping[str, Any]]:
+    return _by_datasets(folder, lambda datasets: datasets.load_from_disk(str(folder)))
+
+
+def _by_datasets(place: Path, read: Callable[[Any], Any]) -> Iterable[Mapping[str, Any]]:
     try:
         import datasets
     except ImportError:
-        raise MissingDependencyError(f'{folder} needs datasets: pip install "datasets"') from None
+        raise MissingDependencyError(f'{place} needs datasets: pip install "datasets"') from None
     try:
-        rows: Iterable[Mapping[str, Any]] = datasets.load_from_disk(str(folder))
+        rows: Iterable[Mapping[str, Any]] = read(datasets)
     except Exception as error:  # whatever the libraries raise on damaged files
         raise DataError(
-            f"{folder} is not a readable data set ({_first_line(error)}): save it again."
+            f"{place} is not a readable data set ({_first_line(error)}): save it again."
         ) from None
     return rows
 
 
-def _suffix(file: Path) -> str:
-    """The file's kind, which is one of the known ones, or its plain suffix."""
-    return "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
-
-
-def _stem(file: Path) -> str:
-    return file.name.removesuffix(_suffix(file))
-
-
-def _files_of(path: Path, split: str) -> list[Path]:
-    if path.is_file():
-        if _suffix(path) not in _SUFFIXES:
-            raise DataError(f"{path} is not a supported file type: use {', '.join(_SUFFIXES)}.")
-        return [path]
-    if not path.is_dir():
-        raise DataError(f"{path} does not exist.")
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if _suffix(file) in _SUFFIXES and not _is_hidden(file.relative_to(path))
-    )
-    of_split = [file for file in files if re.fullmatch(rf"{re.escape(split)}(-.*)?", _stem(file))]
-    candidates = of_split or (files if split == "train" else [])
-    shards = [_SHARD.fullmatch(_stem(file)) for file in candidates]
-    sets = {
-        (file.parent, _suffix(file), shard["name"], int(shard["count"])) if shard else file
-        for file, shard in zip(candidates, shards, strict=True)
-    }
-    if len(sets) != 1:
-        found = ", ".join(str(file.relative_to(path)) for file in files[:20]) or "nothing"
-        found += f" and {len(files) - 20} more" if len(files) > 20 else ""
-        raise DataError(
-            f"{path} must hold one file for the split {split!r}, like {split}.jsonl; it holds "
-            f"{found}. Or give the path of the file itself."
-        )
-    if shards[0] and len(candidates) != int(shards[0]["count"]):
-        raise DataError(
-            f"{candidates[0].parent} holds {len(candidates)} of {int(shards[0]['count'])} files of "
-            f"the split {split!r}: fetch the others too."
-        )
-    return candidates
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _file_rows(file: Path) -> Iterable[Mapping[str, Any]]:
-    kind = _suffix(file).removesuffix(".gz")
+    kind = kind_of(file)
     if kind == ".parquet":
         return _parquet_rows(file)
-    if kind == ".csv":
+    if kind == ".arrow":
+        return _arrow_rows(file)
+    if kind in (".csv", ".tsv"):
         return _csv_rows(file)
     if kind == ".jsonl" or _holds_lines(file):
         return (row for _, row in read_lines(file))
@@ -154,7 +119,7 @@ def _holds_lines(file: Path) -> bool:
         with open_text(file) as lines:
             first, *more = islice((line for line in lines if line.strip()), 2)
         return bool(more) and isinstance(json.loads(first), dict)
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+    except (*UNREADABLE, ValueError, RecursionError):
         return False  # read as one text, it gets its message
 
 
@@ -176,15 +141,17 @@ def _json(file: Path) -> Any:
     try:
         with open_text(file) as opened:
             text = opened.read()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}.") from None
+    except UNREADABLE as error:
+        raise unreadable(file, error) from None
     return parse_json(text, str(file))
 
 
 def _json_rows(file: Path) -> list[Mapping[str, Any]]:
     rows = _json(file)
     if isinstance(rows, dict):
-        rows = rows.get("data", [rows])
+        in_columns = all(isinstance(row, dict) for row in rows.values())
+        one_row = not (in_columns or rows.keys() <= _NAMES_OF_LISTS)
+        rows = rows.get("data", [rows] if one_row else None)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(
             f'{file} must hold a list of objects, {{"data": [...]}} with such a list, or one '
@@ -198,8 +165,10 @@ def _csv_rows(file: Path) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     try:
         with open_text(file, newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            names = reader.fieldnames or []
+            first = opened.readline()
+            delimiter = max(",;\t", key=first.count)
+            reader = csv.DictReader(chain([first], opened), strict=True, delimiter=delimiter)
+            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise DataError(
                     f"{file}, line 1: two columns are named {twice[0]!r}: rename one, or remove it."
@@ -211,11 +180,17 @@ def _csv_rows(file: Path) -> list[Mapping[str, Any]]:
                         "names."
                     )
                 rows.append(row)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+    except UNREADABLE as error:
+        raise unreadable(file, error) from None
+    except csv.Error as error:
         raise DataError(f"{file} is not a readable CSV file: {error}.") from None
     finally:
         csv.field_size_limit(limit)
     return rows
+
+
+def _arrow_rows(file: Path) -> Iterable[Mapping[str, Any]]:
+    return _by_datasets(file, lambda datasets: datasets.Dataset.from_file(str(file)))
 
 
 def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srl_envs.data import agent_sets, builtin, gsm8k, jsonl, numbered, s1k
+from srl_envs.data.jsonl import PACKED_SUFFIXES
 from srl_envs.data.lone_surrogates import lone_surrogate
 from srl_envs.data.overlap import benchmark_overlap, without_overlap
 from srl_envs.data.registry import (
@@ -17,7 +18,7 @@ from srl_envs.data.registry import (
     Split,
     register_source,
 )
-from srl_envs.data.splits import split_by_question
+from srl_envs.data.splits import check_whole_number, split_by_question
 from srl_envs.domain import check_domains
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import TrajectorySet
@@ -67,7 +68,8 @@ def load_trajectories(
         split: None gives everything that trains. ``"train"`` and ``"validation"`` part
             it by question; ``"test"`` is the source's own test set.
         limit: At most this many trajectories; None gives all.
-        held_out: How many distinct questions are the validation split (the paper: 60).
+        held_out: How many distinct questions are the validation split (the paper: 60);
+            at least 1.
         seed: Decides which, and what ``"builtin"`` generates.
         count: How many problems ``"builtin"`` generates; at least 1.
         hub_split: Which spelling of ``"swe_smith"`` is read: ``"xml"``, ``"tool"`` or
@@ -90,11 +92,22 @@ def load_trajectories(
 
     Raises:
         ConfigError: An unknown source or split, a path for a source that takes none, a
-            configuration or revision where nothing is read from the hub, or a limit or
-            count below 1.
+            configuration or revision where nothing is read from the hub, or a number
+            that is not a whole one or is below 1.
         DataError: Nothing could be read, or no row is usable.
     """
-    _check_values(split, limit, count, hub_split)
+    _check_values(split, hub_split)
+    check_whole_number("held_out", held_out, 1, "; split=None gives every question")
+    check_whole_number("seed", seed, None)
+    check_whole_number("count", count, 1)
+    if limit is not None:
+        check_whole_number("limit", limit, 1, ", or None for all")
+    for option, value in (
+        ("resolved_only", resolved_only),
+        ("drop_benchmark_overlap", drop_benchmark_overlap),
+    ):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{option} is {value!r}: give True or False.")
     name, path = _resolve(source, path)
     rejected: Counter[str] = Counter()
     if path is not None or not SOURCES.named(name).hub_name:
@@ -152,13 +165,9 @@ def _warn_of_overlap(place: str | Path, trajectories: int, overlap: Counter[str]
     )
 
 
-def _check_values(split: str | None, limit: int | None, count: int, hub_split: str) -> None:
+def _check_values(split: str | None, hub_split: str) -> None:
     if split not in (None, "train", "validation", "test"):
         raise ConfigError(f"split is {split!r}: use 'train', 'validation', 'test' or None.")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}: give at least 1, or None for all.")
-    if count < 1:
-        raise ConfigError(f"count is {count}: give at least 1.")
     if hub_split not in agent_sets.HUB_SPLITS:
         raise ConfigError(
             f"hub_split is {hub_split!r}: use one of {', '.join(map(repr, agent_sets.HUB_SPLITS))}."
@@ -200,7 +209,7 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
         raise ConfigError("path is empty: give a file or folder, or leave it out.")
     name = source if source in SOURCES.names() else _hub_names().get(source, source)
     if name not in SOURCES.names():
-        if not source.endswith((".jsonl", ".jsonl.gz")):
+        if not source.endswith((".jsonl", *(f".jsonl{packed}" for packed in PACKED_SUFFIXES))):
             raise ConfigError(_unknown(source))
         if path is not None:
             raise ConfigError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from srl_envs.errors import ConfigError
 from srl_envs.trajectory import Trajectory
@@ -29,6 +31,22 @@ def unique_id(source: str, key: str, seen: Counter[str]) -> str:
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
+def check_whole_number(name: str, value: Any, least: int | None, otherwise: str = "") -> None:
+    """Refuse what is not a whole number, or is a smaller one.
+
+    Raises:
+        ConfigError: It says what the value is, and what to give.
+    """
+    try:
+        fits = not isinstance(value, bool) and (least is None or operator.index(value) >= least)
+        operator.index(value)
+    except TypeError:
+        fits = False
+    if not fits:
+        bound = "" if least is None else f" of at least {least}"
+        raise ConfigError(f"{name} is {value!r}: give a whole number{bound}{otherwise}.")
+
+
 def split_by_question(
     trajectories: Sequence[Trajectory], held_out: int, seed: int
 ) -> tuple[list[Trajectory], list[Trajectory]]:
@@ -47,8 +65,10 @@ def split_by_question(
         The training trajectories and the held-out ones, each in the order given.
 
     Raises:
-        ConfigError: There are not more than ``held_out`` distinct questions.
+        ConfigError: ``held_out`` is not a whole number of at least 1, or there are not more
+            distinct questions.
     """
+    check_whole_number("held_out", held_out, 1)
     held = _first_by_hash(
         {question_key(trajectory.prompt) for trajectory in trajectories}, held_out, seed
     )
@@ -67,7 +87,7 @@ def _first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
         ).digest()
 
     ordered = sorted(questions, key=rank)
-    if not 0 <= count < len(ordered):
+    if count >= len(ordered):
         raise ConfigError(
             f"held_out is {count}, but there are {len(ordered)} distinct questions: hold out "
             "fewer, so that some are left to train on."

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
+import io
 import json
+import lzma
 import re
 from pathlib import Path
 
+import datasets
+import pyarrow
 import pytest
 
 from srl_envs.data import load_trajectories, save_trajectories
@@ -22,7 +27,7 @@ HUGE, DEEP = "9" * 5000, "[" * 100_000
 def shard(path: Path, *numbers: int) -> None:
     from pyarrow import Table, parquet
 
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(Table.from_pylist([json.loads(GOOD % number) for number in numbers]), path)
 
 
@@ -183,8 +188,6 @@ def test_text_in_a_csv_means_what_it_says(tmp_path: Path) -> None:
 
 
 def test_a_saved_data_set(tmp_path: Path) -> None:
-    import datasets
-
     one, several = tmp_path / "one", tmp_path / "several"
     full = datasets.Dataset.from_list(ROWS)
     full.save_to_disk(one, num_shards=2)
@@ -212,18 +215,18 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
         ("t.jsonl.gz", b"not packed", "cannot be read"),
         ("t.jsonl.gz", gzip.compress(in_lines(ROWS).encode(), mtime=0)[:-9], "cannot be read"),
         ("t.json.gz", b"not packed", "cannot be read"),
-        ("t.csv.gz", b"not packed", "not a readable CSV file"),
+        ("t.csv.gz", b"not packed", "cannot be read"),
         ("t.csv", b"question,answer\na\n", "line 2: not as many cells"),
         ("t.csv", b"question,answer\na,b,c\n", "line 2: not as many cells"),
         ("t.csv", b'question,answer\na,"b\n', "not a readable CSV file"),
-        ("t.csv", b"question\n\xe9\n", "not a readable CSV file"),
+        ("t.csv", b"question\n\xe9\n", "is not UTF-8 text"),
         ("t.csv", b"", "holds no rows"),
         ("t.json", b'{"data": 3}', "must hold a list of objects"),
         ("t.json", b"[1, 2]", "must hold a list of objects"),
         ("t.json", b'{"question": "a"}\n[1]\n', "line 2: a line must be a JSON object"),
         ("t.json", b"", "not valid JSON"),
         ("t.parquet", b"broken", "not a readable parquet file"),
-        ("t.xlsx", b"broken", "not a supported file type: use .jsonl, .json, .csv, .jsonl.gz"),
+        ("t.xlsx", b"broken", "not a supported file type: use .jsonl, .json, .csv"),
         ("t.gz", b"broken", "not a supported file type"),
     ],
 )
@@ -256,7 +259,6 @@ def test_what_only_the_hub_has_is_refused_elsewhere(tmp_path: Path, option: str)
 
 def test_the_hub_is_asked_for_revision_and_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub itself is not at hand: what its two libraries are asked for is recorded."""
-    import datasets
     import huggingface_hub
 
     asked: list[object] = []
@@ -309,3 +311,117 @@ def test_our_schema_is_read_from_json_lines_only(tmp_path: Path, name: str) -> N
     path.mkdir() if name == "folder" else path.write_bytes(b"PAR1\xff")
     with pytest.raises(DataError, match="reads one file with a JSON object a line"):
         load_trajectories("jsonl", path=path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-0.parquet", "train-1.parquet"),
+        ("train_1.parquet", "train_2.parquet"),
+        ("train.00000.parquet", "train.00001.parquet"),
+        ("train-00000-of-00002-3f9a.parquet", "train-00001-of-00002-b07c.parquet"),
+        ("train-00000-of-00002#a.parquet", "train-00001-of-00002#b.parquet"),
+        ("s1k#train-00000-of-00002.parquet", "s1k#train-00001-of-00002.parquet"),
+        ("0000.parquet", "0001.parquet"),
+        ("default/train/0000.parquet", "default/train/0001.parquet"),
+        ("default-train-0.parquet", "default-train-1.parquet"),
+        ("train-9.parquet", "train-10.parquet"),
+    ],
+)
+def test_every_name_of_a_shard(tmp_path: Path, names: tuple[str, str]) -> None:
+    if "train-9" in names[0]:
+        for number in range(9):
+            shard(tmp_path / f"train-{number}.parquet")
+    shard(tmp_path / names[0], 1)
+    shard(tmp_path / names[1], 2)
+    if "default" in names[0]:
+        shard(tmp_path / "default" / "test" / "0000.parquet", 3)
+        shard(tmp_path / "default-test-0.parquet", 3)
+    assert questions(tmp_path) == ["Q1?", "Q2?"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train-0.parquet", "train-2.parquet"), "numbered with a gap"),
+        (("train-2023.parquet", "train-2024.parquet"), "numbered with a gap or not from 0 or 1"),
+        (("train-00000-of-00002-a.parquet", "train-00000-of-00002-b.parquet"), "there twice"),
+        (("train-v1.parquet", "train-v2.parquet"), "must hold one file for the split"),
+        (("test.parquet",), "must hold one file for the split"),
+        (("validation-0.parquet", "validation-1.parquet"), "must hold one file for the split"),
+    ],
+)
+def test_what_are_not_the_shards_of_a_split(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    for number, name in enumerate(names):
+        shard(tmp_path / name, number)
+    with pytest.raises(DataError, match=message):
+        questions(tmp_path)
+
+
+def test_a_saved_test_split_is_not_trained_on(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "tests"))
+    with pytest.raises(DataError, match=r"holds no split 'train': it holds test"):
+        load_trajectories("gsm8k", path=tmp_path / "tests")
+    datasets.DatasetDict({"train_sft": rows}).save_to_disk(str(tmp_path / "sft"))
+    assert len(load_trajectories("gsm8k", path=tmp_path / "sft")) == len(ROWS)
+
+
+def test_arrow_files_without_their_state(tmp_path: Path) -> None:
+    folder = tmp_path / "a#b"
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(folder), num_shards=2)
+    (folder / "state.json").unlink()
+    assert len(load_trajectories("gsm8k", path=folder)) == len(ROWS)
+    assert len(load_trajectories("gsm8k", path=next(folder.glob("*.arrow")))) < len(ROWS)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.zst"])
+def test_columns_apart_by_another_mark(tmp_path: Path, name: str, mark: str) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=mark)
+    writer.writerow(["\ufeffquestion ", " answer"])
+    writer.writerows([row["question"], row["answer"]] for row in ROWS)
+    with pyarrow.output_stream(str(tmp_path / name), compression="detect") as file:
+        file.write(text.getvalue().encode())
+    assert len(load_trajectories("gsm8k", path=tmp_path / name)) == len(ROWS)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_packed_texts(tmp_path: Path, kind: str) -> None:
+    text = in_lines(ROWS).encode()
+    packed = tmp_path / f"train.jsonl.{kind}"
+    if kind == "zst":
+        with pyarrow.CompressedOutputStream(str(packed), "zstd") as file:
+            file.write(text)
+    else:
+        packed.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma}[kind].compress(text))
+    assert len(load_trajectories("gsm8k", path=tmp_path)) == len(ROWS)
+    cut = tmp_path / f"cut.jsonl.{kind}"
+    cut.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_trajectories("gsm8k", path=cut)
+    (tmp_path / "rows.jsonl").write_bytes(packed.read_bytes())
+    with pytest.raises(DataError, match=f"is packed: unpack it, or let its name end in .{kind}"):
+        load_trajectories("gsm8k", path=tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("source", ["jsonl", "gsm8k"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_is_not_json_lines(tmp_path: Path, source: str, indent: int | None) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS, indent=indent))
+    with pytest.raises(DataError, match=r"holds one JSON list.* jq -c '.\[\]' rows.jsonl"):
+        load_trajectories(source, path=tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS[0], indent=1))
+    with pytest.raises(DataError, match="holds one JSON object over several lines"):
+        load_trajectories(source, path=tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("key", ["train", "rows", "columns"])
+def test_json_with_other_lists_is_refused(tmp_path: Path, key: str) -> None:
+    held = {"question": {"0": "a"}, "answer": {"0": "b"}} if key == "columns" else {key: ROWS}
+    (tmp_path / "rows.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match="must hold a list of objects"):
+        load_trajectories("gsm8k", path=tmp_path / "rows.json")

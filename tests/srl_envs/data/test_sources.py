@@ -249,7 +249,7 @@ def test_a_path_or_a_copy_as_source_is_told_what_it_needs(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_count_below_one_is_refused(count: int) -> None:
-    with pytest.raises(ConfigError, match=f"count is {count}: give at least 1"):
+    with pytest.raises(ConfigError, match=f"count is {count}: give a whole number of at least 1"):
         load_trajectories("builtin", count=count)
 
 
@@ -261,3 +261,36 @@ def test_without_the_hub_one_line_says_what_would_serve(monkeypatch: pytest.Monk
     with pytest.raises((InfrastructureError, DataError), match="--dataset_path") as caught:
         load_trajectories("simplescaling/s1K-1.1")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("held_out", [-1, 0, 1.5, 2.0, "3", True, None])
+@pytest.mark.parametrize("split", [None, "train", "validation"])
+def test_held_out_is_a_whole_number(held_out: object, split: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"^held_out is .*: give a whole number of at least 1"):
+        load_trajectories("builtin", count=9, held_out=held_out, split=split)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("limit", "3"),
+        ("limit", 2.5),
+        ("seed", "x"),
+        ("count", 2.5),
+        ("resolved_only", "no"),
+        ("drop_benchmark_overlap", "no"),
+    ],
+)
+def test_options_of_another_type_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^{option} is {value!r}: give "):
+        load_trajectories("builtin", **{option: value})  # type: ignore[arg-type]
+
+
+def test_rows_marked_as_not_correct_in_words_are_left_out(tmp_path: Path) -> None:
+    row = {"problem": "Q?", "solution": "1. we add.\n2. we halve."}
+    marks = [False, "False", "no", "incorrect", 0, True, "yes", None]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({**row, "correct": mark}) + "\n" for mark in marks)
+    )
+    loaded = load_trajectories("numbered", path=tmp_path / "rows.jsonl")
+    assert len(loaded) == 3 and loaded.rejected == {"marked as not correct": 5}
