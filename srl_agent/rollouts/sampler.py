@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,62 +44,6 @@ def score(
 def is_truncated(completion_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:
     """Whether a completion hit the token limit before any end token."""
     return not completion_ids or completion_ids[-1] not in eos_token_ids
-
-
-class RolloutModel:
-    """The policy in the precision that sampling needs.
-
-    The policy itself, or a bfloat16 copy that follows its weights.
-
-    Under bf16 training the policy keeps fp32 weights that autocast would convert again
-    at every token. The copy is made when something is first sampled, so that a run whose
-    completions come from elsewhere has none.
-
-    Args:
-        policy: The model that is trained, before anything wraps or patches it.
-        bf16: Whether training runs in bf16.
-    """
-
-    def __init__(self, policy: Any, bf16: bool) -> None:
-        self._needs_copy = (
-            bf16
-            and next(policy.parameters()).dtype == torch.float32
-            and not hasattr(policy, "peft_config")
-        )
-        self._copy: Any = None
-        self._synchronized_at: int | None = None
-
-    def at(self, step: int, policy: Any) -> Any:
-        """The model to sample with at this optimizer step, holding the policy's present weights."""
-        if not self._needs_copy:
-            return policy
-        if self._copy is None:
-            self._copy = _in_bfloat16(policy)
-        elif self._synchronized_at != step:
-            weights = self._copy.state_dict()
-            for name, tensor in policy.state_dict().items():
-                weights[name].copy_(tensor)
-        self._synchronized_at = step
-        return self._copy
-
-    def outdate(self) -> None:
-        """Say that the policy's weights were replaced without an optimizer step."""
-        self._synchronized_at = None
-
-
-def _in_bfloat16(policy: Any) -> Any:
-    """A copy of a model, as ``from_pretrained`` would load it in bfloat16.
-
-    Each weight is converted on its own, and what must stay in fp32, such as rotary
-    frequencies, does.
-    """
-    loaded: Any = type(policy).from_pretrained(
-        None,
-        config=copy.deepcopy(policy.config),
-        state_dict=policy.state_dict(),
-        dtype=torch.bfloat16,
-    )
-    return loaded.to(policy.device).requires_grad_(False)
 
 
 class Sampler:

@@ -160,7 +160,8 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
             state.best_model_checkpoint = str(best)
 
     def on_save(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-        """Called by transformers after all files of a checkpoint are written."""
+        """Called by transformers after this process has written its files of a checkpoint."""
+        PartialState().wait_for_everyone()  # until the others have written theirs
         if state.is_world_process_zero:
             seal(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
         # A launcher ends all processes when the first one leaves: none may, before the seal.

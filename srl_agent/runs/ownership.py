@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from srl_agent.models.quickstart import QUICKSTART_NAMES
 from srl_agent.runs.files import partial_name, replace_file
+from srl_agent.runs.processes import check_shared, together
 from srl_agent.runs.provenance import environment
 from srl_envs.errors import ConfigError
 
@@ -177,27 +177,25 @@ def run_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     """Own a run's folder, with its settings and what it runs on written down.
 
     Every process of a distributed run calls this. Only the main process locks and
-    writes; the others wait for it, and fail if it fails.
+    writes. If one process cannot use the folder, all fail with the same message.
 
     Raises:
-        ConfigError: As :func:`check_run_folder`; or another run is using the folder.
+        ConfigError: As :func:`check_run_folder`; or another run is using the folder, or
+            the processes are on machines that do not share it.
     """
-    process = PartialState()
-    check_run_folder(folder, settings)
-    process.wait_for_everyone()  # every process has looked before one of them writes
-    problem = [""]
+    main = PartialState().is_main_process
     with ExitStack() as owned:
-        if process.is_main_process:
-            try:
-                owned.enter_context(lock_folder(folder))
-                check_run_folder(folder, settings)  # the run that had it may just have finished
-                _prepare(folder, settings)
-            except ConfigError as error:
-                problem = [str(error)]
-        broadcast_object_list(problem)
-        if problem[0]:
-            raise ConfigError(problem[0])
+        # Every process has looked before one of them writes.
+        together(lambda: check_run_folder(folder, settings))
+        together(lambda: _take(folder, settings, owned) if main else None)
+        check_shared(folder)
         yield
+
+
+def _take(folder: Path, settings: Mapping[str, Any], owned: ExitStack) -> None:
+    owned.enter_context(lock_folder(folder))
+    check_run_folder(folder, settings)  # the run that had it may just have finished
+    _prepare(folder, settings)
 
 
 def _prepare(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState
 from trl import ModelConfig
 
 from srl_agent.runs.ownership import check_finished_run, check_run_folder, is_finished
@@ -86,7 +85,6 @@ class Curriculum:
                 _logger.info(f"finished before: {folder}")
                 continue
             Run(config, data, args, model).train()
-            AcceleratorState._reset_state()  # it would hold the next stage to this one's precision
             # A trainer holds itself in cycles, and with it the model and the optimizer.
             gc.collect()
             if torch.cuda.is_available():

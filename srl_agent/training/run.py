@@ -24,10 +24,12 @@ from trl import ModelConfig, get_peft_config
 from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.models.lora import is_adapter
+from srl_agent.models.sharded import is_sharded, loading_whole, whole_state_dict
 from srl_agent.reports.summary import summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
-from srl_agent.rollouts.sampler import RolloutModel, Sampler
+from srl_agent.rollouts.rollout_model import RolloutModel
+from srl_agent.rollouts.sampler import Sampler
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import validate
 from srl_agent.runs.answers import Answer, read_answers, write_answers
@@ -48,6 +50,7 @@ from srl_agent.training.data import LearningData, for_tokenizer, load_data
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
+from srl_agent.training.trl.sharding import check_sharding, forget_trainer_before, save_whole
 from srl_agent.training.trl.terminal import CheckpointOnInterrupt, short_progress
 from srl_envs.errors import ConfigError, DataError, InfrastructureError, SRLError
 
@@ -75,6 +78,7 @@ class Run:
         check_model(model)
         self.data, self.args, self.model_config = data, args, model
         self.process = PartialState()
+        check_sharding(self.process, args)
         if args.use_cpu:
             keep_freed_memory()
         if args.output_dir in (None, "trainer_output"):
@@ -140,7 +144,7 @@ class Run:
         self._check_ended(trainer.state.global_step, trainer.state.max_steps)
         step, complaints = trainer.load_best()
         self._warn(complaints)
-        trainer.save_model(str(self.folder / "final"))
+        save_whole(trainer, self.folder / "final")
         self._record(self.args.method, step, *trainer.answer(test))
         if self.process.is_main_process:
             (self.folder / "report.html").unlink(
@@ -179,6 +183,7 @@ class Run:
         adapter = get_peft_config(self.model_config)
         if adapter is not None:  # TRL leaves it out, and the adapter would be merged into main
             adapter.revision = self.model_config.model_revision
+        forget_trainer_before(self.args)
         try:
             return self.method.make_trainer(
                 model,
@@ -194,13 +199,14 @@ class Run:
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
 
     def _load(self, name_or_path: str, revision: str | None) -> tuple[Any, Any]:
-        return load_model_and_tokenizer(
-            name_or_path,
-            dtype=self._dtype(),
-            revision=revision,
-            trust_remote_code=self.args.trust_remote_code,
-            attn_implementation=self.model_config.attn_implementation,
-        )
+        with loading_whole():
+            return load_model_and_tokenizer(
+                name_or_path,
+                dtype=self._dtype(),
+                revision=revision,
+                trust_remote_code=self.args.trust_remote_code,
+                attn_implementation=self.model_config.attn_implementation,
+            )
 
     def _after_warm_up(
         self, model: Any, tokenizer: Any, train: Sequence[Instance], test: Sequence[Instance]
@@ -242,9 +248,11 @@ class Run:
 
     def _keep(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Save a model in the run folder, whole or not at all."""
-        if self.process.is_main_process:
+        main = self.process.is_main_process
+        weights = whole_state_dict(model, keep=main) if is_sharded(model) else None
+        if main:
             scratch = folder.with_suffix(".part")
-            model.save_pretrained(scratch)
+            model.save_pretrained(scratch, state_dict=weights)
             tokenizer.save_pretrained(scratch)
             seal(scratch)
             shutil.rmtree(folder, ignore_errors=True)
@@ -258,10 +266,9 @@ class Run:
         if self._is_answered(stage, test):
             return
         args, rank, processes = self.args, self.process.process_index, self.process.num_processes
-        model.to(self.args.device)
         sampling = args.sampling_settings
         sampler = Sampler(tokenizer, end_token_ids(model, tokenizer), sampling)
-        rollout_model = RolloutModel(model, bool(args.bf16)).at(0, model)
+        rollout_model = RolloutModel(model, bool(args.bf16), args.device).at(0, model)
         metrics, answers = validate(
             test[rank::processes],
             tokenizer,

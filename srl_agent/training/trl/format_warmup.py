@@ -76,6 +76,9 @@ def warm_up(
         # Without it TRL overlooks the completion_mask of rows that are tokens already.
         completion_only_loss=True,
         bf16=args.bf16,
+        deepspeed=args.deepspeed,
+        fsdp=args.fsdp,
+        fsdp_config=args.fsdp_config,
         use_cpu=args.use_cpu,
         activation_checkpointing=bool(args.gradient_checkpointing),
         logging_steps=1,

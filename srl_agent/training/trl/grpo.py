@@ -24,14 +24,17 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from srl_agent.inference.chat import ChatEncoder
+from srl_agent.models.sharded import is_sharded
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
-from srl_agent.rollouts.sampler import RolloutModel, Sampler, is_truncated, score
+from srl_agent.rollouts.rollout_model import RolloutModel
+from srl_agent.rollouts.sampler import Sampler, is_truncated, score
 from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
 from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.log_probs import LogProbs
 from srl_agent.training.trl.policy_loss import Row, windows_of
+from srl_agent.training.trl.samplers import SampledBy, sampled_by
 from srl_agent.training.trl.step_times import StepClock, TimeSteps
 from srl_agent.training.trl.validation import (
     answer,
@@ -85,7 +88,9 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         self.eval_instances = eval_instances
         self.scorer = scorer or StepScorer(args.reward_settings)
-        self.rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
+        self.rollout_model = RolloutModel(
+            model, bool(args.bf16) and peft_config is None, args.device
+        )
         super().__init__(
             model=model,
             reward_funcs=[self._score_for_trl],
@@ -107,22 +112,18 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             args.max_prompt_length,
         )
         self.sampler = Sampler(processing_class, self.eos_token_ids, args.sampling_settings)
-        self.samples_itself = not (
-            self.use_vllm
-            or self.use_transformers_continuous_batching
-            or self.is_deepspeed_enabled
-            or self.is_fsdp_enabled
-        )
-        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        stage, sharded = self._dist.zero_stage, self._dist.is_zero3 or self._dist.is_fsdp
+        self.sampled_by, why = sampled_by(args, stage, sharded)
+        _logger.info(f"completions are written by {self.sampled_by.value}: {why}")
         self.log_probs = LogProbs(
             shared_prompt=bool(args.shared_prompt)
-            and self.samples_itself
-            and not args.gradient_checkpointing,
+            and self.sampled_by is SampledBy.OWN
+            and not (args.gradient_checkpointing or stage or sharded),
             aux_loss=self.aux_loss_enabled,
             temperature=self.temperature,
-            tries=not sharded,
         )
-        with self.accelerator.autocast():  # what it cannot do is said before anything is sampled
+        # What it cannot do is said before anything is sampled, and before weights are divided.
+        with self.accelerator.autocast():
             self.log_probs.abilities(self.accelerator.unwrap_model(self.model))
         self.clock = StepClock(self.accelerator.device)
         self.add_callback(TimeSteps(self.clock))
@@ -164,20 +165,28 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self, prompts: list[list[int]], num_samples: int, seed: Sequence[int]
     ) -> tuple[list[list[int]], list[list[float | None]] | None]:
         """Completions of each prompt, and the sampler's log-probabilities where it gives them."""
-        if self.samples_itself:
-            policy = self.accelerator.unwrap_model(self.model)
+        policy = self.accelerator.unwrap_model(self.model)
+        if self.sampled_by is SampledBy.OWN:
             model = self.rollout_model.at(self.state.global_step, policy)
             with self.accelerator.autocast():
                 return self.sampler(model, prompts, num_samples, seed), None
-        # TRL joins the prompts of all processes and cuts the answers into shares of one length.
+        # The processes generate together: their shares must have one length.
         lengths = gather_object([len(prompts)])
         if not any(lengths):
             return [], None
         fillers = [[self.processing_class.eos_token_id]] * (max(lengths) - len(prompts))
         repeated = [ids for ids in [*prompts, *fillers] for _ in range(num_samples)]
-        completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
         wanted = len(prompts) * num_samples
-        return completions[:wanted], None if logps is None else logps[:wanted]
+        if self.sampled_by is SampledBy.VLLM:
+            completions, logps = self._generate_single_turn(repeated, None, {}, num_samples)
+            return completions[:wanted], logps[:wanted]
+        if not is_sharded(policy):  # validation before the first step: nothing has moved it yet
+            policy.to(self.accelerator.device)
+        completions, rows = [], self.args.rollout_rows
+        for start in range(0, len(repeated), rows):
+            some = repeated[start : start + rows]
+            completions += self._generate_single_turn(some, None, {}, num_samples)[0]
+        return completions[:wanted], None
 
     # ---------------------------------------------------------------- batches
 
@@ -193,6 +202,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
                 max_rounds=self.args.max_sampling_rounds,
                 enabled=self.args.dynamic_sampling,
             )
+            self.rollout_model.release()
             self._buffered_inputs = self._micro_batches(batch.kept)
             self._log_batch(batch)
         micro_batch: dict[str, Any] = self._buffered_inputs[
@@ -363,7 +373,6 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             "buffered_inputs": None if self._between_generations else self._buffered_inputs,
         }
         torch.save(state, folder / STATE_FILE.format(rank=self.accelerator.process_index))
-        self.accelerator.wait_for_everyone()  # before the checkpoint is sealed
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)

@@ -56,28 +56,21 @@ class LogProbs:
         shared_prompt: Whether prompts are computed once where the model allows it.
         aux_loss: Whether the loss has the auxiliary loss of a mixture of experts.
         temperature: Of the softmax.
-        tries: Whether to try the model; if not, TRL's LM head is taken as it is.
     """
 
-    def __init__(
-        self, *, shared_prompt: bool, aux_loss: bool, temperature: float, tries: bool = True
-    ) -> None:
+    def __init__(self, *, shared_prompt: bool, aux_loss: bool, temperature: float) -> None:
         self._shared_prompt, self._aux_loss = shared_prompt, aux_loss
-        self._temperature, self._tries = temperature, tries
+        self._temperature = temperature
         self._known: weakref.WeakKeyDictionary[Any, Abilities] = weakref.WeakKeyDictionary()
 
     def abilities(self, model: Any) -> Abilities:
-        """What is right for this model, without any wrapper; tried once.
+        """What is right for this model, without any wrapper; tried once, with whole weights.
 
         Raises:
             ConfigError: The model cannot compute the auxiliary loss that is asked for.
         """
         if model not in self._known:
-            self._known[model] = (
-                _tried(model, self._temperature, self._aux_loss)
-                if self._tries
-                else Abilities(shares=False, fuses=True, fuses_aux=True)
-            )
+            self._known[model] = _tried(model, self._temperature, self._aux_loss)
             if not self._known[model].fuses:
                 _logger.warning(
                     f"TRL's LM head is not right for {type(model).__name__}: its own logits are"

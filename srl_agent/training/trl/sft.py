@@ -15,7 +15,8 @@ from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from srl_agent.inference.chat import ChatEncoder, end_token_ids
-from srl_agent.rollouts.sampler import RolloutModel, Sampler
+from srl_agent.rollouts.rollout_model import RolloutModel
+from srl_agent.rollouts.sampler import Sampler
 from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
@@ -59,7 +60,9 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> None:
         self.scorer, self.eval_instances = scorer, eval_instances
         self.num_generations_eval = args.num_generations_eval or 1
-        self.rollout_model = RolloutModel(model, bool(args.bf16) and peft_config is None)
+        self.rollout_model = RolloutModel(
+            model, bool(args.bf16) and peft_config is None, args.device
+        )
         self.sampler = Sampler(
             processing_class, end_token_ids(model, processing_class), args.sampling_settings
         )

@@ -53,7 +53,7 @@ def answer(
     """
     processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
     trainer.model.eval()
-    return validate(
+    answered = validate(
         list(instances)[rank::processes],
         tokenizer,
         lambda prompts, seed: complete(prompts, num_samples, seed)[0],
@@ -63,6 +63,8 @@ def answer(
         seed=(trainer.args.seed, rank),
         gather=gather_object if processes > 1 else None,
     )
+    trainer.rollout_model.release()
+    return answered
 
 
 def log_validation(trainer: Any, metrics: dict[str, float], prefix: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from srl_agent.rollouts.sampler import RolloutModel
+from srl_agent.rollouts.rollout_model import RolloutModel
 
 SIZES = {
     "vocab_size": 64,
@@ -57,7 +57,7 @@ def assert_loaded_alike(copy: Any, policy: Any, folder: Path) -> None:
 def test_the_copy_is_as_from_pretrained_loads_it_and_follows_the_policy(
     policy: Any, tmp_path: Path
 ) -> None:
-    rollout_model = RolloutModel(policy, bf16=True)
+    rollout_model = RolloutModel(policy, True, "cpu")
     copy = rollout_model.at(0, policy)
     assert copy is not policy and not any(p.requires_grad for p in copy.parameters())
     assert_loaded_alike(copy, policy, tmp_path / "first")
@@ -76,15 +76,15 @@ def test_the_copy_is_as_from_pretrained_loads_it_and_follows_the_policy(
 
 
 def test_the_policy_itself_is_sampled_from_where_it_has_the_precision(tiny_model: Any) -> None:
-    assert RolloutModel(tiny_model, bf16=False).at(0, tiny_model) is tiny_model
+    assert RolloutModel(tiny_model, False, "cpu").at(0, tiny_model) is tiny_model
     half = tiny_model.to(torch.bfloat16)
-    assert RolloutModel(half, bf16=True).at(0, half) is half
+    assert RolloutModel(half, True, "cpu").at(0, half) is half
 
 
 MEASURE = """
 import threading, time, torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from srl_agent.rollouts.sampler import RolloutModel
+from srl_agent.rollouts.rollout_model import RolloutModel
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 policy = LlamaForCausalLM(LlamaConfig(vocab_size=8000, hidden_size=1024, intermediate_size=2816,
@@ -97,7 +97,7 @@ def watch():
         time.sleep(0.001)
 thread = threading.Thread(target=watch)
 thread.start()
-copy = RolloutModel(policy, True).at(0, policy)
+copy = RolloutModel(policy, True, "cpu").at(0, policy)
 done.set()
 thread.join()
 print((max(highest[0], resident()) - before) / weights)
