@@ -342,7 +342,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
         """Answer instances: the metrics, and one record per answer."""
-        return answer(
+        answered = answer(
             self,
             instances,
             self.scorer,
@@ -351,6 +351,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             self._complete,
             self.args.num_generations_eval or 1,
         )
+        self.rollout_model.release()
+        return answered
 
     def load_best(self) -> tuple[int, list[str]]:
         """Load the checkpoint that did best: its step, and a line about each damaged one."""

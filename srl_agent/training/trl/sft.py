@@ -88,7 +88,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
         """Answer instances: the metrics, and one record per answer."""
-        return answer(
+        answered = answer(
             self,
             instances,
             self.scorer,
@@ -97,6 +97,8 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
             self.complete,
             self.num_generations_eval,
         )
+        self.rollout_model.release()
+        return answered
 
     def load_best(self) -> tuple[int, list[str]]:
         """Load the checkpoint that did best: its step, and a line about each damaged one."""

@@ -53,7 +53,7 @@ def answer(
     """
     processes, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
     trainer.model.eval()
-    answered = validate(
+    return validate(
         list(instances)[rank::processes],
         tokenizer,
         lambda prompts, seed: complete(prompts, num_samples, seed)[0],
@@ -63,8 +63,6 @@ def answer(
         seed=(trainer.args.seed, rank),
         gather=gather_object if processes > 1 else None,
     )
-    trainer.rollout_model.release()
-    return answered
 
 
 def log_validation(trainer: Any, metrics: dict[str, float], prefix: str) -> dict[str, float]:

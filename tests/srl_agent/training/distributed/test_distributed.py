@@ -46,13 +46,13 @@ def answers_of(run: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (run / "samples").iterdir()}
 
 
-def assert_final_loads(run: Path, ddp: Path) -> None:
+def assert_final_loads(run: Path, ddp: Path, atol: float = 2e-4) -> None:
     """With whole weights, equal to those of DDP."""
     model = AutoModelForCausalLM.from_pretrained(run / "final")
     expected = AutoModelForCausalLM.from_pretrained(ddp / run.name / "final")
     assert type(model) is type(expected)
     for (name, one), other in zip(model.named_parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-4, msg=name)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=atol, msg=name)
 
 
 def test_ddp_resumes_with_unequal_and_empty_shares(ddp: Path) -> None:
@@ -68,5 +68,6 @@ def test_fsdp2_trains_as_ddp_does(ddp: Path, tiny_model_dir: Path, tmp_path: Pat
     for name in ("srl", "resumed", "sft"):
         assert_same_training(tmp_path / name, ddp)
         assert_final_loads(tmp_path / name, ddp)
-    assert_same_training(tmp_path / "lora", ddp, rtol=0.05)  # FSDP2 computes in bf16 throughout
-    assert_final_loads(tmp_path / "lora", ddp)
+    # Gradients are summed in bf16, where Adam may take a step of 1e-3 the other way.
+    assert_same_training(tmp_path / "lora", ddp, rtol=0.05)
+    assert_final_loads(tmp_path / "lora", ddp, atol=4e-3)
