@@ -355,8 +355,8 @@ class SRLConfig(GRPOConfig):  # type: ignore[misc]
         default=True,
         metadata={
             "help": (
-                "Compute each prompt once for all its rollouts, in sampling and in training. Training"
-                " does not with gradient checkpointing, FSDP or DeepSpeed."
+                "Compute each prompt once for all its rollouts, in sampling and in training."
+                " Training does not with gradient checkpointing, FSDP or DeepSpeed."
             )
         },
     )
