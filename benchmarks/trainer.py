@@ -6,8 +6,10 @@ Both have the same model, prompts, rewards and lengths.
     python benchmarks/trainer.py
     # Try the script on random weights; the times mean little.
     python benchmarks/trainer.py --size tiny
-    # Random weights in the shape of Qwen2.5-7B, bf16, for a GPU of about 100 GB.
-    python benchmarks/trainer.py --size 7b
+    # Random weights in the shape of Qwen2.5-7B, all of it in bf16, for a GPU of 80 GB.
+    python benchmarks/trainer.py --size 7b --dtype bfloat16 --per_device_train_batch_size 2
+    # The same with LoRA, for a GPU of 40 GB.
+    python benchmarks/trainer.py --size 7b --dtype bfloat16 --lora
 
 Two comparisons, each in turns of stock, ours, stock, ours, ...; every turn starts from
 the same weights, and its first step is not counted:
@@ -39,10 +41,12 @@ import gc
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +55,8 @@ import torch
 import transformers
 import trl
 from datasets import Dataset, disable_progress_bars
-from transformers import PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from peft import LoraConfig
+from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from srl_agent.inference.chat import end_token_ids
@@ -65,28 +70,15 @@ from srl_envs import StepInstance, load_trajectories
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings, StepReward
 
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks.peak_bytes import PeakBytes
+from benchmarks.shapes import SHAPES, random_model
+
 RESULTS = Path(__file__).parent / "results"
 STOCK, OURS = "stock GRPOTrainer", "ours"
 NEVER_WRITTEN = "\N{SNOWMAN}"
-SHAPES = {
-    "7b": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-    },
-    "tiny": {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    },
-}
-"""Of Qwen2 models with random weights; all have Qwen2.5's vocabulary of 152,064, of which the
-quick start's tokenizer reads the first third.
-"""
+ADAPTER = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +90,14 @@ class Turn:
         tokens: That went through forward and backward in each.
         useful: Groups of each that were trained on and have spread.
         phases: Mean seconds of a step's phases, where the trainer logs them.
+        peak: Most bytes of memory that tensors took.
     """
 
     seconds: list[float]
     tokens: list[int]
     useful: list[float]
     phases: dict[str, float]
+    peak: int
 
 
 class SimilarityScorer(StepScorer):
@@ -161,7 +155,7 @@ def never_end(model: Any, tokenizer: Any) -> None:
         module: torch.nn.Module, args: tuple[Any, ...], logits: torch.Tensor
     ) -> torch.Tensor:
         if not torch.is_grad_enabled():
-            logits[..., ends] = float("-inf")
+            logits[..., ends] = -1e4  # whose exponential is 0; infinities cannot be compared
         return logits
 
     model.get_output_embeddings().register_forward_hook(forbid)
@@ -207,6 +201,7 @@ def make_trainer(
         "disable_tqdm": True,
     }
     scorer = SimilarityScorer()
+    adapter = ADAPTER if options.lora else None
     if name == OURS:
         args = SRLConfig(
             **common,
@@ -214,7 +209,7 @@ def make_trainer(
             dynamic_sampling=filters,
             shared_prompt=not options.no_shared_prompt,
         )
-        return SRLTrainer(model, args, instances, [], tokenizer, scorer=scorer)
+        return SRLTrainer(model, args, instances, [], tokenizer, adapter, scorer=scorer)
 
     def similarity(completions: list[Any], instance: list[int], **columns: Any) -> list[float]:
         texts = [completion[0]["content"] for completion in completions]
@@ -235,7 +230,26 @@ def make_trainer(
         args=GRPOConfig(**common),
         train_dataset=data,
         processing_class=tokenizer,
+        peft_config=adapter,
     )
+
+
+@contextmanager
+def counted(on_cpu: bool, model: torch.nn.Module) -> Iterator[Callable[[], int]]:
+    """Count the memory that tensors take; on a CPU only if asked to, since it takes time.
+
+    Yields:
+        A function that gives the most bytes so far; 0 if they are not counted.
+    """
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        yield torch.cuda.max_memory_allocated
+    elif on_cpu:
+        with PeakBytes() as bytes:
+            bytes.see(list(model.parameters()), list(model.buffers()))
+            yield lambda: bytes.peak
+    else:
+        yield lambda: 0
 
 
 def take_turn(
@@ -247,13 +261,14 @@ def take_turn(
     options: argparse.Namespace,
 ) -> Turn:
     """Train from the base weights and give what was measured."""
-    model = copy.deepcopy(base)
-    with tempfile.TemporaryDirectory() as folder:
+    model = copy.deepcopy(base).to(DEVICE)
+    with tempfile.TemporaryDirectory() as folder, counted(options.count_memory, model) as peak:
         trainer = make_trainer(name, model, tokenizer, instances, folder, filters, options)
         watch = Watch(model, trainer.accelerator.device)
         trainer.add_callback(watch)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        most = peak()
     del trainer, model
     gc.collect()
     torch.cuda.empty_cache()
@@ -267,7 +282,7 @@ def take_turn(
         if name == OURS
         else {}
     )
-    return Turn(watch.seconds[1:], watch.tokens[1:], useful, phases)
+    return Turn(watch.seconds[1:], watch.tokens[1:], useful, phases, most)
 
 
 def compare(title: str, take: Callable[[str], Turn], repeats: int) -> dict[str, list[Turn]]:
@@ -299,26 +314,23 @@ def table(
 
 
 def load(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The model, on the device that it is trained on, and its tokenizer."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = load_model_and_tokenizer(options.model, dtype=torch.float32)
+    """The model, kept on the CPU, and its tokenizer."""
+    dtype = getattr(torch, options.dtype)
+    model, tokenizer = load_model_and_tokenizer(options.model, dtype=dtype)
     if options.size:
-        torch.manual_seed(0)
-        config = Qwen2Config(
-            **SHAPES[options.size],
-            vocab_size=152_064,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        with device:
-            model = Qwen2ForCausalLM(config).to(
-                torch.bfloat16 if device.type == "cuda" else torch.float32
-            )
-    never_end(model.to(device), tokenizer)
+        model = random_model(options.size, tokenizer, dtype, DEVICE).cpu()
+    never_end(model, tokenizer)
     return model, tokenizer
 
 
-def main() -> None:
+def plain_instances(options: argparse.Namespace) -> list[StepInstance]:
+    """Steps to learn from; ours draws up to twice what stock does."""
+    count = 3 * options.prompts_per_step * (1 + options.steps)
+    return list(load_trajectories("builtin", count=count).instances("all_but_last"))[:count]
+
+
+def options_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -331,6 +343,16 @@ def main() -> None:
         "--size",
         choices=SHAPES,
         help="Random weights of this shape instead of the model's; its tokenizer stays.",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="Of the weights. Default: float32, which full fine-tuning needs.",
+    )
+    parser.add_argument("--lora", action="store_true", help="Train an adapter of rank 16.")
+    parser.add_argument(
+        "--count_memory", action="store_true", help="Count the tensors' bytes on a CPU too."
     )
     parser.add_argument(
         "--prompts_per_step",
@@ -370,22 +392,26 @@ def main() -> None:
         metavar="NAME",
         help="Also write what is printed, and every turn, to benchmarks/results/NAME/trainer.json.",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     rows = options.prompts_per_step * options.num_generations
     if options.prompts_per_step % 2 or rows % options.per_device_train_batch_size:
         parser.error(
             "--prompts_per_step must be even, and --per_device_train_batch_size must divide "
             "prompts_per_step * num_generations"
         )
+    return options
+
+
+def main() -> None:
+    options = options_of()
     disable_progress_bars()
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)
     model, tokenizer = load(options)
-    if model.device.type == "cpu":
+    if DEVICE.type == "cpu":
         keep_freed_memory()
 
-    count = 3 * options.prompts_per_step * (1 + options.steps)  # ours draws twice what stock does
-    plain = list(load_trajectories("builtin", count=count).instances("all_but_last"))[:count]
+    plain = plain_instances(options)
     mixed = [hopeless(instance) if index % 2 else instance for index, instance in enumerate(plain)]
     every = compare(
         "every group",
@@ -400,7 +426,7 @@ def main() -> None:
 
     place = (
         torch.cuda.get_device_name()
-        if model.device.type == "cuda"
+        if DEVICE.type == "cuda"
         else f"{torch.get_num_threads()} CPU threads"
     )
     named = f"random weights, {options.size}" if options.size else options.model

@@ -125,6 +125,7 @@ class Load:
         completion: Most tokens of a completion.
         group: Rows that share one computation of their prompt; 1 if none do.
         bf16: Whether training runs in bf16.
+        bf16_weights: Whether weights that are trained are kept in bf16 too.
         checkpointing: Whether activations are computed again in the backward pass.
         sampling: own: our sampler, on the weights that are trained; vllm: in the same
             process; server: elsewhere.
@@ -142,6 +143,7 @@ class Load:
     completion: int = 0
     group: int = 1
     bf16: bool = True
+    bf16_weights: bool = False
     checkpointing: bool = False
     sampling: Sampling = "own"
     rollout_rows: int = 128
@@ -210,9 +212,10 @@ def _state(shape: Shape, load: Load) -> dict[str, int]:
     """What a GPU holds all the time."""
     frozen, shares = shape.parameters - shape.trainable, load.processes
     low = 2 if load.bf16 else 4  # bytes of a number that needs no fp32
-    own = low if load.sharding in ("zero2", "zero3") else 4  # DeepSpeed keeps fp32 in its optimizer
+    deepspeed = load.sharding in ("zero2", "zero3")  # it keeps fp32 in its optimizer
+    own = 2 if (load.bf16 and deepspeed) or load.bf16_weights else 4
     weights = own * shape.trainable + low * frozen
-    optimizer = (12 if load.sharding in ("zero2", "zero3") else 8) * shape.trainable
+    optimizer = (12 if deepspeed else 2 * own) * shape.trainable
     if load.sharding != "ddp":
         optimizer //= shares
     gathered = 0
@@ -222,7 +225,7 @@ def _state(shape: Shape, load: Load) -> dict[str, int]:
     if load.sharding == "zero3":
         weights //= shares
         gathered = low * min(_LIVE, shape.parameters)
-    copies = load.sampling == "own" and load.bf16 and shape.adapted is None
+    copies = load.sampling == "own" and _casts(shape, load)
     # A sharded model is gathered for our sampler; one that is whole is only converted.
     copied = low * shape.parameters if copies or (gathered and load.sampling == "own") else 0
     parts = {"weights": weights, "optimizer": optimizer, "rollout copy": copied}
@@ -232,7 +235,8 @@ def _state(shape: Shape, load: Load) -> dict[str, int]:
 def _gradients(shape: Shape, load: Load) -> int:
     low = 2 if load.bf16 else 4
     if load.sharding == "ddp":
-        return (8 if load.processes > 1 else 4) * shape.trainable  # DDP's buckets are copies
+        copies = 2 if load.processes > 1 else 1  # DDP's buckets
+        return copies * (2 if load.bf16_weights else 4) * shape.trainable
     if load.sharding == "fsdp2":
         return 4 * shape.trainable // load.processes + low * (2 * shape.block + shape.outside)
     return low * shape.trainable // load.processes + low * min(_BUCKET, shape.trainable)
@@ -262,7 +266,8 @@ def _sampling(shape: Shape, load: Load) -> dict[str, int]:
 
 def _casts(shape: Shape, load: Load) -> bool:
     """Whether autocast converts fp32 weights to bf16."""
-    return load.bf16 and shape.adapted is None and load.sharding == "ddp"
+    plain = shape.adapted is None and not load.bf16_weights
+    return load.bf16 and plain and load.sharding == "ddp"
 
 
 def _tokens(load: Load) -> int:
@@ -302,7 +307,8 @@ def _kept(shape: Shape, load: Load) -> dict[str, int]:
 def _backward(shape: Shape, load: Load) -> dict[str, int]:
     """What the backward pass needs beyond that: at the LM head, or in a layer."""
     low = 2 if load.bf16 else 4
-    scored = load.rows * (load.completion if load.triton else load.prompt + load.completion)
+    whole = not load.triton and load.group == 1  # the head then sees the prompts too
+    scored = load.rows * (load.completion + (load.prompt if whole else 0))
     tile = min(scored, _TILE_TOKENS) * _TILE_VOCABULARY * low
     if not load.triton:
         tile += min(scored, _TILE_TOKENS) * min(shape.vocabulary, _TILE_VOCABULARY) * 28

@@ -5,15 +5,15 @@ Bytes are counted operation by operation; the 7B model is real but for its numbe
 
 from __future__ import annotations
 
-import weakref
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
@@ -21,40 +21,12 @@ from trl.trainer.utils import add_fused_lm_head
 from srl_agent.inference.sampling import SamplingSettings, sample
 from srl_agent.training.memory import GIB, Load, Shape, plan
 
+sys.path.append(str(Path(__file__).parents[3]))
+from benchmarks.peak_bytes import PeakBytes
+
 pytestmark = pytest.mark.usefixtures("one_core")
 
 WITHIN = 0.15
-
-
-class PeakBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive while it is entered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._alive: set[int] = set()
-
-    def see(self, *values: Any) -> None:
-        """Count tensors that were there before."""
-        for value in tree_leaves(values):
-            if isinstance(value, torch.Tensor):
-                value = value.to_local() if hasattr(value, "to_local") else value
-                storage = value.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()
-                if key not in self._alive:
-                    self._alive.add(key)
-                    self.now += size
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._gone, key, size)
-
-    def _gone(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self.now -= size
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.see(result)
-        return result
 
 
 def config(**changes: int) -> Qwen2Config:
