@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 
 from srl_agent.evaluation.swebench.config import SweBenchConfig
-from srl_agent.evaluation.swebench.harness import Harness, Judgement
+from srl_agent.evaluation.swebench.harness import Harness
 from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.judgement import Judgement
 from srl_agent.evaluation.swebench.records import Records
 from srl_envs.sandbox.protocol import SandboxError
 

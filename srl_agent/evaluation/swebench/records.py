@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from srl_agent.evaluation.folder import evaluation_folder, read_settings
-from srl_agent.evaluation.swebench.harness import Judgement
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.evaluation.swebench.judgement import Judgement
 from srl_agent.runs.files import replace_file
 from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines

@@ -25,7 +25,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from srl_envs.sandbox import Sandbox, SandboxError, SandboxFileError
+from srl_envs.sandbox import ExecResult, Sandbox, SandboxError, SandboxFileError
 from srl_envs.swe.tasks.hidden_tests import HiddenTests, hidden_tests
 from srl_envs.swe.tasks.images import with_tests
 from srl_envs.swe.tasks.protected_files import is_protected
@@ -33,10 +33,22 @@ from srl_envs.trajectory import Trajectory
 
 _PATCH, _CHANGED, _STEERING = "/tmp/model.patch", "/tmp/changed", "/tmp/steering"
 
-_SET_UP = f"""git update-index -q --refresh
-git apply --index --whitespace=nowarn {_PATCH} &&
-git -c user.name=srl -c user.email=srl@localhost -c core.hooksPath=/dev/null commit -q \\
-  --no-verify --no-gpg-sign -m setup"""
+# No setting, variable or owner that an image comes with decides what git does.
+_GIT = """(for name in $(compgen -v GIT_); do unset "$name"; done
+set +o noclobber
+export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_COUNT=1 LC_ALL=C
+export GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+commit() { git -c user.name=srl -c user.email=srl@localhost -c core.hooksPath=/dev/null \\
+  commit -q --no-verify --no-gpg-sign -m "$1"; }
+"""
+
+# A patch is made against the files as the agent found them, so what the image did not commit is
+# committed first.
+_START = """index=$(git rev-parse --git-path index) && git rev-parse -q --verify HEAD >/dev/null &&
+touch . "$index.srl" && rm "$index.srl" && { git update-index -q --refresh
+if [ -n "$(git status --porcelain)" ]; then git add -A --ignore-errors . 2>/dev/null
+git diff --cached --quiet HEAD || commit start; fi; }"""
+_SET_UP = f"""git apply --index --whitespace=nowarn {_PATCH} && commit setup"""
 _BRING_TESTS = f"git apply --whitespace=nowarn {_PATCH}"
 
 # git alone reads the patch, so that no other reading of it can differ. In the index a renamed file
@@ -47,7 +59,8 @@ _READ = (
 )
 _APPLY = f"""if [ -s {_STEERING} ]; then
   xargs -0 git --literal-pathspecs reset -q -- < {_STEERING}; fi &&
-git diff --cached --no-renames --binary --no-ext-diff --no-textconv HEAD > {_PATCH} &&
+git diff --cached --no-renames --binary --no-ext-diff --no-textconv --no-color --src-prefix=a/ \\
+  --dst-prefix=b/ HEAD > {_PATCH} &&
 git read-tree HEAD &&
 if [ -s {_PATCH} ]; then git apply --whitespace=nowarn {_PATCH}; fi"""
 
@@ -118,6 +131,12 @@ def judge(tests: HiddenTests, patch: str, sandbox: Sandbox) -> Verdict:
             image: that is no verdict.
     """
     wanted = (*tests.fail_to_pass, *tests.pass_to_pass)
+    start = _git(sandbox, _START)
+    if start.exit_code:
+        raise SandboxError(
+            f"No patch can be applied to the repository in {sandbox.workdir} of its image: "
+            f"{start.output.strip()[-300:]}"
+        )
     if tests.setup_patch:
         _require(sandbox, tests.setup_patch, _SET_UP, "setup_patch")
     try:
@@ -181,7 +200,7 @@ def _require(sandbox: Sandbox, patch: str, command: str, what: str) -> None:
         SandboxError: It does not fit the repository.
     """
     sandbox.write_file(_PATCH, patch if patch.endswith("\n") else f"{patch}\n")
-    done = sandbox.run(_in_repository(sandbox, command))
+    done = _git(sandbox, command)
     if done.exit_code:
         raise SandboxError(
             f"The task's {what} does not fit the repository in {sandbox.workdir} of its image: "
@@ -193,16 +212,20 @@ def _in_repository(sandbox: Sandbox, command: str) -> str:
     return f"cd {shlex.quote(sandbox.workdir)} && {{ {command}\n}}"
 
 
+def _git(sandbox: Sandbox, command: str) -> ExecResult:
+    return sandbox.run(_in_repository(sandbox, f"{_GIT}{command})"), timeout=600.0)
+
+
 def _apply(tests: HiddenTests, patch: str, sandbox: Sandbox) -> str:
     """Apply a patch without what steers the tests; what git said if it could not."""
     sandbox.write_file(_PATCH, patch)
-    read = sandbox.run(f"cd {sandbox.workdir} && {_READ}")
+    read = _git(sandbox, _READ)
     if read.exit_code:
         return read.output or f"git apply ended with exit code {read.exit_code}"
     changed = sandbox.read_file(_CHANGED).decode("utf-8", "surrogateescape").split("\0")
     left_out = "".join(f"{path}\0" for path in changed if path and is_protected(path, tests))
     sandbox.write_file(_STEERING, left_out)
-    applied = sandbox.run(f"cd {sandbox.workdir} && {_APPLY}")
+    applied = _git(sandbox, _APPLY)
     return (
         ""
         if not applied.exit_code

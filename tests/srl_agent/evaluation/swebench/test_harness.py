@@ -25,7 +25,8 @@ pytest.importorskip(
 )
 
 from srl_agent.evaluation.swebench.builtin import builtin_row
-from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings, read_judgement
+from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings
+from srl_agent.evaluation.swebench.judgement import read_judgement
 
 pytestmark = pytest.mark.docker
 

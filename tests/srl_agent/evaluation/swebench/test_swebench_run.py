@@ -19,8 +19,8 @@ from swebench_clones import instance_at
 from transformers import AutoTokenizer
 
 from srl_agent.evaluate import main
-from srl_agent.evaluation.swebench.harness import Judgement
 from srl_agent.evaluation.swebench.instances import SweBenchInstance, connects_to, instance_of
+from srl_agent.evaluation.swebench.judgement import Judgement
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.results import InstanceResult, SweBenchResults, summarize
 from srl_agent.evaluation.swebench.tables import terminal_text, unjudged_line
