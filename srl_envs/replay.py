@@ -35,6 +35,7 @@ from srl_envs.swe.agent_session import (
     expert_commands,
     require_runnable,
 )
+from srl_envs.swe.tasks.checks import checks_of, failing_checks, set_up
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.swe.tasks.images import image_of, sandbox_of
 from srl_envs.swe.tasks.verification import verify_patch
@@ -77,6 +78,8 @@ def replay(
 ) -> Replay:
     """Run a trajectory's commands in a fresh sandbox, then its tests in another.
 
+    Checks, where it has these, run in the same.
+
     Args:
         trajectory: Of the domain ``"swe"``.
         image: Where to run; None takes the trajectory's own, see
@@ -101,18 +104,20 @@ def replay(
     commands = expert_commands(trajectory)
     drifts = []
     with closing(make(trajectory)) as place:
+        set_up(trajectory, place)
         session = AgentSession(place, trajectory.grammar, command_timeout)
         for step, command in zip(trajectory.steps, commands, strict=True):
             if stop is not None and stop.is_set():
                 raise InfrastructureError("The replay was given up.")
             drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
+        mean = sum(drifts) / len(drifts)
+        if checks := checks_of(trajectory):
+            return Replay(trajectory.id, not failing_checks(checks, place), mean, 0)
         try:
             patch = place.diff()
         except DamagedRepositoryError:
             patch = ""
-    return Replay(
-        trajectory.id, verify_patch(trajectory, patch, make), sum(drifts) / len(drifts), len(patch)
-    )
+    return Replay(trajectory.id, verify_patch(trajectory, patch, make), mean, len(patch))
 
 
 class _Stop(threading.Event):

@@ -1,4 +1,4 @@
-"""The sources that come with the package: generated word problems, and solved coding tasks."""
+"""The sources that come with the package: generated problems and tasks, and solved issues."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ _SWE = Path(__file__).parents[1] / "swe" / "tasks" / "trajectories.jsonl"
 def load_math(request: SourceRequest) -> Iterable[Trajectory]:
     """``"builtin"``: as many word problems as are asked for."""
     from srl_envs.data.procedural import generate  # reads its templates: only when they are wanted
+
+    return generate(request.count, request.seed)
+
+
+def load_shell(request: SourceRequest) -> Iterable[Trajectory]:
+    """``"builtin_shell"``: as many shell tasks as are asked for."""
+    from srl_envs.data.shell import generate
 
     return generate(request.count, request.seed)
 

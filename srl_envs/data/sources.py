@@ -31,6 +31,7 @@ register_source("s1k", hub_name=s1k.HUB_NAME)(s1k.load)
 register_source("gsm8k", hub_name=gsm8k.HUB_NAME, has_test_split=True)(gsm8k.load)
 register_source("numbered")(numbered.load)
 register_source("builtin_swe", domain="swe", takes_path=False)(builtin.load_swe)
+register_source("builtin_shell", domain="swe", takes_path=False)(builtin.load_shell)
 agent_sets.register()
 register_source("jsonl")(jsonl.load)
 
@@ -54,8 +55,9 @@ def load_trajectories(
     """Load expert solutions.
 
     Args:
-        source: ``"builtin"`` (generated word problems) or ``"builtin_swe"`` (solved
-            tasks of software engineering): no file, no network. ``"s1k"``, ``"gsm8k"``,
+        source: ``"builtin"`` (generated word problems), ``"builtin_shell"`` (generated
+            shell tasks) or ``"builtin_swe"`` (solved tasks of software engineering): no
+            file, no network. ``"s1k"``, ``"gsm8k"``,
             ``"numbered"``, ``"jsonl"``, a set of agents' trajectories (see
             :data:`~srl_envs.data.agent_sets.AGENT_SETS`; ``"agent"`` reads any of their
             shapes), a hub name of one of these, or the path of a ``.jsonl`` in our
@@ -70,8 +72,8 @@ def load_trajectories(
         limit: At most this many trajectories; None gives all.
         held_out: How many distinct questions are the validation split (the paper: 60);
             at least 1.
-        seed: Decides which, and what ``"builtin"`` generates.
-        count: How many problems ``"builtin"`` generates; at least 1.
+        seed: Decides which, and what ``"builtin"`` and ``"builtin_shell"`` generate.
+        count: How many problems these generate; at least 1.
         hub_split: Which spelling of ``"swe_smith"`` is read: ``"xml"``, ``"tool"`` or
             ``"ticks"``; of a local folder, the file of that name.
         resolved_only: Leave out agents' runs that failed, and those that do not say

@@ -75,6 +75,7 @@ class Program:
             env=dict(environment),
             pass_fds=[tells],
             start_new_session=True,  # Ctrl-C in the terminal must not end it
+            umask=0o022,
             bufsize=0,
             **own,
         )

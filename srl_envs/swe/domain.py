@@ -16,6 +16,7 @@ from srl_envs.sandbox import DamagedRepositoryError, Sandbox
 from srl_envs.sandbox.output import valid_unicode
 from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import AgentSession, drift, require_runnable, unreadable
+from srl_envs.swe.tasks.checks import checks_of, failing_checks, set_up
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.swe.tasks.images import images_at_hand, sandbox_of
 from srl_envs.swe.tasks.verification import patch_verdict
@@ -94,7 +95,8 @@ class SWEDomain:
                 require_runnable(grammar)
         if follow == "agent":
             for trajectory in trajectories:
-                require_tests_that_run(trajectory)
+                if not checks_of(trajectory):
+                    require_tests_that_run(trajectory)
         self._follow, self._compared = follow, reward.max_characters
 
     def begin(self, trajectory: Trajectory, start: int, targets: int) -> Sequence[str]:
@@ -116,6 +118,7 @@ class SWEDomain:
                     raise unreadable(trajectory, number, reading.meaning)
             sandbox = self._make_sandbox(trajectory)
             self.session = AgentSession(sandbox, trajectory.grammar, self._timeout)
+            set_up(trajectory, sandbox)
         for index in range(start):
             self._run_expert(index)
         return [reading.scored for reading in self._expert]
@@ -159,8 +162,14 @@ class SWEDomain:
         return isinstance(command, Command) and self.session is not None and self.session.submitted
 
     def outcome(self, response: Response) -> tuple[bool | None, dict[str, Any]]:
-        """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox."""
+        """See :meth:`Domain.outcome`: the hidden tests judge the patch, in a fresh sandbox.
+
+        Or the task's checks judge what is in the episode's own.
+        """
         assert self.session is not None
+        if checks := checks_of(self._trajectory):
+            failing = failing_checks(checks, self.session.sandbox)
+            return not failing, {"failing_tests": failing}
         info: dict[str, Any] = {}
         try:
             info["patch"] = self.session.sandbox.diff()

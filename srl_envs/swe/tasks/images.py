@@ -69,7 +69,7 @@ def workdir_of(trajectory: Trajectory) -> str:
 def sandbox_of(
     trajectory: Trajectory, maker: SandboxMaker, limits: SandboxLimits = SandboxLimits()
 ) -> Sandbox:
-    """A clean sandbox of a trajectory's image, its shell in the repository.
+    """A clean sandbox of a trajectory's image, set up, its shell in the repository.
 
     Raises:
         ConfigError: See :func:`image_of`.

@@ -1,0 +1,77 @@
+"""Small tasks in a shell, made by program: ``source="builtin_shell"``.
+
+Each has a request, files, hidden checks, and an expert's turns. The families
+(:data:`FAMILIES`) have three difficulties each. No package is needed but what any image
+has: bash, coreutils, find, grep, sed and awk.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from srl_envs.data.shell import reading
+from srl_envs.data.shell.task import ShellTask, trajectory_of
+from srl_envs.errors import ConfigError
+from srl_envs.trajectory import Trajectory
+
+DIFFICULTIES = (1, 2, 3)
+_MAX_DRAWS = 1_000
+
+Family = Callable[[random.Random, int], ShellTask]
+"""Draws a task of a difficulty."""
+
+FAMILIES: Mapping[str, Family] = {
+    "count": reading.count,
+    "find": reading.find,
+    "total": reading.total,
+    "extract": reading.extract,
+    "rank": reading.rank,
+}
+"""By name, in the order in which they take turns."""
+
+
+def generate(count: int = 2000, seed: int = 0) -> list[Trajectory]:
+    """Make shell tasks with expert solutions.
+
+    Args:
+        count: How many; families take turns, then difficulties. A larger count begins
+            with the same tasks.
+        seed: Decides every task.
+
+    Returns:
+        Trajectories with different requests, files and answers. Their metadata have
+        ``family`` and ``difficulty`` (1 to 3), and what an environment needs:
+        ``image``, ``workdir``, ``setup_command`` and ``checks``.
+
+    Raises:
+        ConfigError: ``count`` is more than there are different tasks.
+    """
+    seen: set[str] = set()
+    made = []
+    for number in range(count):
+        turn, place = divmod(number, len(FAMILIES))
+        family = list(FAMILIES)[place]
+        difficulty = DIFFICULTIES[turn % len(DIFFICULTIES)]
+        made.append(_different(family, difficulty, number, seed, seen))
+    return made
+
+
+def _different(family: str, difficulty: int, number: int, seed: int, seen: set[str]) -> Trajectory:
+    """A task whose request and files were not drawn before."""
+    draw = random.Random(f"{seed}/{number}")
+    for _ in range(_MAX_DRAWS):
+        task = FAMILIES[family](draw, difficulty)
+        keys = {task.request, repr(sorted(task.files.items()))}
+        if not keys & seen:
+            seen |= keys
+            return trajectory_of(
+                task,
+                f"shell-{family}-{difficulty}-{seed}-{number}",
+                family=family,
+                difficulty=difficulty,
+            )
+    raise ConfigError(
+        f"The source 'builtin_shell' ran out of different tasks of the family {family!r} at task "
+        f"{number}: ask for at most {number} (count)."
+    )
