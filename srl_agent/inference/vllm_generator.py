@@ -10,9 +10,10 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from srl_agent.inference.generator import (
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.models.lora import is_adapter
 from srl_agent.models.quickstart import QUICKSTART_NAMES, quickstart_model
+from srl_agent.runs.ownership import LOCK, lock_folder
 from srl_envs.errors import (
     ConfigError,
     DataError,
@@ -36,6 +38,9 @@ from srl_envs.errors import (
     install_command,
 )
 from srl_envs.prompts.step import Message
+
+_MERGED = "srl-merged-"
+"""How the names of temporary folders with merged adapters begin."""
 
 
 class VLLMGenerator:
@@ -225,15 +230,26 @@ class VLLMGenerator:
 
 @contextmanager
 def _whole_model(source: str, dtype: str, trust_remote_code: bool) -> Iterator[str]:
-    """What vLLM can load: an adapter is merged into a folder that exists while vLLM reads it."""
+    """What vLLM can load: an adapter is merged into a folder that exists while vLLM reads it.
+
+    A killed process leaves its folder behind; the next one that merges removes it.
+    """
     if not is_adapter(Path(source)):
         yield source
         return
+    _remove_orphans()
     model, tokenizer = load_model_and_tokenizer(
         source, dtype=dtype, trust_remote_code=trust_remote_code
     )
-    with tempfile.TemporaryDirectory(prefix="srl-merged-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_MERGED) as folder, lock_folder(Path(folder)):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         del model
         yield folder
+
+
+def _remove_orphans() -> None:
+    """Remove merged models whose lock is free: their process is dead."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_MERGED}*/{LOCK}"):
+        with suppress(ConfigError, OSError), lock_folder(lock.parent):
+            shutil.rmtree(lock.parent)
