@@ -78,6 +78,7 @@ class _Comparison:
             same_words,
             self._choices,
             same_time,
+            self._ratios,
             self._quantities,
             self._intervals,
             self._equations,
@@ -105,8 +106,22 @@ class _Comparison:
             return self.same(one, other_choice[1])
         return None
 
+    def _ratios(self, one: str, other: str) -> bool | None:
+        """``1:2:3`` is ``2:4:6``; a ratio of two numbers is also a fraction, and is one here."""
+        terms, other_terms = one.split(":"), other.split(":")
+        if max(len(terms), len(other_terms)) < 3 or not all((*terms, *other_terms)):
+            return None
+        if len(terms) != len(other_terms):
+            return False
+        values = [number(term) for term in (*terms, *other_terms)]
+        exact = [value.value for value in values if value is not None]
+        if len(exact) < len(values) or not all(exact):
+            return self._ordered(terms, other_terms)
+        count = len(terms)
+        return len({exact[i] / exact[count + i] for i in range(count)}) == 1
+
     def _quantities(self, one: str, other: str) -> bool | None:
-        (core, unit), (other_core, other_unit) = without_unit(one), without_unit(other)
+        (core, unit), (other_core, other_unit) = _quantity(one), _quantity(other)
         if unit is None and other_unit is None:
             return None
         if unit is None:
@@ -220,6 +235,15 @@ class _Comparison:
 def _numbers(one: str, other: str) -> bool | None:
     value, other_value = number(one), number(other)
     return None if value is None or other_value is None else same_value(value, other_value)
+
+
+def _quantity(text: str) -> tuple[str, Unit | None]:
+    """The same as :func:`without_unit`, but "5 boys, 3 girls" is not a quantity of girls."""
+    core, unit = without_unit(text)
+    listed = elements_of(text) if unit is not None and number(core) is None else None
+    if listed and listed.kind == "list" and any(without_unit(p)[1] for p in listed.parts[:-1]):
+        return text, None
+    return core, unit
 
 
 def _in_bases(one: str, other: str) -> bool | None:

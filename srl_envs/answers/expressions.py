@@ -41,6 +41,7 @@ _LETTER = re.compile(  # a variable, or a Greek letter; not what is in a command
     r"\\(?:math(?:bb|cal|frak|scr)\s*\{[^{}]*\}|(?P<greek>Delta|Theta|Lambda|Phi|Psi|Omega)"
     r"(?![A-Za-z])|[A-Za-z]+)|_\s*(?:\{[^{}]*\}|[A-Za-z])|(?P<letter>[A-Za-z])"
 )
+_SENTENCE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}\s+[A-Za-z]{2,}(?![A-Za-z])")
 _INDEX = re.compile(r"\s*_\s*(?:(\w)|\{([^{}]*)\})")
 _PRIMED_FORMULA = re.compile(r"[)}\]]\s*'")
 _READING = [
@@ -56,6 +57,8 @@ _READING = [
 
 def same_expression(one: str, other: str) -> bool:
     """Whether two expressions in plain notation are equal."""
+    if _SENTENCE.search(one) or _SENTENCE.search(other):  # the parser multiplies its letters
+        return one.casefold() == other.casefold()
     first, second = map(_read, _with_cases_apart(one, other))
     if first is None or second is None:
         return False

@@ -24,7 +24,8 @@ _SIGNS = {
     "\u2032": "'", "\u2019": "'", "\u2018": "'",
     "\u201c": '"', "\u201d": '"', "\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}",
     "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2216": r"\setminus ",
-    "\uff04": "$", "\u2228": r"\lor ", "\u2227": r"\land ", "\u2030": r"\permil ",
+    "\u066b": ".", "\u066c": ",", "\uff04": "$", "\u2228": r"\lor ",
+    "\u2227": r"\land ", "\u2030": r"\permil ",
 }  # fmt: skip
 _GREEK = {
     unicodedata.lookup(f"GREEK SMALL LETTER {name}"): rf"\{name.lower()} "
@@ -38,6 +39,9 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "012345
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
 
 _RULES: tuple[tuple[str, _Replacement], ...] = (
+    # The solution of a system, but not a function by cases.
+    (r"\\begin\{cases\}((?:(?!\\begin|\\text|\\mbox|&|\bif\b).)+)\\end\{cases\}",
+     lambda match: re.sub(r"\s*,?\s*\\\\(?:\[[^\]]*\])?\s*", ", ", match[1].strip(" \\"))),
     # Marks that carry no meaning.
     (r"(?<!\\)(?:\\[()\[\]]|\$)", " "),
     (r"(?<=[\w)}\]])\*\*(?=[\w({\-\\])", "^"),  # a power in code, unlike **bold**

@@ -52,7 +52,7 @@ def benchmark_of(question: str) -> str:
     whole, *parts = _marks(question)
     if whole in known:
         return known[whole]
-    parts += [_hash("= " + " ".join(tokens)) for tokens in _short_runs(question)]
+    parts += [_hash(f"= {tokens}") for tokens in _short_runs(question)]
     return next((f"{known[mark]}, in part" for mark in parts if mark in known), "")
 
 
@@ -100,7 +100,7 @@ def _marks(question: str) -> Iterator[bytes]:
         yield _hash(" ".join(words[i : i + WORDS]))
 
 
-def _short_runs(question: str) -> Iterator[list[str]]:
+def _short_runs(question: str) -> Iterator[str]:
     """The tokens of each part of a text that may be a whole question of under 13 words.
 
     It begins or ends where a sentence may; one that does only one of both is longer than a
@@ -121,15 +121,18 @@ def _short_runs(question: str) -> Iterator[list[str]]:
             chunks.append(tokens)
             before = piece
     begins.append(True)
+    words = [sum(token[0].isalnum() for token in tokens) for tokens in chunks]
     for first in range(len(chunks)):
         run: list[str] = []
+        left = WORDS
         for last in range(first, min(len(chunks), first + 4 * WORDS)):
-            run = run + chunks[last]
-            if sum(token[0].isalnum() for token in run) >= WORDS:
+            run += chunks[last]
+            left -= words[last]
+            if left <= 0:
                 break
-            ends = begins[first], begins[last + 1]
-            if all(ends) or (any(ends) and len(run) >= _FEWEST_TOKENS):
-                yield run
+            whole = begins[first] + begins[last + 1]  # of its two ends, those of a sentence
+            if whole == 2 or (whole == 1 and len(run) >= _FEWEST_TOKENS):
+                yield " ".join(run)
 
 
 def _tokens(text: str) -> list[str]:

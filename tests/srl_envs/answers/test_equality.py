@@ -732,6 +732,13 @@ RIGHT = [
     (r"x = 2\pi k, k \in \mathbb{Z}", r"2 k \pi"),
     ("_42_", "42"),
     (r"2^{1000}", f"{2**1000}.0"),
+    ("5 boys, 3 girls", "3 girls, 5 boys"),
+    ("1:2:3", "2:4:6"),
+    (r"\begin{cases} x = 1 \\ y = 2 \end{cases}", "(1,2)"),
+    (r"\begin{cases} x=1 \\ y=2 \end{cases}", "x = 1, y = 2"),
+    ("2, 3 cm", "2 cm, 3 cm"),
+    ("3 PM to 4 PM", "3 pm to 4 pm"),
+    ("\u0663\u066b\u0665", "3.5"),
 ]
 WRONG = [
     ("10000", "10001"),
@@ -1230,6 +1237,13 @@ WRONG = [
     (r"x = 2\pi k, k \in \mathbb{Z}", r"2\pi k, k \in \mathbb{N}"),
     (r"2^{1000}", f"{2**1000 + 1}.0"),
     (r"2^{1000}+1", f"{2**1000}.0"),
+    ("5 boys, 3 girls", "3 boys, 5 girls"),
+    ("5 boys and 3 girls", "3 boys and 5 girls"),
+    ("1:2:3", "1:3:2"),
+    ("1:2:3", "1:2"),
+    ("3 pm to 4 pm", "4 pm to 3 pm"),
+    (r"\begin{cases} x = 1 \\ y = 2 \end{cases}", "(2,1)"),
+    (r"\begin{cases} x & x > 0 \\ -x & x < 0 \end{cases}", "x"),
 ]
 WORDS = [text for pair in (*RIGHT, *WRONG) for text in pair if len(text) < 100]
 

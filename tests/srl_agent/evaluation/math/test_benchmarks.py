@@ -113,7 +113,7 @@ def test_limit_takes_the_first(tmp_path: Path) -> None:
             ],
             r"line 2: the id 'a' is in .*line 1 already",
         ),
-        ([[1]], r"line 1: a line must be a JSON object"),
+        ([[1]], r"holds one JSON list, but each line must be an object"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path: Path, rows: list[object], message: str) -> None:
