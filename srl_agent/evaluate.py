@@ -19,6 +19,7 @@ killed run: it asks nothing twice.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def _swebench(arguments: list[str]) -> int:
         from srl_agent.evaluation.swebench.run import evaluate_swebench
         from srl_agent.evaluation.swebench.tables import unjudged_line
         from srl_agent.inference.backends import GeneratorConfig
+        from srl_envs.fleet.addresses import first_that_answers
     except ImportError as error:
         raise MissingDependencyError(
             f"{error.name} is missing. This needs the extras train and swebench:"
@@ -93,6 +95,8 @@ def _swebench(arguments: list[str]) -> int:
         prog=f"{program('srl_agent.evaluate')} swebench",
     )
     log_to_stderr(log.log_level)
+    if config.engines is not None and (first := first_that_answers(config.engines)):
+        os.environ["DOCKER_HOST"] = first  # for images that are read here
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)
     if line:

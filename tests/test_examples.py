@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from srl_envs.fleet.addresses import engine_addresses
+from srl_envs.fleet.ray_hosts import RESOURCE
 
 ROOT = Path(__file__).parents[1]
 PRINTED = {
@@ -70,3 +75,22 @@ def test_an_episode_in_a_sandbox(base_image: str) -> None:
     run = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "<function=submit>" in run.stdout and "Observation:" in run.stdout
+
+
+def test_manifests_name_what_the_fleet_asks_for() -> None:
+    """Their fields were checked against the schemas of Compose and KubeRay when they were made."""
+    folder = ROOT / "examples" / "fleet"
+    compose = yaml.safe_load((folder / "compose.yaml").read_text())
+    engines = [name for name in compose["services"] if name.startswith("host-")]
+    text = (folder / "compose.yaml").read_text()
+    assert engine_addresses(",".join(f"tcp://{name}:2375" for name in engines))
+    assert all(f"tcp://{name}:2375" in text for name in engines)
+    assert compose["networks"]["engines"] == {"internal": True}
+    assert not any("ports" in service for service in compose["services"].values())
+    cluster, policy, _ = yaml.safe_load_all((folder / "kuberay.yaml").read_text())
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    assert json.loads(json.loads(workers["rayStartParams"]["resources"])) == {RESOURCE: 1}
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
+    label = {"ray.io/cluster": cluster["metadata"]["name"]}
+    assert policy["spec"]["podSelector"]["matchLabels"] == label
+    assert f"ray=={cluster['spec']['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()

@@ -14,7 +14,7 @@ ENGINES_HELP = (
     "ssh://user@host. None: the engine of DOCKER_HOST."
 )
 RAY_HELP = (
-    "do the work in Ray, one actor on each engine: local (a Ray of this command's own), auto (the "
+    "Do the work in Ray, one actor on each engine: local (a Ray of this command's own), auto (the "
     "cluster of this machine) or host:port. Without --engines, on the nodes with the resource "
     "docker. None: without Ray."
 )
@@ -69,6 +69,16 @@ def engine_addresses(engines: str) -> list[str]:
         if addresses.count(address) > 1:
             raise ConfigError(f"engines: {address} is named twice: name each engine once.")
     return addresses
+
+
+def first_that_answers(engines: str) -> str | None:
+    """The first of several engines that answers now; None if none does, from here.
+
+    Raises:
+        ConfigError: One cannot be an address.
+    """
+    hosts = map(EngineHost, engine_addresses(engines))
+    return next((host.address for host in hosts if host.answers()), None)
 
 
 def check_ray(ray: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from srl_envs.errors import (
@@ -129,13 +130,15 @@ class RayHost:
 
         try:
             is_well, result = ray.get(answer, timeout=timeout)
-        except ray.exceptions.RayTaskError:  # a fault of the program
-            raise
         except ray.exceptions.RayError as error:
+            is_task = isinstance(error, ray.exceptions.RayTaskError)
+            if is_task and not isinstance(error.cause, ray.exceptions.RaySystemError):
+                raise  # a fault of the program
             if isinstance(error, ray.exceptions.ActorDiedError) and self._actor is actor:
                 self._actor = None
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InfrastructureError(f"The actor of {self.name} failed: {said}") from error
+            said = (str(error).strip() or type(error).__name__).splitlines()
+            why = " ".join(dict.fromkeys((said[0].strip(), said[-1].strip())))
+            raise InfrastructureError(f"The actor of {self.name} failed: {why}") from error
         if not is_well:
             raise result
         return result
@@ -143,6 +146,8 @@ class RayHost:
 
 def open_ray_fleet(ray_address: str, engines: list[str], places: int) -> Fleet:
     """See :func:`~srl_envs.fleet.open_fleet`."""
+    if ray_address == "local":  # read when Ray is imported; "CLUSTER" or not decides the address
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError:
@@ -150,39 +155,46 @@ def open_ray_fleet(ray_address: str, engines: list[str], places: int) -> Fleet:
             f"--ray needs Ray, which is not installed: {install_command('ray')}"
         ) from None
     is_ours = not ray.is_initialized()
-    if is_ours:
-        _connect(ray_address)
+    end = ray.shutdown if is_ours else lambda: None
+    try:
+        if is_ours:
+            _connect(ray_address)
+        return Fleet(_hosts(ray_address, engines, places), places, end)
+    except BaseException:
+        end()
+        raise
+
+
+def _hosts(ray_address: str, engines: list[str], places: int) -> list[RayHost]:
+    import ray
+
     options: dict[str, Any] = {
         "num_cpus": 0,
         "max_concurrency": places + 4,
         "max_restarts": 0,
         "max_task_retries": 0,
     }
-    hosts: list[RayHost]
     if engines:
         options["scheduling_strategy"] = "SPREAD"
-        hosts = [RayHost(f"actor {i}", one, dict(options)) for i, one in enumerate(engines)]
-    else:
-        count = int(ray.cluster_resources().get(RESOURCE, 0))
-        options["resources"] = {RESOURCE: 1}
-        hosts = [RayHost(f"actor {i}", None, dict(options)) for i in range(count)]
-    end = ray.shutdown if is_ours else lambda: None
-    if not hosts:
-        end()
+        return [RayHost(f"actor {i}", one, options) for i, one in enumerate(engines)]
+    count = int(ray.cluster_resources().get(RESOURCE, 0))
+    if not count:
         raise ConfigError(
             f"No node of the Ray cluster at {ray_address} offers the resource {RESOURCE!r}: start "
             f"nodes that have an engine with ray start --resources '{{\"{RESOURCE}\": 1}}', or "
             "name --engines."
         )
-    return Fleet(hosts, places, end)
+    options["resources"] = {RESOURCE: 1}
+    return [RayHost(f"actor {i}", None, options) for i in range(count)]
 
 
 def _connect(address: str) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":  # actors are small: whatever fills the memory, it is not they
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     local: dict[str, Any] = {
-        "_node_ip_address": "127.0.0.1",  # then nothing listens beyond this machine
         "include_dashboard": False,
         "object_store_memory": 100 * 2**20,
         "resources": {RESOURCE: 1},
@@ -199,3 +211,9 @@ def _connect(address: str) -> None:
         raise InfrastructureError(
             f"No Ray cluster can be used at {address}: {said} Start one with ray start --head."
         ) from error
+    here = ray.util.get_node_ip_address()
+    if address == "local" and not ip_address(here).is_loopback:
+        raise InfrastructureError(
+            f"Ray would listen on {here}, beyond this machine: it was imported before the fleet. "
+            "Set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, or start a cluster and give its address."
+        )

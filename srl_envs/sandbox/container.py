@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import docker.errors
@@ -30,6 +32,9 @@ from srl_envs.sandbox.ownership import (
 from srl_envs.sandbox.protocol import SandboxError
 from srl_envs.sandbox.streams import Frames
 
+# Engines lose the output of a program now and then, above all on a busy machine, and report a good
+# end: an empty file, or an empty patch. So each ends its output with a mark.
+_MARKED = 'mark=$1; shift; "$@"; code=$?; printf %s "$mark"; exit $code'
 _CANNOT_RUN = (
     "OCI runtime",
     "executable file not found",
@@ -165,13 +170,20 @@ class Container:
         timeout: float = 60.0,
         stdin: bytes = b"",
         max_output: int = MAX_OUTPUT,
+        repeatable: bool = True,
     ) -> Executed:
-        """See :class:`~srl_envs.sandbox.box.Box`."""
+        """See :class:`~srl_envs.sandbox.box.Box`.
+
+        A program whose output the engine loses runs once more, if it is ``repeatable``.
+        """
         try:
             return self._execute(program, timeout, stdin, max_output)
         except CannotStartError:
             self.restart()
-            return self._execute(program, timeout, stdin, max_output)
+        except _LostOutputError:
+            if not repeatable:
+                raise
+        return self._execute(program, timeout, stdin, max_output)
 
     def is_crowded(self, counted: int) -> bool:
         """See :class:`~srl_envs.sandbox.box.Box`."""
@@ -234,16 +246,30 @@ class Container:
     def _execute(
         self, program: Sequence[str], timeout: float, stdin: bytes, max_output: int
     ) -> Executed:
-        exec_id, stream = self._attach(program, stdin=bool(stdin))
+        mark = secrets.token_bytes(8)
+        marked = ["bash", "-p", "-c", _MARKED, "bash", mark.hex(), *program]
+        exec_id, stream = self._attach(marked, stdin=bool(stdin))
         with engine_call(f"run {program[0]} in a container"):
             done = read_to_end(
-                stream, program[0], timeout, stdin, max_output, lambda: self._exit_code(exec_id)
+                stream,
+                program[0],
+                timeout,
+                stdin,
+                max_output + 2 * len(mark),
+                lambda: self._exit_code(exec_id),
             )
+        whole = done.output.removesuffix(mark.hex().encode())
         # The engine says on standard output why it could not start a program.
         if done.exit_code in (126, 127) and b"OCI runtime exec failed" in done.output[:4096]:
             reason = done.error or done.output.decode("utf-8", "replace").strip()
             raise CannotStartError(f"no program can be started in the container: {reason[:200]}")
-        return done
+        if len(whole) == len(done.output) and done.exit_code < 126:  # else a signal ended bash too
+            raise _LostOutputError(f"The engine lost the output of {program[0]} in a container.")
+        return replace(done, output=whole)
+
+
+class _LostOutputError(SandboxError):
+    """A program ended by itself, but what it wrote did not arrive whole."""
 
 
 def _broken(error: docker.errors.APIError) -> BrokenBoxError | None:

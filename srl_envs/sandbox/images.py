@@ -349,7 +349,8 @@ def _commit(container: Container, workdir: str, image: str) -> None:
 
 def _run(container: Container, script: str, workdir: str, purpose: str) -> None:
     try:
-        done = container.execute(["bash", "-c", script, "bash", workdir], timeout=_BUILD_S)
+        command = ["bash", "-c", script, "bash", workdir]
+        done = container.execute(command, timeout=_BUILD_S, repeatable=False)
     except BrokenBoxError as error:
         raise SandboxError(f"Could not {purpose}: {error}") from None
     if done.exit_code:

@@ -31,6 +31,10 @@ class SandboxFileError(SRLError, OSError):
         super().__init__(message)
         self.errno = number
 
+    def __reduce__(self) -> tuple[type[SandboxFileError], tuple[str, int | None]]:
+        """From another process it comes with its number, which OSError would lose."""
+        return type(self), (str(self), self.errno)
+
 
 class DamagedRepositoryError(SRLError):
     """Commands destroyed the repository in the sandbox, so there is no diff.

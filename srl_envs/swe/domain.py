@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from srl_envs.commands import Command, CommandError, Grammar, grammar_named
 from srl_envs.domain import Follow, Reading
 from srl_envs.errors import ConfigError
+from srl_envs.fleet import Fleet
 from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.prompts.swe import swe_step_messages
 from srl_envs.response import Response
@@ -44,6 +45,7 @@ class SWEDomain:
         verify: Verify | None = None,
         command_timeout: float = 60.0,
         sandbox: str = "docker",
+        fleet: Fleet | None = None,
     ) -> None:
         if observations not in (None, *get_args(Observations)):
             raise ConfigError(f"observations is {observations!r}: use 'live', 'recorded' or None.")
@@ -53,6 +55,8 @@ class SWEDomain:
             raise ConfigError(f"command_timeout is {command_timeout!r}: give seconds above 0.")
         if make_sandbox is not None and sandbox != "docker":
             raise ConfigError(f"sandbox={sandbox!r} and make_sandbox exclude each other.")
+        if fleet is not None and make_sandbox is not None:
+            raise ConfigError("fleet and make_sandbox exclude each other: the fleet makes them.")
         self.prompt = prompt
         self.observations = observations
         self.session: AgentSession | None = None
@@ -60,6 +64,7 @@ class SWEDomain:
         self._given_make_sandbox = make_sandbox
         self._maker = SANDBOXES.named(sandbox)
         self._verify = verify
+        self._fleet = fleet
         self._timeout = command_timeout
         self._expert: list[Reading] = []
         self._turns: list[tuple[str, str]] = []
@@ -84,6 +89,7 @@ class SWEDomain:
                 follow == "agent"
                 or self._given_make_sandbox is not None
                 or self._maker is not SANDBOXES.named("docker")  # chosen, so wanted
+                or self._fleet is not None
                 or (
                     all(grammar_named(name).runs for name in grammars)
                     and images_at_hand(trajectories)
@@ -175,6 +181,7 @@ class SWEDomain:
             info["patch"] = self.session.sandbox.diff()
         except DamagedRepositoryError as error:  # the model's doing, which solves nothing
             info.update(patch="", patch_error=str(error))
+        self.close()  # its place may be the one that the tests wait for
         if self._verify is not None:
             return self._verify(self._trajectory, info["patch"], self._make_sandbox), info
         verdict = patch_verdict(self._trajectory, info["patch"], self._make_sandbox)
@@ -202,4 +209,7 @@ class SWEDomain:
     def _make_sandbox(self, trajectory: Trajectory) -> Sandbox:
         if self._given_make_sandbox is not None:
             return self._given_make_sandbox(trajectory)
+        if self._fleet is not None:
+            name = f"The sandbox of {trajectory.id}"
+            return self._fleet.open(name, sandbox_of, trajectory, self._maker)
         return sandbox_of(trajectory, self._maker)

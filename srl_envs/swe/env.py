@@ -6,6 +6,7 @@ from typing import Any
 
 from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError
+from srl_envs.fleet import Fleet
 from srl_envs.prompts.step import PromptSettings
 from srl_envs.swe.domain import MakeSandbox, Observations, SWEDomain, Verify
 from srl_envs.vector import ExpertStepVectorEnv
@@ -48,6 +49,9 @@ class SWEEnv(ExpertStepEnv):
         verify: Judges a patch; None runs the trajectory's hidden tests.
         command_timeout: Seconds that a shell command may take.
         sandbox: A name of :data:`srl_envs.sandboxes.SANDBOXES`.
+        fleet: Several Docker engines, or Ray, on which sandboxes are made
+            (:func:`~srl_envs.fleet.open_fleet`); environments may share it, and wait for
+            a place. None: the engine of ``DOCKER_HOST``.
         max_steps: Most turns of an episode with ``follow="agent"``.
         settings: Of :class:`~srl_envs.env.ExpertStepEnv`.
     """
@@ -62,6 +66,7 @@ class SWEEnv(ExpertStepEnv):
         verify: Verify | None = None,
         command_timeout: float = 60.0,
         sandbox: str = "docker",
+        fleet: Fleet | None = None,
         max_steps: int = 50,
         **settings: Any,
     ) -> None:
@@ -70,7 +75,9 @@ class SWEEnv(ExpertStepEnv):
                 f"SRL-SWE-v0 takes no {name}: give prompt=PromptSettings(...), whose system "
                 "message is swe_system_prompt."
             )
-        self._swe = SWEDomain(prompt, observations, make_sandbox, verify, command_timeout, sandbox)
+        self._swe = SWEDomain(
+            prompt, observations, make_sandbox, verify, command_timeout, sandbox, fleet
+        )
         super().__init__(self._swe, source=source, max_steps=max_steps, **settings)
 
     @property

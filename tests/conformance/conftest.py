@@ -13,10 +13,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from srl_envs.fleet import Fleet, open_fleet
 from srl_envs.sandbox import BubblewrapSandbox, DockerSandbox, Sandbox
 
 Factory = Callable[[], Sandbox]
@@ -44,10 +47,27 @@ def _bubblewrap_image(request: pytest.FixtureRequest) -> Sandbox:
     )
 
 
+@pytest.fixture(scope="session")
+def ray_fleet(engine: object) -> Iterator[Fleet]:
+    """A Ray of this machine with one actor, on the engine of the tests."""
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install -e '.[ray]'")
+    with open_fleet(os.environ.get("DOCKER_HOST"), "local", places=8) as fleet:
+        yield fleet
+
+
+def _remote(request: pytest.FixtureRequest) -> Sandbox:
+    fleet: Fleet = request.getfixturevalue("ray_fleet")
+    image = request.getfixturevalue("repository_image")
+    limits = request.getfixturevalue("small_limits")
+    return fleet.open("sandbox", partial(DockerSandbox, image, limits=limits))
+
+
 FACTORIES = [
     pytest.param(_docker, id="docker", marks=pytest.mark.docker),
     pytest.param(_bubblewrap_host, id="bubblewrap-host"),
     pytest.param(_bubblewrap_image, id="bubblewrap-image"),
+    pytest.param(_remote, id="remote", marks=pytest.mark.docker),
 ]
 
 PROGRAMS = (

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from srl_envs.sandbox import DockerSandbox
-from srl_envs.swe.tasks import SweTask, base_tree, fixed_test_files, gold_patch
+from srl_envs.swe.tasks import SweTask, base_tree, fixed_test_files, gold_patch, load_tasks
 from srl_envs.swe.tasks.images import cache_folder, task_image
 
 _EVAL_SCRIPT = """#!/bin/bash
@@ -63,6 +64,18 @@ def builtin_row(task: SweTask) -> dict[str, Any]:
         "log_parser": "parse_log_pytest",
         "eval_type": "pass_and_fail",
     }
+
+
+def build_images(instance_ids: Collection[str]) -> None:
+    """Build the images of built-in instances that the engine does not hold.
+
+    Raises:
+        SandboxError: The engine or the base image is missing.
+        InfrastructureError: The package index cannot be reached.
+    """
+    for task in load_tasks() if instance_ids else ():
+        if builtin_id(task) in instance_ids:
+            task_image(task)
 
 
 def make_test_patch(task: SweTask) -> str:

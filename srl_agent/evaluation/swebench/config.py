@@ -8,6 +8,7 @@ from srl_agent.evaluation.swebench.harness import HarnessSettings
 from srl_agent.evaluation.swebench.instances import ALIASES, HUB_NAME
 from srl_agent.inference.generator import GenerationSettings
 from srl_envs.errors import ConfigError, require
+from srl_envs.fleet.addresses import ENGINES_HELP, RAY_HELP, check_ray, engine_addresses
 
 MODES = ("oracle", "end-to-end")
 BUILTIN = "builtin"
@@ -151,8 +152,14 @@ class SweBenchConfig:
     )
     jobs: int = field(
         default=2,
-        metadata={"help": "Instances judged side by side, each in a container. At least 1."},
+        metadata={
+            "help": (
+                "Instances judged side by side on each engine, each in a container. At least 1."
+            )
+        },
     )
+    engines: str | None = field(default=None, metadata={"help": ENGINES_HELP})
+    ray: str | None = field(default=None, metadata={"help": RAY_HELP})
     test_timeout: int = field(
         default=1800,
         metadata={
@@ -237,6 +244,12 @@ class SweBenchConfig:
                 "judge_samples has no effect here: it needs --num_samples above 1, a model, and"
                 " --judge true."
             )
+        if self.engines is not None:
+            engine_addresses(self.engines)
+        if self.ray is not None:
+            check_ray(self.ray)
+        if not self.judge and (self.engines is not None or self.ray is not None):
+            raise ConfigError("engines and ray only judge, but judge is false: remove them.")
         if self.gold and self.predictions is not None:
             raise ConfigError("gold and predictions are both set: give one of them.")
         if not self.asks_model and not self.judge:

@@ -34,6 +34,7 @@ from srl_envs.errors import (
     MissingDependencyError,
     install_command,
 )
+from srl_envs.sandbox.engine import engine_address, engine_at
 from srl_envs.sandbox.ownership import prune
 from srl_envs.sandbox.protocol import SandboxError
 
@@ -89,6 +90,7 @@ class Harness:
                 f"Judging patches needs the swebench harness: {install_command('swebench')}"
             )
         self.folder, self.settings = folder.resolve(), settings
+        self._engine = engine_address()  # that of the thread which makes it
         self.folder.mkdir(parents=True, exist_ok=True)
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(jobs):
@@ -151,8 +153,9 @@ class Harness:
         for worker in workers:
             worker.end()
         if workers:
-            with contextlib.suppress(
-                SandboxError
+            with (
+                engine_at(self._engine),
+                contextlib.suppress(SandboxError),
             ):  # the engine is gone; else each process's watcher would remove them, a moment later
                 prune()
 
@@ -178,7 +181,7 @@ class Harness:
                 with self._lock:
                     if self._is_closed:
                         raise InfrastructureError("the harness was closed")
-                    worker = _Worker(self.folder, self.settings)
+                    worker = _Worker(self.folder, self.settings, self._engine)
                     self._workers.add(worker)
             error = worker.ask(job, self.settings.timeout + _MARGIN_S)
         except InfrastructureError as failure:
@@ -222,7 +225,7 @@ class Harness:
 class _Worker:
     """One process of :mod:`harness_worker`."""
 
-    def __init__(self, folder: Path, settings: HarnessSettings) -> None:
+    def __init__(self, folder: Path, settings: HarnessSettings, engine: str | None) -> None:
         with (folder / "harness.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -236,6 +239,7 @@ class _Worker:
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
                     "PYTHONUTF8": "1",
+                    **({"DOCKER_HOST": engine} if engine else {}),
                 },  # it finds what this process finds
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

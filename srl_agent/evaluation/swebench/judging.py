@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from srl_agent.evaluation.swebench.config import SweBenchConfig
-from srl_agent.evaluation.swebench.harness import Harness
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
+from srl_agent.evaluation.swebench import host
+from srl_agent.evaluation.swebench.host import HostSettings, UnjudgedError
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.judgement import Judgement
 from srl_agent.evaluation.swebench.records import Records
-from srl_envs.sandbox.protocol import SandboxError
+from srl_envs.errors import InfrastructureError
+from srl_envs.fleet import Fleet
 
 
 class JudgingQueue:
@@ -23,29 +24,26 @@ class JudgingQueue:
     If it is left by an exception, it ends the containers and judges no more.
 
     Args:
-        config: How to judge.
-        folder: For the harness's files.
-        images: Fetches the instances' images. Once the queue is left, it fetches no
-            more.
+        fleet: The engines on which tests run; it is closed if the queue is left by an
+            exception.
+        settings: How to judge there.
+        attempts: How often an instance is judged until a failure of the machinery is
+            final, each time on another engine if there is one.
         records: Where verdicts are written.
         done: Called after each verdict, from several threads.
-
-    Raises:
-        MissingDependencyError: swebench is not installed.
     """
 
     def __init__(
         self,
-        config: SweBenchConfig,
-        folder: Path,
-        images: ImageBudget,
+        fleet: Fleet,
+        settings: HostSettings,
+        attempts: int,
         records: Records,
         done: Callable[[], object],
     ) -> None:
+        self._fleet, self._settings, self._attempts = fleet, settings, attempts
         self._records, self._done = records, done
-        self._harness = Harness(folder, config.jobs, config.harness())
-        self._images = images
-        self._threads = ThreadPoolExecutor(config.jobs, thread_name_prefix="judge")
+        self._threads = ThreadPoolExecutor(fleet.places, thread_name_prefix="judge")
         self._futures: list[Future[None]] = []
         self._stopping = threading.Event()
 
@@ -77,33 +75,55 @@ class JudgingQueue:
             if kind is None:
                 for future in self._futures:
                     future.result()
+        except BaseException:
+            self._fleet.close()
+            raise
         finally:
             self._stopping.set()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            self._images.stop()
-            self._harness.close()
+            if kind is not None:
+                self._fleet.close()  # first, so that nothing is tried again
+            self._fleet.each(host.close, self._settings)
             wait(self._futures)
 
     def _is_of_image(self, verdict: Judgement, instance: SweBenchInstance) -> bool:
-        """Whether a verdict is of the image that the engine has now, as far as both are known."""
-        now = self._images.id_of(instance.image) if verdict.image_id else ""
-        return not now or now == verdict.image_id
+        """Whether a verdict is of the image that engines have now, as far as that is known."""
+        if not verdict.image_id:
+            return True
+        now = self._fleet.each(host.image_id, self._settings, instance.image)
+        return any(one in (None, "", verdict.image_id) for one in now)
 
     def _judge(self, instance: SweBenchInstance, patch: str, model: str) -> None:
+        name = instance.instance_id
         if not patch.strip():
-            judgement = self._harness.judge(instance.row, patch, model)
+            verdict = Judgement(name, "empty_patch")
         else:
-            given: Judgement | None = None
             try:
-                with self._images.holding(instance.image) as image_id:
-                    given = self._harness.judge(instance.row, patch, model, image_id)
-            except (
-                SandboxError
-            ) as error:  # of the image: it cannot be fetched, or, once there is a verdict, removed
-                given = given or Judgement(
-                    instance.instance_id, "infrastructure_failure", str(error)
+                verdict, files = self._fleet.run(
+                    name,
+                    host.judge,
+                    self._settings,
+                    instance.row,
+                    patch,
+                    model,
+                    attempts=self._attempts,
                 )
-            judgement = given
+                if not self._settings.is_here:
+                    verdict = self._with_files(verdict, files)
+            except UnjudgedError as error:
+                verdict = error.judgement
+            except InfrastructureError as error:
+                verdict = Judgement(name, "infrastructure_failure", str(error))
         if not self._stopping.is_set():  # else the verdict may be that its process was ended
-            self._records.add_judgement(judgement, patch)
+            self._records.add_judgement(verdict, patch)
             self._done()
+
+    def _with_files(self, verdict: Judgement, files: dict[str, bytes]) -> Judgement:
+        """Write what the harness wrote on another machine."""
+        if not verdict.log:
+            return verdict
+        log = Path(self._settings.folder, "harness", verdict.log).resolve()
+        log.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (log / name).write_bytes(content)
+        return replace(verdict, log=str(log))

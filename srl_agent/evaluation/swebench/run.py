@@ -13,16 +13,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
+from srl_agent.evaluation.swebench import host
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.given_patches import given_patches
+from srl_agent.evaluation.swebench.host import HostSettings
 from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import (
     SweBenchInstance,
@@ -46,6 +48,7 @@ from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.servers import addresses
 from srl_agent.runs.provenance import environment
 from srl_envs.errors import InfrastructureError
+from srl_envs.fleet import open_fleet
 
 _logger = logging.getLogger(__name__)
 _WHEELS = Path("~/.cache/srl")
@@ -161,14 +164,17 @@ def _ask_and_judge(
     asked_until = started = time.monotonic()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_Progress(config, records, instances))
+        settings = _host_settings(config, folder)
         images: ImageBudget | None = None
         judging: JudgingQueue | None = None
-        if config.judge or config.repository_source == "image":  # else no engine is needed
-            images = stack.enter_context(_image_budget(config, folder, instances))
-            if config.judge:
-                judging = stack.enter_context(
-                    JudgingQueue(config, folder / "harness", images, records, progress.update)
-                )
+        if config.repository_source == "image":  # else no engine is needed for the files
+            stack.callback(host.close, settings)
+            images = host.images_of(settings)
+            images.log_need([instance.image for instance in instances])
+        if config.judge:
+            judging = stack.enter_context(
+                _judging(config, settings, instances, records, progress.update)
+            )
         for instance in instances:
             if judging and instance.instance_id in records.predictions:
                 _submit(judging, config, instance, records, name)
@@ -230,10 +236,10 @@ def _judge_given(
     given: dict[str, tuple[str, str]],
 ) -> dict[str, str]:
     """Judge patches that are there already; why instances have none."""
+    settings = _host_settings(config, folder)
     with (
         _Progress(config, records, instances) as progress,
-        _image_budget(config, folder, instances) as images,
-        JudgingQueue(config, folder / "harness", images, records, progress.update) as judging,
+        _judging(config, settings, instances, records, progress.update) as judging,
     ):
         for instance in instances:
             if instance.instance_id in given:
@@ -248,20 +254,39 @@ def _judge_given(
     }
 
 
-def _image_budget(
-    config: SweBenchConfig, folder: Path, instances: Sequence[SweBenchInstance]
-) -> ImageBudget:
-    images = ImageBudget(config.max_image_disk_gb, folder / "fetched_images.txt")
-    images.log_need([instance.image for instance in instances])
-    if config.judge:
+def _host_settings(config: SweBenchConfig, folder: Path) -> HostSettings:
+    return HostSettings(
+        folder=str(folder.resolve()),
+        is_here=config.ray is None,
+        is_alone=config.engines is None and config.ray is None,
+        jobs=config.jobs,
+        harness=replace(config.harness(), attempts=1),
+        max_image_gib=config.max_image_disk_gb,
+    )
+
+
+@contextlib.contextmanager
+def _judging(
+    config: SweBenchConfig,
+    settings: HostSettings,
+    instances: Sequence[SweBenchInstance],
+    records: Records,
+    done: Callable[[], object],
+) -> Iterator[JudgingQueue]:
+    """The engines that judge, ready to do so."""
+    with open_fleet(config.engines, config.ray, places=config.jobs) as fleet:
+        images = [instance.image for instance in instances]
+        names = [one.instance_id for one in instances] if config.dataset == BUILTIN else []
+        fleet.prepare(host.prepare, settings, images, names)
         _logger.info(
             "%d instances, %d judged at a time, each for at most %d s: at most %.1f hours.",
             len(instances),
-            config.jobs,
+            fleet.places,
             config.test_timeout,
-            math.ceil(len(instances) / config.jobs) * config.test_timeout / 3600,
+            math.ceil(len(instances) / fleet.places) * config.test_timeout / 3600,
         )
-    return images
+        with JudgingQueue(fleet, settings, config.judge_attempts, records, done) as judging:
+            yield judging
 
 
 class _Progress:

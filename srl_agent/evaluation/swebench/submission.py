@@ -14,12 +14,11 @@ from typing import Any
 
 import yaml
 
+from srl_agent.evaluation.swebench.host import LOGS
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.evaluation.swebench.results import SweBenchResults
 from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_envs.errors import ConfigError
-
-_OF_THE_HARNESS = ("report.json", "test_output.txt", "run_instance.log")
 
 
 def write_submission(
@@ -89,7 +88,7 @@ def _write_instance(folder: Path, name: str, records: Records) -> None:
         (logs / "patch.diff").write_text(patch, encoding="utf-8")
     judgement = records.judgements.get(name)
     log = judgement.log if judgement else ""
-    for part in _OF_THE_HARNESS:
+    for part in LOGS:
         if log and (source := Path(log) / part).is_file():
             shutil.copyfile(source, logs / part)
     if answer := records.answer(name):

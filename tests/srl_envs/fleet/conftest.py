@@ -14,7 +14,7 @@ from small_images import TOOLS, import_image
 from srl_envs.sandbox.engine import engine_at
 from srl_envs.sandbox.images import image_of_tree
 
-_GIT = ("git", "cat", "rm", "xargs", "env", "sort", "ls")
+_GIT = ("git", "cat", "rm", "xargs", "env", "sort", "ls", "touch")
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,12 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import gymnasium as gym
 import pytest
 from fleet_work import IMAGE, expected, products, small_sandbox, trajectory
 from own_engine import OwnEngine
 
+from srl_envs.commands import GRAMMARS
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError
 from srl_envs.fleet import Fleet, RemoteSandbox, open_fleet
@@ -158,6 +160,29 @@ def test_who_waits_for_a_place_of_a_closed_fleet_is_not_left_waiting(engines) ->
     waiting.join(60)
     assert not waiting.is_alive() and "closed" in str(raised[0])
     first.close()
+
+
+@pytest.mark.docker
+def test_environments_share_a_fleet_and_its_places(engines) -> None:
+    """Four episodes on two places: what verifies a patch waits for nobody who waits for it."""
+    trajectories = [trajectory(number, IMAGE) for number in range(4)]
+    with open_fleet(names(engines[:2]), places=1) as fleet:
+
+        def episode(number: int) -> bool:
+            env = gym.make(
+                "SRL-SWE-v0", trajectories=trajectories, follow="agent", fleet=fleet, max_steps=1
+            )
+            env.reset(options={"trajectory": number})
+            written = GRAMMARS["xml"].command("bash", command=f"echo {number} > value.txt").text
+            *_, info = env.step(f"<think>I write.</think>\n{written}")
+            env.close()
+            return bool(info["correct"])
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(episode, range(4))) == [True, False, True, False]
+    assert not open_containers(engines)
+    with pytest.raises(ConfigError, match="fleet and make_sandbox exclude each other"):
+        gym.make("SRL-SWE-v0", fleet=fleet, make_sandbox=lambda one: small_sandbox(IMAGE))
 
 
 @pytest.mark.docker
