@@ -26,6 +26,7 @@ _START = re.compile(r'\{\s*"(?:name|arguments|type|function|id)"\s*:')
 # Bounds the work of a text with thousands of starts of objects: each may be read to the text's end.
 _MAX_INCOMPLETE = 50
 _NOT_TEXT = ("insert_line", "view_range")
+_TEXT = ("command", "path", "file_text", "old_str", "new_str", "insert_text")
 _DECODER = json.JSONDecoder()
 _INSTRUCTIONS = """Format: one JSON object,
 {"name": "TOOL", "arguments": {"ARGUMENT": "VALUE"}}
@@ -113,11 +114,19 @@ def name_and_arguments(call: object) -> tuple[str, dict[str, str]]:
         if isinstance(arguments, str):
             arguments = json.loads(arguments) if arguments.strip() else {}
         if isinstance(arguments, dict):
+            if wrong := [one for one in _TEXT if isinstance(arguments.get(one), list | dict)]:
+                raise CommandError(
+                    "malformed",
+                    f"{wrong[0]} of {function['name'][:80]} must be text.",
+                    f"{function['name'][:80]}.{wrong[0]}",
+                )
             return function["name"], {
                 name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 for name, value in arguments.items()
                 if value is not None  # as a table's rows write an argument that is not given
             }
+    except CommandError:  # a ValueError too
+        raise
     except (ValueError, RecursionError):
         pass
     raise CommandError(

@@ -39,6 +39,21 @@ _WINDOW = re.compile(
     r"^```\w*\n(?:open|goto|scroll_up|scroll_down|create|edit|search_dir|search_file|find_file)\b",
     re.MULTILINE,
 )
+_FOREIGN = {
+    "<invoke name=": "Anthropic's <invoke> tags",
+    "<execute_": "OpenHands' <execute_bash> tags",
+    "<|tool_call_begin|>": "Kimi's tokens",
+    "<arg_key>": "GLM's tags",
+    "[TOOL_CALLS]": "Mistral's tokens",
+    "<|python_tag|>": "Llama's tokens",
+    "<\uff5ctool\u2581call": "DeepSeek's tokens",
+    "<|start|>assistant<|channel|>": "the harmony format",
+    "\nAction Input:": "ReAct's lines",
+}
+"""A mark of other spellings of calls -> their name. Their turns may have fences of code."""
+
+_BLOCK = re.compile(r"^`{3,}([^\s`]*)[ \t]*\r?\n.*?^`{3,}[ \t]*\r?$", re.MULTILINE | re.DOTALL)
+_SHELLS = ("", "bash", "console", "sh", "shell", "text", "zsh")
 _IDS = ("traj_id", "trajectory_id", "instance_id", "uuid", "id")
 _NO_VERDICT = "no verdict in the row (resolved_only=False takes it all the same)"
 
@@ -89,13 +104,17 @@ def _trajectory(row: Mapping[str, Any], task: Mapping[str, Any]) -> Trajectory |
     issue, workdir = task_of(row, messages, task)
     if not issue:
         return "no issue"
-    grammar = grammar_of(messages, row)
     try:
+        grammar = grammar_of(messages, row)
         steps, skipped = steps_of(messages, GRAMMARS[grammar])
+    except UnknownFormatError as error:
+        return str(error)
     except CommandError as error:
         return f"{error.reason} {error.subject}".strip()
     if not steps:
         return "no command"
+    if skipped["no command"] >= len(steps):
+        return f"most turns hold no command in the grammar {grammar!r}"
     name = next((row[key] for key in _IDS if isinstance(row.get(key), str) and row[key]), "")
     metadata = {
         **origin_of(row),
@@ -170,7 +189,12 @@ def _statement(row: Mapping[str, Any]) -> str:
 
 
 def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:
-    """The grammar in which most turns are written: a name of :data:`GRAMMARS`."""
+    """The grammar in which most turns are written: a name of :data:`GRAMMARS`.
+
+    Raises:
+        UnknownFormatError: They are written in another way that is known by name, or
+            have code of other languages in their fences.
+    """
     turns = [message for message in messages if message.get("role") == "assistant"]
     texts = [without_thought(turn["content"]) for turn in turns]
     replies = [one["content"] for one in messages if one.get("role") in ("user", "tool")]
@@ -182,6 +206,9 @@ def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:
     def most(mark: str) -> bool:
         return sum(mark in text for text in texts) * 2 > len(texts)
 
+    for mark, name in _FOREIGN.items():
+        if most(mark):
+            raise UnknownFormatError(f"calls in {name} are not read: export messages")
     if most("<function="):
         r2e = any("<function=search>" in text or "<parameter=cmd>" in text for text in texts)
         return "r2e" if r2e else "xml"
@@ -189,10 +216,21 @@ def grammar_of(messages: list[Message], row: Mapping[str, Any]) -> str:
         return "tool"
     if most("```mswea_bash_command"):
         return "mswea_bash"
-    if most("```bash") and (mini or any("<returncode>" in reply for reply in replies)):
+    in_tags = any("<returncode>" in reply for reply in replies)
+    if most("```bash") and (mini or in_tags):
         return "bash"
+    if mini or in_tags:
+        raise UnknownFormatError("mini-swe-agent's commands in another fence are not read")
+    if sum(map(_is_code, texts)) * 2 > len(texts):
+        raise UnknownFormatError("most turns hold code of another language, and no command")
     window = any("\n(Open file: " in reply for reply in replies)
     return "swe_agent_0" if window or any(map(_WINDOW.search, texts)) else "ticks"
+
+
+def _is_code(text: str) -> bool:
+    """Whether the last fenced block, which would be the command, is marked as another language."""
+    languages = _BLOCK.findall(text)
+    return bool(languages) and languages[-1].lower() not in _SHELLS
 
 
 def origin_of(row: Mapping[str, Any]) -> dict[str, str]:

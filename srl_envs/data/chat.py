@@ -33,6 +33,7 @@ _ROLES = {
     "ai": "assistant",
     "gpt": "assistant",
     "function_call": "assistant",
+    "model": "assistant",
     "human": "user",
     "function": "tool",
     "observation": "tool",
@@ -127,7 +128,7 @@ def _messages(item: Mapping[str, Any]) -> Iterator[Message]:
 
 def _chat_message(item: Mapping[str, Any]) -> Iterator[Message]:
     role = item.get("role") or item.get("from")
-    role = _ROLES.get(role, role) if isinstance(role, str) else ""
+    role = _ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else ""
     content = next(
         (item[key] for key in ("content", "text", "value", "system_prompt") if item.get(key)), ""
     )

@@ -533,3 +533,63 @@ def test_every_set_has_a_source_and_can_be_named_as_on_the_hub(tmp_path: Path) -
                 load_trajectories(agent_set.name, path=tmp_path / "nothing")
         with pytest.raises(DataError, match="does not exist"):
             load_trajectories(name, path=tmp_path / "nothing")
+
+
+TASK_TURN = {"role": "user", "content": "<pr_description>\nIt fails.\n</pr_description>"}
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('<invoke name="bash">\n<parameter name="command">ls</parameter>\n</invoke>', "<invoke>"),
+        ("<execute_bash>\nls\n</execute_bash>", "<execute_bash>"),
+        ("<execute_ipython>\nprint(1)\n</execute_ipython>", "<execute_bash>"),
+        ("<|tool_call_begin|>functions.bash:0<|tool_call_end|>", "Kimi"),
+        ("<tool_call>bash\n<arg_key>command</arg_key>\n</tool_call>", "GLM"),
+        ('[TOOL_CALLS]bash[ARGS]{"command":"ls"}', "Mistral"),
+        ('<|python_tag|>{"name":"bash","parameters":{"command":"ls"}}', "Llama"),
+        ("<\uff5ctool\u2581call\u2581begin\uff5c>bash\n```json\n{}\n```", "DeepSeek"),
+        ("Thought: .\nAction: bash\nAction Input: ls", "ReAct"),
+    ],
+)
+def test_calls_in_other_spellings_are_rejected_by_name(
+    tmp_path: Path, said: str, reason: str
+) -> None:
+    """Though some of their turns have code in fences, which would pass for commands."""
+    turns = [said, f"{said}\n```\nx = 1\n```", said]
+    messages = [TASK_TURN]
+    for turn in turns:
+        messages += [{"role": "assistant", "content": turn}, {"role": "user", "content": "seen"}]
+    with pytest.raises(DataError, match=reason):
+        load(tmp_path, {"resolved": True, "messages": messages})
+
+
+@pytest.mark.parametrize(
+    ("turns", "seen", "reason"),
+    [
+        (["So:\n```python\nprint(1)\n```", "Or:\n```js\n1\n```"], "?", "code of another language"),
+        (["Hm.", "```\nls\n```", "Well."], "?", "most turns hold no command"),
+        (["```sh\nls\n```"], "<returncode>0</returncode>", "in another fence"),
+    ],
+)
+def test_fences_that_are_not_commands_are_rejected(
+    tmp_path: Path, turns: list[str], seen: str, reason: str
+) -> None:
+    messages = [TASK_TURN]
+    for turn in turns:
+        messages += [{"role": "assistant", "content": turn}, {"role": "user", "content": seen}]
+    with pytest.raises(DataError, match=reason):
+        load(tmp_path, {"resolved": True, "messages": messages})
+
+
+def test_a_command_that_is_a_list_is_not_taken_for_its_json(tmp_path: Path) -> None:
+    listed = call(1, "bash", command=["ls", "-l"])
+    with pytest.raises(DataError, match=r"malformed bash\.command"):
+        load(tmp_path, {"resolved": True, "messages": openhands([listed, CALLS[3]])})
+
+
+@pytest.mark.parametrize("role", ["model", "Assistant", "gpt"])
+def test_other_names_of_the_agents_role(tmp_path: Path, role: str) -> None:
+    messages = [TASK_TURN, {"role": role, "content": "```bash\nls\n```"}]
+    (trajectory,) = load(tmp_path, {"resolved": True, "messages": messages})
+    assert [step.action for step in trajectory.steps] == ["```\nls\n```"]
