@@ -28,7 +28,7 @@ def whole_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """
     for name, tensor in model.state_dict(keep_vars=True).items():
         if hasattr(tensor, "ds_id"):  # ZeRO-3
-            from deepspeed.zero import GatheredParameters
+            from deepspeed.runtime.zero import GatheredParameters
 
             with GatheredParameters([tensor]):
                 yield name, tensor.detach()

@@ -75,6 +75,15 @@ def test_the_copy_is_as_from_pretrained_loads_it_and_follows_the_policy(
     assert_loaded_alike(copy, policy, tmp_path / "third")
 
 
+def test_a_released_copy_takes_no_memory_until_it_is_needed(policy: Any, tmp_path: Path) -> None:
+    rollout_model = RolloutModel(policy, True, "cpu")
+    copy = rollout_model.at(0, policy)
+    rollout_model.release()
+    assert sum(tensor.numel() for tensor in copy.parameters()) == 0
+    assert rollout_model.at(0, policy) is copy
+    assert_loaded_alike(copy, policy, tmp_path / "again")
+
+
 def test_the_policy_itself_is_sampled_from_where_it_has_the_precision(tiny_model: Any) -> None:
     assert RolloutModel(tiny_model, False, "cpu").at(0, tiny_model) is tiny_model
     half = tiny_model.to(torch.bfloat16)

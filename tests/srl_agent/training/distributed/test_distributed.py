@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launching import job, launch, rows
+from launching import environment, job, launch, rows
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.slow
@@ -71,3 +75,57 @@ def test_fsdp2_trains_as_ddp_does(ddp: Path, tiny_model_dir: Path, tmp_path: Pat
     # Gradients are summed in bf16, where Adam may take a step of 1e-3 the other way.
     assert_same_training(tmp_path / "lora", ddp, rtol=0.05)
     assert_final_loads(tmp_path / "lora", ddp, atol=4e-3)
+
+
+def test_three_processes_share_what_cannot_be_divided(tiny_model_dir: Path, tmp_path: Path) -> None:
+    uneven = {"eval_instances": 4, "test_instances": 2, "prompts_per_step": 3, "max_steps": 1}
+    launch(tmp_path, "ddp.yaml", 3, job(tmp_path / "run", tiny_model_dir, **uneven))
+    assert [row["eval_answers"] for row in rows(tmp_path / "run", "eval")] == [4, 4]
+    for text in answers_of(tmp_path / "run").values():
+        assert len({json.loads(line)["instance_id"] for line in text.splitlines()}) == 2
+
+
+def test_machines_that_do_not_share_the_folder_are_refused(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    for status, log in on_two_machines(tmp_path, tiny_model_dir, "run"):
+        assert status != 0
+        assert "run is not shared by all machines of this run: 1 of 2 processes, on" in log
+        assert "base:" not in log, "it is refused before any work"
+    shared = tmp_path / "shared"
+    for status, log in on_two_machines(tmp_path, tiny_model_dir, str(shared), max_steps=1):
+        assert status == 0, log[-3000:]
+    AutoModelForCausalLM.from_pretrained(shared / "final")
+    assert not list(shared.glob(".shared-*"))
+
+
+def on_two_machines(
+    folder: Path, model: Path, output_dir: str, **over: Any
+) -> list[tuple[int, str]]:
+    """Status and log of a process on each of two "machines" with working folders of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    machines = []
+    for rank in ("0", "1"):
+        here = folder / f"machine-{rank}"
+        here.mkdir(exist_ok=True)
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
+            *("--num_machines", "2", "--num_processes", "2", "--machine_rank", rank),
+            *("--main_process_ip", "127.0.0.1", "--main_process_port", port),
+            *("--rdzv_backend", "static", "-m", "srl_agent.train"),
+            *job(Path(output_dir), model, **over)["flags"],
+        ]
+        machines.append(
+            subprocess.Popen(
+                command,
+                cwd=here,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    logs = [machine.communicate(timeout=300)[0] for machine in machines]
+    return [(machine.returncode, log) for machine, log in zip(machines, logs, strict=True)]

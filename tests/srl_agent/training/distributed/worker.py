@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,7 @@ if __name__ == "__main__":
     if os.environ.get("FSDP_ON_CPUS"):
         PartialState._prepare_backend = with_fsdp_on_cpus
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-        import deepspeed.comm.torch
-
-        deepspeed.comm.torch.build_shm_op = lambda: None
+        import_module("deepspeed.comm.torch").build_shm_op = lambda: None
     rank = int(os.environ["RANK"])
     for job in json.loads(Path(sys.argv[1]).read_text()):
         run = Path(job["flags"][job["flags"].index("--output_dir") + 1])
