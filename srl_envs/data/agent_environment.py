@@ -14,6 +14,8 @@ SWE-rebench (``install_config``) and of the SWE-bench harness 5 (``eval_script``
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import re
 import shlex
@@ -38,7 +40,7 @@ def environment_of(row: Mapping[str, Any], seen_as: str = "/testbed") -> dict[st
             the settings of their agent.
         seen_as: Where the agent found the repository. A link there leads to it.
     """
-    image = next((row[key] for key in _IMAGES if isinstance(row.get(key), str) and row[key]), "")
+    image = _text(row, *_IMAGES)
     if not image:
         return _saved_environment(row)
     workdir = _text(row, "workdir") or _workdir(row)
@@ -127,14 +129,29 @@ def _tests_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def unreadable_tests(row: Mapping[str, Any]) -> str:
+    """The column of tests that cannot be read; empty if there is none, or no image to run them."""
+    if not _text(row, *_IMAGES):
+        return ""
+    columns = ("FAIL_TO_PASS", "PASS_TO_PASS")
+    return next((one for one in columns if row.get(one) and _listed(row[one]) is None), "")
+
+
 def _ids(value: object) -> list[str]:
-    """A list of tests, also as JSON."""
+    return _listed(value) or []
+
+
+def _listed(value: object) -> list[str] | None:
+    """A list of tests, also as the text of one in JSON or Python; None if it is not one."""
+    found: Any = value
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                found = read(value)
+                break
+    if isinstance(found, list | tuple) and all(isinstance(one, str) for one in found):
+        return list(found)
+    return None
 
 
 def _files_of(ids: Iterable[str]) -> list[str]:

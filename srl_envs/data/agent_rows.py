@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from srl_envs.commands import GRAMMARS, SUBMIT_MARKERS, CommandError
-from srl_envs.data.agent_environment import environment_of
+from srl_envs.data.agent_environment import environment_of, unreadable_tests
 from srl_envs.data.agent_turns import steps_of, with_fences, without_thought
 from srl_envs.data.chat import COLUMNS, Message, messages_of
 from srl_envs.data.openhands_events import UnknownFormatError
@@ -101,6 +101,8 @@ def _trajectory(row: Mapping[str, Any], task: Mapping[str, Any]) -> Trajectory |
     if messages is None:
         return f"no messages in a column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
     messages = with_fences(messages)
+    if column := unreadable_tests(task):
+        return f"unreadable {column!r}"
     issue, workdir = task_of(row, messages, task)
     if not issue:
         return "no issue"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.parse_edits import outside_thoughts
+from srl_agent.evaluation.swebench.path_lines import FileNames
 from srl_agent.evaluation.swebench.prompt_budget import LeftOut, PromptBudget, is_test_path
 from srl_agent.evaluation.swebench.prompts import localize_messages
 from srl_agent.evaluation.swebench.read_patch import patched_files
@@ -18,6 +19,7 @@ from srl_envs.prompts.step import Message, cut_middle
 MAX_FILES = 5
 _AROUND = "`'\"*,;:()[]<>"
 _LINES = re.compile(r":\d+(-\d+)?$")
+_TREE_LINE = re.compile(r"\W*(?P<folder>[\w.+@/-]+/)\W*:\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,9 @@ def parse_localization(
 ) -> Localization:
     """The files that an answer names outside its thoughts.
 
-    A path may be anywhere in a line, in quotes, behind a bullet, with line numbers
-    behind it; one with white space must be alone in its line.
+    A path may be anywhere in a line, in quotes, tags, lists or links, behind a bullet,
+    with line numbers behind it, below ``/testbed/``; one with white space must be alone
+    in its line. Lines as in the prompt's tree (``folder/: name name``) count too.
 
     Args:
         answer: What the model wrote.
@@ -154,9 +157,9 @@ def parse_localization(
     """
     paths: list[str] = []
     left_out: dict[str, str] = {}
+    names = FileNames(files)
     for line in "\n".join(outside_thoughts(answer)).splitlines():
-        whole = _bare(re.sub(r"^\s*([-*+]|\d+[.)])\s+", "", line))
-        for path in [whole] if whole in files else map(_bare, line.split()):
+        for path in _named_in(line, names):
             if path in paths:
                 continue
             if path in files and not is_test_path(path):
@@ -169,6 +172,22 @@ def parse_localization(
             elif path.endswith(".py"):
                 left_out.setdefault(path, "no such file")
     return Localization(tuple(paths), tuple(LeftOut(*pair) for pair in left_out.items()), answer)
+
+
+def _named_in(line: str, files: FileNames) -> Iterator[str]:
+    """The words of a line that are paths of the repository, or could be."""
+    whole = _bare(re.sub(r"^\s*([-*+]|\d+[.)])\s+", "", line))
+    if whole in files:
+        yield whole
+        return
+    tree = _TREE_LINE.match(line)
+    for word in line.split():
+        if (bare := _bare(word)) in files:
+            yield bare
+            continue
+        for path in files.mentioned(word):
+            inside = f"{tree['folder']}{path}" if tree else path
+            yield inside if inside in files else path
 
 
 def oracle_paths(instance: SweBenchInstance) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:

@@ -76,6 +76,10 @@ class FileNames:
     def __contains__(self, path: str) -> bool:
         return path in self._files
 
+    def mentioned(self, text: str) -> list[str]:
+        """The words of a text that could be paths, as :meth:`in_repository` gives them."""
+        return [self.in_repository(word.strip(".")) for word in _MENTION.findall(text)]
+
     def others(self, line: str, path: str) -> bool:
         """Whether a line names a file that ``path`` is not.
 

@@ -157,6 +157,24 @@ def test_columns_of_the_task_in_the_row_itself_count(tmp_path: Path) -> None:
     assert load_trajectories("agent", path=runs)[0].metadata["test_patch"] == TESTS
 
 
+@pytest.mark.parametrize("tests", ["['tests/test_a.py::test_b']", ("tests/test_a.py::test_b",)])
+def test_tests_may_be_the_text_of_a_list_of_python(tests: Any) -> None:
+    found = environment_of({**REBENCH, "FAIL_TO_PASS": tests})
+    assert found["FAIL_TO_PASS"] == ["tests/test_a.py::test_b"]
+
+
+@pytest.mark.parametrize("tests", ["tests/test_a.py::test_b", {"a": 1}, [1], "[{"])
+def test_tests_that_cannot_be_read_reject_the_row(tmp_path: Path, tests: Any) -> None:
+    runs = tmp_path / "runs.jsonl"
+    task = {**REBENCH, "PASS_TO_PASS": tests}
+    runs.write_text(json.dumps({**row("org__repo-1"), **task}) + "\n")
+    with pytest.raises(DataError, match="unreadable 'PASS_TO_PASS'"):
+        load_trajectories("agent", path=runs)
+    without = {key: value for key, value in task.items() if "image" not in key}
+    runs.write_text(json.dumps({**row("org__repo-1"), **without}) + "\n")
+    assert len(load_trajectories("agent", path=runs)) == 1
+
+
 def test_what_is_wrong_with_tasks_is_said(tmp_path: Path) -> None:
     runs, tasks = tmp_path / "runs.jsonl", tmp_path / "tasks.jsonl"
     runs.write_text(json.dumps(row("a")) + "\n")

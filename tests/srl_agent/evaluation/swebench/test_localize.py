@@ -219,6 +219,25 @@ def test_a_path_of_an_answer(line: str) -> None:
     assert (found.paths, found.left_out, found.answer) == (("src/tool/main.py",), (), line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["src/tool/main.py","setup.py"]',
+        '{"files": ["src/tool/main.py", "setup.py"]}',
+        "/testbed/src/tool/main.py and a/setup.py",
+        "[src/tool/main.py](src/tool/main.py), <file>setup.py</file>",
+        "`src/tool/main.py`,`setup.py`",
+        "src/tool/main.py|setup.py",
+        "src/tool/main.py#L10-L20 setup.py's version",
+        "src/tool/: main.py\n./: setup.py",
+        "`src/tool/`: `main.py`\nfile=setup.py",
+    ],
+)
+def test_spellings_of_several_paths(line: str) -> None:
+    found = parse_localization(line, TREE)
+    assert (found.paths, found.left_out) == (("src/tool/main.py", "setup.py"), ())
+
+
 def test_only_paths_that_exist_count_and_only_the_first() -> None:
     answer = (
         "- src/tool/main.py\n- src/tool/absent.py\n- setup.py\n- src/tool\n- "
