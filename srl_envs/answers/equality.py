@@ -222,10 +222,11 @@ class _Comparison:
             return not any(part.startswith("0") for part in parts) and _unordered(
                 listed.parts, parts, self.same
             )
+        written_twice = listed.kind == "list"  # 3/4, or 0.75
         return (
-            len(listed.parts) == 1
-            and not is_set(listed.parts[0])
-            and self.same(listed.parts[0], other)
+            (len(listed.parts) == 1 or written_twice)
+            and not any(map(is_set, listed.parts))
+            and all(self.same(part, other) for part in listed.parts)
         )
 
     def _ordered(self, one: Sequence[str], other: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ r"""From a model's text to a verdict: its final answer, and whether that is the 
 * The last ``\boxed{...}``, inside a think block too. Boxes with nothing but spacing, a
   comma, "and" or "or" between them are one answer of several parts.
 * What follows the last ``####`` in its line.
+* What the last ``<answer>...</answer>`` holds.
 * What follows the last "answer is", ``**Answer**:`` or heading "Final Answer", to the end
   of its sentence.
 * What follows ``A:`` in the last line.
@@ -41,7 +42,7 @@ _VERB = (
     r"|turns out to be)\b"
 )
 _ANSWER_IS = re.compile(
-    rf"(?<!\bto )\b(?:answers?|ans)\b{_MARKS}"
+    rf"(?<!\bto )\b(?:answers?|ans|correct (?:option|choice))\b{_MARKS}"
     rf"(?:(?:,?\s{{0,9}}\b(?:to|of|for|in|as|we|I|from|after|when)\b[^.!?\n:=]{{0,80}}?)?\b{_VERB}"
     r"\s*:?|\s{0,9}(?:[:=\uff1a]|\u2192|->))"
     r"|\u7b54\u6848(?:\u662f|\u4e3a)?\s*[:\uff1a]?",
@@ -50,6 +51,7 @@ _ANSWER_IS = re.compile(
 _ANSWER_HEADING = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*)?[*_]*(?:final[ \t]+)?answer[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
+_TAGGED = re.compile(r"<answer>((?:(?!</?answer>).){1,2000})</answer>", re.DOTALL | re.IGNORECASE)
 _FILLER = re.compile(
     r"(?:\s|[*_$`:]|\\[(\[]|\b(?:therefore|thus|hence|then|simply|just|equal to|given by|exactly"
     r"|clearly|indeed|approximately|about|roughly|option|choice|the number|also|now)\b[ ,:]*)*",
@@ -57,12 +59,12 @@ _FILLER = re.compile(
 )
 _AFTER = re.compile(
     r"(?<!\b[ap]\.m)(?<!\b[ap])[.!?](?:[\s*$)]|$)|\u3002"
-    r"|,?\s\(?(?:because|since|which|as we)\b"
+    r"|,?\s\(?(?:because|since|which|as (?:we|shown|required|desired))\b"
 )
 _TAIL = re.compile(r"(?<![\s*_`.,;:])(?:\s|[*_`.,;:]|(?<!\\)\$|\\[)\]])+$")
 _NO_ANSWER = re.compile(
     r"(?:not|correct|right|wrong|incorrect|valid|reasonable|unique|unknown|as follows|below|above"
-    r"|found|obtained|that|a|an|the|in|one of|what|given)(?:\b.*)?",
+    r"|found|obtained|that|in|one of|what|given)(?:\b.*)?|(?:a|an|the)\s.*",
     re.IGNORECASE,
 )
 _JOINT = re.compile(
@@ -83,6 +85,8 @@ def extract_answer(text: str) -> str | None:
         return boxed
     if (answer := final_answer(text)) is not None:
         return answer
+    if tagged := [match[1].strip() for match in _TAGGED.finditer(text) if match[1].strip()]:
+        return tagged[-1]
     said = [*_ANSWER_IS.finditer(text), *_ANSWER_HEADING.finditer(text)]
     for match in sorted(said, key=lambda match: match.end(), reverse=True):
         if (answer := _said(text, match.end())) is not None:

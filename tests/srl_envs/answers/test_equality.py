@@ -739,6 +739,7 @@ RIGHT = [
     ("2, 3 cm", "2 cm, 3 cm"),
     ("3 PM to 4 PM", "3 pm to 4 pm"),
     ("\u0663\u066b\u0665", "3.5"),
+    (r"\frac{3}{4}$, or 0.75", "0.75"),
 ]
 WRONG = [
     ("10000", "10001"),
@@ -1244,6 +1245,8 @@ WRONG = [
     ("3 pm to 4 pm", "4 pm to 3 pm"),
     (r"\begin{cases} x = 1 \\ y = 2 \end{cases}", "(2,1)"),
     (r"\begin{cases} x & x > 0 \\ -x & x < 0 \end{cases}", "x"),
+    ("0.5, 0.75", "0.5"),
+    (r"\{5, 5\}", "5"),
 ]
 WORDS = [text for pair in (*RIGHT, *WRONG) for text in pair if len(text) < 100]
 
