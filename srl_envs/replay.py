@@ -105,13 +105,16 @@ def replay(
     drifts = []
     with closing(make(trajectory)) as place:
         set_up(trajectory, place)
+        checks = checks_of(trajectory)
+        if not checks:
+            place.diff()  # an image without a repository or git is refused before the work
         session = AgentSession(place, trajectory.grammar, command_timeout)
         for step, command in zip(trajectory.steps, commands, strict=True):
             if stop is not None and stop.is_set():
                 raise InfrastructureError("The replay was given up.")
             drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
         mean = sum(drifts) / len(drifts)
-        if checks := checks_of(trajectory):
+        if checks:
             return Replay(trajectory.id, not failing_checks(checks, place), mean, 0)
         try:
             patch = place.diff()

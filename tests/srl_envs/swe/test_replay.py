@@ -10,7 +10,9 @@ from srl_envs import load_trajectories
 from srl_envs.commands import GRAMMARS
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.fleet import open_fleet
-from srl_envs.replay import Replay, main, read_report, replay_all
+from srl_envs.replay import Replay, main, read_report, replay, replay_all
+from srl_envs.sandbox import DockerSandbox, SandboxError
+from srl_envs.sandboxes import SANDBOXES
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 
@@ -34,6 +36,30 @@ def test_what_no_longer_resolves_is_left_out_and_nothing_runs_twice(
     assert main(arguments) == 0
     assert report.read_text().splitlines() == lines
     assert "2 trajectories are already in" in capsys.readouterr().err
+
+
+@pytest.mark.docker
+def test_an_image_that_gives_no_patch_is_refused_before_any_command_runs(
+    base_image, small_limits, monkeypatch
+) -> None:
+    monkeypatch.setattr(SANDBOXES, "_entries", dict(SANDBOXES))
+    ran: list[str] = []
+
+    class Watched(DockerSandbox):
+        def run(self, command, **options):
+            ran.append(command)
+            return super().run(command, **options)
+
+    def watched(image, /, *, workdir, limits, startup):
+        return Watched(image, workdir=workdir, limits=limits, startup=startup)
+
+    SANDBOXES.register("watched", watched)
+    action = GRAMMARS["bash"].command("bash", command="touch /srv/ran").text
+    metadata = {"grammar": "bash", "image": base_image, "workdir": "/srv"}
+    trajectory = Trajectory("t", "?", (ExpertStep(action),), domain="swe", metadata=metadata)
+    with pytest.raises(SandboxError, match=r"/srv in the image .* is not a git repository"):
+        replay(trajectory, limits=small_limits, sandbox="watched")
+    assert ran == []
 
 
 @pytest.mark.docker
