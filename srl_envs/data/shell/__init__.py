@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from srl_envs.data.shell import reading
+from srl_envs.data.shell import changing, placing, reading
 from srl_envs.data.shell.task import ShellTask, trajectory_of
 from srl_envs.errors import ConfigError
 from srl_envs.trajectory import Trajectory
@@ -27,6 +27,13 @@ FAMILIES: Mapping[str, Family] = {
     "total": reading.total,
     "extract": reading.extract,
     "rank": reading.rank,
+    "edit": changing.edit,
+    "replace": changing.replace,
+    "mend": changing.mend,
+    "rename": placing.rename,
+    "move": placing.move,
+    "delete": placing.delete,
+    "permit": placing.permit,
 }
 """By name, in the order in which they take turns."""
 

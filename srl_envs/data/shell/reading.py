@@ -11,6 +11,7 @@ from srl_envs.data.shell.task import (
     STEMS,
     ShellTask,
     Turn,
+    folder_name,
     lines,
     some,
     unchanged,
@@ -24,7 +25,7 @@ _COLUMNS = ("name", "city", "amount")
 
 def count(draw: random.Random, difficulty: int) -> ShellTask:
     """Lines of a log with a word: in one file, in a folder, or of two words."""
-    folder, level = draw.choice(FOLDERS), draw.choice(_LEVELS)
+    folder, level = folder_name(draw), draw.choice(_LEVELS)
     services = some(draw, STEMS, 3)
     names = some(draw, STEMS, 1 if difficulty == 1 else draw.randint(2, 4))
     files = {f"{folder}/{name}.log": _log(draw, services, level) for name in names}
@@ -67,7 +68,7 @@ def count(draw: random.Random, difficulty: int) -> ShellTask:
 
 def find(draw: random.Random, difficulty: int) -> ShellTask:
     """The one file with a name, with a line, or with a line and an ending."""
-    top = draw.choice(FOLDERS)
+    top = folder_name(draw)
     below = some(draw, STEMS, 3)
     owner, *others = draw.sample(PEOPLE, 5)
     stems = some(draw, [word for word in STEMS if word not in below], 6)

@@ -103,6 +103,11 @@ def lines(values: Sequence[object]) -> str:
     return "".join(f"{value}\n" for value in values)
 
 
+def folder_name(draw: random.Random) -> str:
+    """A name of two words for a folder."""
+    return f"{draw.choice(FOLDERS)}-{draw.choice(STEMS)}"
+
+
 def some(randomness: random.Random, words: Sequence[str], count: int) -> list[str]:
     """Different words, in alphabetical order."""
     return sorted(randomness.sample(words, count))
