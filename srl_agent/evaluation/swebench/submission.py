@@ -20,6 +20,8 @@ from srl_agent.evaluation.swebench.results import SweBenchResults
 from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_envs.errors import ConfigError
 
+_PARTS = {"all_preds.jsonl", "metadata.yaml", "README.md", "logs", "trajs"}
+
 
 def write_submission(
     folder: Path,
@@ -29,7 +31,8 @@ def write_submission(
 ) -> None:
     """Write the folder anew.
 
-    Names, links and authors in ``metadata.yaml`` are left for you to fill in.
+    Names, links and authors in ``metadata.yaml`` are left for you to fill in; a
+    ``metadata.yaml`` that is there stays as it is.
 
     Args:
         folder: Is made; one that exists must be a submission, which is replaced.
@@ -41,8 +44,8 @@ def write_submission(
         ConfigError: The folder holds something else.
     """
     require_free(folder)
-    shutil.rmtree(folder, ignore_errors=True)
     for part in ("logs", "trajs"):
+        shutil.rmtree(folder / part, ignore_errors=True)
         (folder / part).mkdir(parents=True)
     lines = [
         json.dumps(
@@ -58,9 +61,10 @@ def write_submission(
     (folder / "all_preds.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
     for one in results.instances:
         _write_instance(folder, one.instance_id, records)
-    (folder / "metadata.yaml").write_text(
-        yaml.safe_dump(_metadata(results, settings), sort_keys=False), encoding="utf-8"
-    )
+    if not (folder / "metadata.yaml").exists():  # its author may have filled it in
+        (folder / "metadata.yaml").write_text(
+            yaml.safe_dump(_metadata(results, settings), sort_keys=False), encoding="utf-8"
+        )
     table = terminal_text(results)
     (folder / "README.md").write_text(
         f"# {results.model}, SWE-bench, {results.mode} mode\n\n```\n{table}\n```\n",
@@ -74,8 +78,14 @@ def require_free(folder: Path) -> None:
     Raises:
         ConfigError: The folder holds something else than a submission.
     """
-    holds_something = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-    if holds_something and not (folder / "all_preds.jsonl").is_file():
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file: choose another --submission_dir.")
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if others := sorted(held - _PARTS):
+        raise ConfigError(
+            f"{folder} is not a submission, it holds {others[0]}: choose another --submission_dir."
+        )
+    if held and "all_preds.jsonl" not in held:
         raise ConfigError(
             f"{folder} is not empty and not a submission: choose another --submission_dir."
         )
