@@ -71,6 +71,24 @@ def load_model_and_tokenizer(
     return model, tokenizer
 
 
+def load_config(name_or_path: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """The configuration of a model, or of the model that an adapter belongs to.
+
+    None if it cannot be read: loading the model then says why.
+    """
+    from transformers import AutoConfig
+
+    folder = quickstart_model() if name_or_path in QUICKSTART_NAMES else _folder(name_or_path)
+    if folder is not None and is_adapter(folder):
+        return load_config(*base_of(folder), trust_remote_code)
+    try:
+        return AutoConfig.from_pretrained(
+            str(folder or name_or_path), revision=revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, ImportError):
+        return None
+
+
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
     """Refuse a tokenizer that writes tokens which the model has no embedding for.
 

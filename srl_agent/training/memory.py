@@ -4,8 +4,8 @@ Weights, gradients and optimizer are counted from the model's parameters, exactl
 step adds (cache, activations, logits) follows from what a decoder's layer keeps for the
 backward pass. A step has three phases, and the largest decides:
 
-- **sampling**: the state, the rollout copy, the cache of the completions that are written
-  side by side, and their logits;
+- **sampling**: the state, the copy that is sampled from, the cache of the completions
+  that are written side by side, and their logits;
 - **forward**: the state, what all layers keep, and the bf16 copies of the weights that
   autocast makes;
 - **backward**: the state, the gradients, what all layers keep, and one tile of logits.
@@ -93,10 +93,12 @@ class Shape:
             adapted = sum(layer.in_features for layer in layers) // len(blocks)
             trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         text = config.get_text_config()
-        heads = text.num_attention_heads
+        heads = getattr(text, "num_attention_heads", None) or 1  # a state-space model has none
         size = getattr(text, "head_dim", None) or text.hidden_size // heads
-        experts = getattr(text, "num_experts_per_tok", None)
-        width = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
+        experts = getattr(text, "num_experts_per_tok", None) or 1
+        width = getattr(text, "moe_intermediate_size", None) or getattr(
+            text, "intermediate_size", 4 * text.hidden_size
+        )
         return cls(
             parameters=_count(model),
             trainable=trainable,
@@ -106,7 +108,7 @@ class Shape:
             hidden=text.hidden_size,
             attention=heads * size,
             cache=(getattr(text, "num_key_value_heads", None) or heads) * size,
-            intermediate=width * (experts or 1),
+            intermediate=width * experts,
             vocabulary=text.vocab_size,
             adapted=adapted,
             dropout=bool(getattr(adapter, "lora_dropout", 0)),
@@ -130,6 +132,7 @@ class Load:
         sampling: own: our sampler, on the weights that are trained; vllm: in the same
             process; server: elsewhere.
         rollout_rows: Completions that our sampler writes side by side.
+        reference: Whether a reference model is held (``beta``).
         vllm: Bytes that vLLM takes in the same process.
         vllm_sleeps: Whether it gives them back while the model trains.
         triton: Whether TRL's LM head has its kernel; without, it makes further copies of
@@ -147,6 +150,7 @@ class Load:
     checkpointing: bool = False
     sampling: Sampling = "own"
     rollout_rows: int = 128
+    reference: bool = False
     vllm: int = 0
     vllm_sleeps: bool = False
     triton: bool = True
@@ -225,10 +229,8 @@ def _state(shape: Shape, load: Load) -> dict[str, int]:
     if load.sharding == "zero3":
         weights //= shares
         gathered = low * min(_LIVE, shape.parameters)
-    copies = load.sampling == "own" and _casts(shape, load)
-    # A sharded model is gathered for our sampler; one that is whole is only converted.
-    copied = low * shape.parameters if copies or (gathered and load.sampling == "own") else 0
-    parts = {"weights": weights, "optimizer": optimizer, "rollout copy": copied}
+    parts = {"weights": weights, "optimizer": optimizer}
+    parts |= {"reference model": weights} if load.reference else {}
     return parts | ({"gathered weights": gathered} if gathered else {})
 
 
@@ -246,10 +248,16 @@ def _gradients(shape: Shape, load: Load) -> int:
 
 
 def _sampling(shape: Shape, load: Load) -> dict[str, int]:
-    """What our sampler needs: while it reads prompts, or at the last token."""
+    """What our sampler needs: a copy of the weights, and a cache.
+
+    While it reads prompts, or at the last token.
+    """
     if load.sampling != "own" or not load.completion:
         return {}
     low, rows = 2 if load.bf16 else 4, load.rollout_rows
+    # A sharded model is gathered whole; one in fp32 is converted.
+    copied = load.sharding in ("zero3", "fsdp2") or _casts(shape, load)
+    copy = {"rollout copy": low * shape.parameters if copied else 0}
     token = 2 * low * shape.layers * shape.cache  # its keys and values
     prompts = max(1, rows // load.group)
     at_once = min(prompts, max(1, _PREFILL_TOKENS // max(1, load.prompt)))
@@ -259,9 +267,9 @@ def _sampling(shape: Shape, load: Load) -> dict[str, int]:
     logits = rows * shape.vocabulary * (14 if load.bf16 else 12)
     growing = token * rows * length // shape.layers  # a layer's cache is copied when it grows
     if token * prompts * load.prompt + reading > token * rows * length + max(logits, growing):
-        return {"cache": token * prompts * load.prompt, "reading prompts": reading}
+        return {**copy, "cache": token * prompts * load.prompt, "reading prompts": reading}
     largest = {"logits": logits} if logits > growing else {"cache that grows": growing}
-    return {"cache": token * rows * length, **largest}
+    return {**copy, "cache": token * rows * length, **largest}
 
 
 def _casts(shape: Shape, load: Load) -> bool:

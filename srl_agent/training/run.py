@@ -47,6 +47,7 @@ from srl_agent.runs.records import write_method
 from srl_agent.training.checks import check_adapter, check_model
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import LearningData, for_tokenizer, load_data
+from srl_agent.training.fit import check_memory
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import check_lengths
 from srl_agent.training.trl.format_warmup import warm_up
@@ -112,6 +113,7 @@ class Run:
             _logger.info(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
         self._checkpoint()  # a wrong --resume_from_checkpoint is refused at once
+        check_memory(self.args, self.model_config)
         parts = load_data(self.data, self.args)
         _logger.info(f"data: {parts.summary}")
         model, tokenizer = self._load(
