@@ -5,19 +5,19 @@
 #     bash trip-1/unpack.sh TARGET        # there, for each trip in turn
 #     export PYTHONPATH=TARGET/site SRL_CACHE=TARGET/cache
 #
-# The machine has CPython 3.12, torch, transformers, accelerate, peft and pyarrow already;
-# what else this project needs goes along as wheels for Linux on x86-64, without their own
-# requirements. The quick start's model is a wheel too; it is split and joined again.
+# The machine has CPython 3.12, torch, accelerate, peft and pyarrow already; what else this
+# project needs goes along as wheels for Linux on x86-64, without their own requirements.
+# The quick start's model is a wheel too; it is split and joined again.
 set -euo pipefail
 
 out=${1:?usage: benchmarks/gpu/pack.sh OUT}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 limit=$((60 * 1024 * 1024 - 256 * 1024)) # of a trip, with room for its script
 wheels=(
-  trl datasets dill multiprocess gymnasium Farama-Notifications
+  transformers tokenizers trl datasets dill multiprocess gymnasium Farama-Notifications
   math-verify latex2sympy2_extended antlr4-python3-runtime cydifflib difflib-fast
   docker GitPython gitdb smmap gguf tqdm filelock
-  openai distro jiter sniffio pydantic pydantic_core annotated-types typing-inspection
+  openai httpx2 httpcore2 truststore jiter sniffio pydantic pydantic_core annotated-types typing-inspection
 )
 model=$(sed -n 's/^QUICKSTART_REQUIREMENT = "\(.*\)"/\1/p' "$root/srl_agent/models/quickstart.py")
 
