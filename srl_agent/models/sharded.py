@@ -57,11 +57,12 @@ def whole_state_dict(model: Any, keep: bool) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def loading_whole() -> Iterator[None]:
-    """Let transformers load models whole on each process.
+def as_whole_models() -> Iterator[None]:
+    """Let transformers and TRL load and use models as whole ones on each process.
 
-    Under ZeRO-3 it would load parts, and under FSDP empty weights on all processes but
-    one. Models are sampled from, checked and merged before they are divided.
+    Under ZeRO-3 they would load parts and take every model for a divided one, and under
+    FSDP load empty weights on all processes but one. Models are sampled from, tried and
+    merged before they are divided.
     """
     before = deepspeed._hf_deepspeed_config_weak_ref
     loads_on_one = os.environ.get(_LOADS_ON_ONE)

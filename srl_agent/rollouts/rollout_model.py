@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import get_peft_model
 
-from srl_agent.models.sharded import is_sharded, loading_whole, whole_weights
+from srl_agent.models.sharded import as_whole_models, is_sharded, whole_weights
 
 
 class RolloutModel:
@@ -83,7 +83,7 @@ class RolloutModel:
         adapters = getattr(policy, "peft_config", None)
         dtype = torch.bfloat16 if self._bf16 else next(policy.parameters()).dtype
         one = torch.zeros(1, dtype=dtype)
-        with loading_whole():
+        with as_whole_models():
             model: Any = self._class.from_pretrained(
                 None,
                 config=copy.deepcopy(policy.config),

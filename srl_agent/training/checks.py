@@ -93,7 +93,7 @@ _ONLY_TRL_SAMPLES = ("repetition_penalty", "generation_kwargs", "cache_implement
 _PACKAGES = {
     "use_vllm": ("vllm", install_command("vllm")),
     "use_liger_kernel": ("liger_kernel", "pip install liger-kernel"),
-    "deepspeed": ("deepspeed", "pip install deepspeed"),
+    "deepspeed": ("deepspeed", install_command("deepspeed")),
 }
 
 

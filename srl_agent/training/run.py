@@ -24,7 +24,7 @@ from trl import ModelConfig, get_peft_config
 from srl_agent.inference.chat import end_token_ids
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.models.lora import is_adapter
-from srl_agent.models.sharded import is_sharded, loading_whole, whole_state_dict
+from srl_agent.models.sharded import as_whole_models, is_sharded, whole_state_dict
 from srl_agent.reports.summary import summarize
 from srl_agent.reports.training_report import write_report
 from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
@@ -201,7 +201,7 @@ class Run:
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
 
     def _load(self, name_or_path: str, revision: str | None) -> tuple[Any, Any]:
-        with loading_whole():
+        with as_whole_models():
             return load_model_and_tokenizer(
                 name_or_path,
                 dtype=self._dtype(),

@@ -24,7 +24,7 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from srl_agent.inference.chat import ChatEncoder
-from srl_agent.models.sharded import is_sharded
+from srl_agent.models.sharded import as_whole_models, is_sharded
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
 from srl_agent.rollouts.rollout_model import RolloutModel
@@ -123,7 +123,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             temperature=self.temperature,
         )
         # What it cannot do is said before anything is sampled, and before weights are divided.
-        with self.accelerator.autocast():
+        with as_whole_models(), self.accelerator.autocast():
             self.log_probs.abilities(self.accelerator.unwrap_model(self.model))
         self.clock = StepClock(self.accelerator.device)
         self.add_callback(TimeSteps(self.clock))

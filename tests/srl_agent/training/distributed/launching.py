@@ -59,7 +59,7 @@ def launch(folder: Path, config: str, processes: int, *jobs: dict[str, Any], **m
             *("--config_file", str(HERE / config), "--num_processes", str(processes)),
             *("--main_process_port", "0", str(HERE / "worker.py"), str(plan)),
         ],
-        env=environment(FSDP_ON_CPUS="1", DS_ACCELERATOR="cpu", **more),
+        env=environment(FSDP_ON_CPUS="1", **more),
         capture_output=True,
         text=True,
         timeout=300,

@@ -6,12 +6,13 @@ import json
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launching import environment, job, launch, rows
+from launching import HERE, environment, job, launch, rows
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.slow
@@ -129,3 +130,36 @@ def on_two_machines(
         )
     logs = [machine.communicate(timeout=300)[0] for machine in machines]
     return [(machine.returncode, log) for machine, log in zip(machines, logs, strict=True)]
+
+
+needs_deepspeed = pytest.mark.skipif(
+    not find_spec("deepspeed"), reason="needs the package deepspeed (extra deepspeed)"
+)
+
+
+@needs_deepspeed
+def test_zero3_trains_as_ddp_does(ddp: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    log = launch(tmp_path, "zero3.yaml", 2, *jobs(tmp_path, tiny_model_dir), DS_ACCELERATOR="cpu")
+    assert "this project's sampler: from a whole copy of the weights" in log
+    assert "its own logits are used" not in log
+    assert list((tmp_path / "srl" / "checkpoint-2").glob("global_step2/*rank_1*optim_states.pt"))
+    for name in ("srl", "resumed", "sft"):
+        assert_same_training(tmp_path / name, ddp)
+        assert_final_loads(tmp_path / name, ddp)
+    assert_same_training(tmp_path / "lora", ddp, rtol=0.05)
+    assert_final_loads(tmp_path / "lora", ddp, atol=4e-3)
+
+
+@needs_deepspeed
+def test_zero2_of_a_deepspeed_file_trains_as_ddp_does(
+    ddp: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    zero2 = {"deepspeed": HERE / "zero2.json"}
+    srl = job(tmp_path / "srl", tiny_model_dir, **WARM, **zero2)
+    sft = job(tmp_path / "sft", tiny_model_dir, **SFT, **zero2)
+    log = launch(tmp_path, "ddp.yaml", 2, srl, sft, DS_ACCELERATOR="cpu")
+    assert "this project's sampler: each process has the whole weights" in log
+    for name in ("srl", "sft"):
+        assert (tmp_path / name / "checkpoint-2" / "global_step2").is_dir(), "DeepSpeed saved it"
+        assert_same_training(tmp_path / name, ddp)
+        assert_final_loads(tmp_path / name, ddp)

@@ -41,7 +41,7 @@ def killed_after_step_1(whole: Path, run: Path) -> None:
 if __name__ == "__main__":
     if os.environ.get("FSDP_ON_CPUS"):
         PartialState._prepare_backend = with_fsdp_on_cpus
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+    if os.environ.get("DS_ACCELERATOR"):
         import_module("deepspeed.comm.torch").build_shm_op = lambda: None
     rank = int(os.environ["RANK"])
     for job in json.loads(Path(sys.argv[1]).read_text()):
