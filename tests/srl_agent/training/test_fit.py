@@ -133,6 +133,14 @@ def test_set_ups_are_read_by_accelerate(name: str) -> None:
     )
 
 
+def test_what_is_shipped_is_what_several_processes_are_tested_with() -> None:
+    tested = sorted((Path(__file__).parent / "distributed").glob("*.yaml"))
+    assert tested
+    for path in tested:
+        shipped = yaml.safe_load((SET_UPS / path.name).read_text())
+        assert yaml.safe_load(path.read_text()) == shipped | {"mixed_precision": "no"}
+
+
 @pytest.mark.parametrize("config", ["srl_math_7b", "srl_swe_7b"])
 def test_the_lora_configs_differ_where_they_say(config: str) -> None:
     full, adapter = read_config(config), read_config(f"{config}_lora")
