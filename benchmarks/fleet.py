@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "srl_envs" / "fleet")]
+WORK = str(ROOT / "tests" / "srl_envs" / "fleet")
+sys.path[:0] = [str(ROOT), WORK, str(ROOT / "tests")]  # the project first: tests/ has its folders
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray listens on this machine only
-os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # where actors find their work
 
+from fleet_nodes import Nodes
 from fleet_work import IMAGE, LIMITS, small_sandbox, trajectory
 from own_engine import OwnEngine, own_engines
 from small_images import TOOLS, import_image
@@ -64,23 +65,11 @@ def filled_engines(count: int) -> Iterator[list[OwnEngine]]:
 
 
 @contextlib.contextmanager
-def ray_cluster(engines: list[OwnEngine]) -> Iterator[Any]:
-    """A head without work and a node for each engine; yields the cluster and its nodes."""
-    from ray.cluster_utils import Cluster
-
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-
-    def add(engine: OwnEngine) -> Any:
-        return cluster.add_node(
-            num_cpus=1,
-            resources={"docker": 1},
-            env_vars={"DOCKER_HOST": engine.address, "PYTHONPATH": os.environ["PYTHONPATH"]},
-            **small,
-        )
-
+def ray_cluster(engines: list[OwnEngine]) -> Iterator[Nodes]:
+    """A head without work and a node for each engine."""
+    cluster = Nodes(engines)
     try:
-        yield cluster, add, [add(engine) for engine in engines]
+        yield cluster
     finally:
         cluster.shutdown()
 
@@ -135,7 +124,7 @@ def throughput(engines: list[OwnEngine], jobs: int) -> dict[str, Any]:
                 yield result
 
     began: list[float] = []
-    with ray_cluster(engines) as (cluster, _, _):
+    with ray_cluster(engines) as cluster:
         ways: dict[str, Callable[[], Iterator[Replay]]] = {
             "plain pool, one engine": plain,
             "fleet, one engine": lambda: fleet(engines[0].address, None, 6),
@@ -143,7 +132,7 @@ def throughput(engines: list[OwnEngine], jobs: int) -> dict[str, Any]:
             "fleet in Ray, three engines": lambda: fleet(None, cluster.address, 2),
         }
         rates: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(4):  # forth and back, so that a machine that gets busier is fair
+        for turn in range(2):  # forth and back, so that a machine that gets busier is fair
             for name, way in list(ways.items())[:: -1 if turn % 2 else 1]:
                 began.append(time.monotonic())
                 assert all(is_right(result) for result in way())
@@ -160,7 +149,7 @@ def throughput(engines: list[OwnEngine], jobs: int) -> dict[str, Any]:
 
 def kills(engines: list[OwnEngine], jobs: int) -> dict[str, Any]:
     """Replays in Ray while an actor, a node, an engine and the command are killed."""
-    with tempfile.TemporaryDirectory() as folder, ray_cluster(engines) as (cluster, add, nodes):
+    with tempfile.TemporaryDirectory() as folder, ray_cluster(engines) as cluster:
         source, report = Path(folder, "in.jsonl"), Path(folder, "report.jsonl")
         log = Path(folder, "log")
         save_trajectories([trajectory(number, IMAGE, 0.2) for number in range(jobs)], source)
@@ -184,9 +173,9 @@ def kills(engines: list[OwnEngine], jobs: int) -> dict[str, Any]:
         reached(0.15, "actor")
         os.kill(actors()[0], signal.SIGKILL)
         reached(0.35, "node")
-        cluster.remove_node(nodes[1], allow_graceful=False)
+        cluster.kill(cluster.nodes[1])
         reached(0.5, "node back")
-        add(engines[1])
+        cluster.add(engines[1])
         reached(0.6, "engine")
         engines[2].stop(signal.SIGKILL)
         reached(0.75, "engine back")
@@ -329,7 +318,7 @@ def main() -> None:
     log_to_stderr("warning")
     results = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
     stages: dict[str, Callable[[list[OwnEngine]], dict[str, Any]]] = {
-        "throughput": lambda engines: throughput(engines, 60),
+        "throughput": lambda engines: throughput(engines, 24),
         "kills": lambda engines: kills(engines, chosen.jobs),
         "queue": lambda engines: queue(engines, chosen.sandboxes),
         "soak": lambda engines: soak(engines, chosen.minutes),

@@ -89,7 +89,7 @@ class RayHost:
         """See :meth:`Host.call`; work and arguments are pickled."""
         actor = self._actor
         if actor is None:
-            raise InfrastructureError(f"The actor of {self.name} has died.")
+            raise InfrastructureError(f"{self.name} has died.")
         result: T = self._get(actor, actor.call.remote(work, arguments))
         return result
 
@@ -138,7 +138,7 @@ class RayHost:
                 self._actor = None
             said = (str(error).strip() or type(error).__name__).splitlines()
             why = " ".join(dict.fromkeys((said[0].strip(), said[-1].strip())))
-            raise InfrastructureError(f"The actor of {self.name} failed: {why}") from error
+            raise InfrastructureError(f"{self.name} failed: {why[:200]}") from error
         if not is_well:
             raise result
         return result
@@ -206,7 +206,7 @@ def _connect(address: str) -> None:
             logging_level="ERROR",
             **(local if address == "local" else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a start that takes too long is a bare one
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InfrastructureError(
             f"No Ray cluster can be used at {address}: {said} Start one with ray start --head."

@@ -34,6 +34,7 @@ from srl_envs.sandbox.streams import Frames
 
 # Engines lose the output of a program now and then, above all on a busy machine, and report a good
 # end: an empty file, or an empty patch. So each ends its output with a mark.
+_TRIES = 3
 _MARKED = 'mark=$1; shift; "$@"; code=$?; printf %s "$mark"; exit $code'
 _CANNOT_RUN = (
     "OCI runtime",
@@ -174,15 +175,17 @@ class Container:
     ) -> Executed:
         """See :class:`~srl_envs.sandbox.box.Box`.
 
-        A program whose output the engine loses runs once more, if it is ``repeatable``.
+        A program whose output the engine loses runs again, if it is ``repeatable``.
         """
-        try:
-            return self._execute(program, timeout, stdin, max_output)
-        except CannotStartError:
-            self.restart()
-        except _LostOutputError:
-            if not repeatable:
-                raise
+        for _ in range(_TRIES - 1):
+            try:
+                return self._execute(program, timeout, stdin, max_output)
+            except CannotStartError:
+                self.restart()
+                break
+            except _LostOutputError:
+                if not repeatable:
+                    raise
         return self._execute(program, timeout, stdin, max_output)
 
     def is_crowded(self, counted: int) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet_nodes import HERE, Nodes
 from fleet_work import IMAGE, expected, products, small_sandbox, trajectory
 from test_fleet import open_containers, until
 
@@ -28,7 +29,6 @@ from srl_envs.sandbox import SandboxError, SandboxFileError
 # Before Ray is imported: then it listens on this machine only.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
-HERE = str(Path(__file__).parent)  # actors import their work from here
 docker = pytest.mark.docker
 
 
@@ -43,33 +43,6 @@ def ray() -> Any:
     return pytest.importorskip(
         "ray", reason="Ray is not installed: pip install -e '.[ray]'", exc_type=ImportError
     )
-
-
-class Nodes:
-    """A local cluster: a head that does no work, and a node for each engine."""
-
-    def __init__(self, engines: list[Any]) -> None:
-        from ray.cluster_utils import Cluster
-
-        memory = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
-        self.address = self._cluster.address
-        self._memory = memory
-        self.nodes = [self.add(engine) for engine in engines]
-
-    def add(self, engine: Any) -> Any:
-        return self._cluster.add_node(
-            num_cpus=1,
-            resources={"docker": 1},
-            env_vars={"DOCKER_HOST": engine.address, "PYTHONPATH": HERE},
-            **self._memory,
-        )
-
-    def kill(self, node: Any) -> None:
-        self._cluster.remove_node(node, allow_graceful=False)
-
-    def shutdown(self) -> None:
-        self._cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
