@@ -94,9 +94,11 @@ def until(condition: Callable[[], bool], seconds: float = 600.0) -> bool:
 def is_right(result: Replay) -> bool:
     """Whether a verdict, and the patch that it is of, are those of the trajectory."""
     number = int(result.id.removeprefix("job-"))
-    written = f"diff --git a/value.txt b/value.txt\n@@ -1 +1 @@\n-none\n+{number}\n"
-    longer = result.patch_characters - len(written)  # lines with hashes and file names
-    return result.resolved is (number % 2 == 0) and 30 < longer < 120
+    patch = (
+        f"diff --git a/value.txt b/value.txt\nindex {'0' * 40}..{'0' * 40} 100644\n"
+        f"--- a/value.txt\n+++ b/value.txt\n@@ -1 +1 @@\n-none\n+{number}\n"
+    )
+    return result.resolved is (number % 2 == 0) and result.patch_characters == len(patch)
 
 
 # -- stages
