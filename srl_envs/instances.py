@@ -160,6 +160,10 @@ class StepInstances(Sequence[StepInstance]):
         first = self._ends[which - 1] if which else 0
         return StepInstance(self.trajectories[which], position - first, self.settings)
 
+    def with_prompt(self, settings: PromptSettings) -> StepInstances:
+        """The same with other prompts."""
+        return StepInstances(self.trajectories, self.targets, settings)
+
 
 class TrajectorySet(Sequence[Trajectory]):
     """Trajectories of one source, with a count of the rows that were left out.

@@ -34,7 +34,7 @@ from srl_agent.inference.generator import Request
 from srl_agent.rollouts.episode_records import End, Episode, EpisodeLimits, Turn
 from srl_agent.rollouts.places import Outcome, Place, Task, conversation, place_of
 from srl_agent.rollouts.policies import Ask, Policy, Written
-from srl_envs.errors import InfrastructureError, require
+from srl_envs.errors import InfrastructureError
 from srl_envs.prompts.step import Message
 from srl_envs.response import ResponseFormat
 
@@ -119,11 +119,14 @@ class Episodes:
                 own episode only.
             ConfigError: An environment does not fit.
         """
-        names = Counter(task.id for task in tasks)
-        twice = [name for name, count in names.items() if count > 1]
-        require(not twice, "tasks", twice[:3], "tasks whose ids differ")
-        run = _Run(self, [_Live(task, number) for task in tasks for number in range(samples)])
-        return run.finish()
+        seen: Counter[str] = Counter()
+        lives = []
+        for task in tasks:
+            # The same task again draws other answers.
+            first = samples * seen[task.id]
+            seen[task.id] += 1
+            lives += [_Live(task, first + number) for number in range(samples)]
+        return _Run(self, lives).finish()
 
     # ------------------------------------------------- one episode, in a thread of its own
 

@@ -15,7 +15,9 @@ import torch
 from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.training import agent_method as _registers_agent  # noqa: F401
 from srl_agent.training.checks import check_ranges, check_together
+from srl_agent.training.episode_settings import EpisodeSettings
 from srl_agent.training.methods import METHODS, SFT_ON, methods_help
 from srl_envs.commands import Scored
 from srl_envs.data import SOURCES
@@ -58,6 +60,16 @@ class DataConfig:
     dataset_revision: str | None = field(
         default=None,
         metadata={"help": "A branch, tag or commit of the set on the hub; None takes the newest."},
+    )
+    tasks: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "The tasks of agents' trajectories, which give each its image and hidden tests: a"
+                " file or folder of rows, or a set on the hub (SWE-bench/SWE-smith). None: the"
+                " trajectories name their own, or none."
+            )
+        },
     )
     drop_benchmark_overlap: bool = field(
         default=False,
@@ -219,7 +231,7 @@ class DataConfig:
 
 
 @dataclass
-class SRLConfig(GRPOConfig):  # type: ignore[misc]
+class SRLConfig(EpisodeSettings, GRPOConfig):  # type: ignore[misc]
     """TRL's ``GRPOConfig`` with the paper's objective as defaults, and the settings of SRL.
 
     Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token

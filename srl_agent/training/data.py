@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from srl_agent.rollouts.agent_tasks import AgentInstances
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.rollouts.validation import halves_by_question, spread_evenly
 from srl_agent.training.config import DataConfig, SRLConfig
@@ -56,6 +57,7 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
         config=data.dataset_config,
         revision=data.dataset_revision,
         drop_benchmark_overlap=data.drop_benchmark_overlap,
+        tasks=data.tasks,
     )
     kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
     kept = kept[: data.limit]
@@ -94,11 +96,8 @@ def for_tokenizer(
     Of the held-out ones, as many as are asked for.
     """
     train, validation, test = parts.train, parts.validation, parts.test
-    if (
-        isinstance(train, StepInstances)
-        and isinstance(validation, StepInstances)
-        and isinstance(test, StepInstances)
-    ):
+    kinds = (StepInstances, AgentInstances)
+    if isinstance(train, kinds) and isinstance(validation, kinds) and isinstance(test, kinds):
         prompt = data.prompt_settings
         grammars = {
             trajectory.grammar
@@ -110,10 +109,7 @@ def for_tokenizer(
             prompt = within_length(
                 prompt, tokenizer, args.max_prompt_length, args.answer_format, grammars
             )
-        train, validation, test = (
-            StepInstances(part.trajectories, part.targets, prompt)
-            for part in (train, validation, test)
-        )
+        train, validation, test = (part.with_prompt(prompt) for part in (train, validation, test))
     return LearningData(
         train,
         spread_evenly(validation, data.eval_instances),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Literal, TypeVar
 
+from srl_agent.rollouts.sampler import Sampler
 from srl_agent.rollouts.scorers import (
     AnswerInstance,
     AnswerScorer,
@@ -22,7 +23,10 @@ from srl_agent.rollouts.scorers import (
     StepScorer,
     verifiable,
 )
+from srl_agent.rollouts.validation import validate
+from srl_agent.runs.answers import Answer
 from srl_agent.runs.records import MethodRecord
+from srl_agent.training.episode_settings import EPISODE_SETTINGS
 from srl_envs.answers.grading import extract_answer
 from srl_envs.data.s1k import TRACE
 from srl_envs.errors import ConfigError, DataError, require
@@ -85,7 +89,7 @@ class Method:
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Settings that this method does not read; they must be left at their defaults."""
-        return ("sft_on",)
+        return ("sft_on", *EPISODE_SETTINGS)
 
     def check(self, args: Any) -> None:
         """Check the settings.
@@ -119,6 +123,33 @@ class Method:
         if isinstance(instance, AnswerInstance):
             return solution_answer(instance.trajectory)
         raise TypeError(f"There is no expert answer to {type(instance).__name__}.")
+
+    def answer(
+        self,
+        instances: Sequence[Instance],
+        model: Any,
+        sampler: Sampler,
+        args: Any,
+        scorer: Scorer,
+        seed: Sequence[int],
+        gather: Callable[[list[Any]], list[Any]] | None,
+    ) -> tuple[dict[str, float], list[Answer]]:
+        """Let a model that no trainer holds answer instances.
+
+        Returns:
+            As :func:`~srl_agent.rollouts.validation.validate`.
+        """
+        number = args.num_generations_eval or 1
+        return validate(
+            instances,
+            sampler.tokenizer,
+            lambda prompts, seed: sampler(model, prompts, number, seed),
+            sampler.eos_token_ids,
+            scorer,
+            num_samples=number,
+            seed=seed,
+            gather=gather,
+        )
 
     def record(self, args: Any, scorer: Scorer) -> MethodRecord:
         """What a run's folder records of this method, for reports."""
@@ -171,7 +202,7 @@ def register_method(name: str) -> Callable[[MethodT], MethodT]:
 
 def methods_help() -> str:
     """All methods for ``--help``, without importing the packages that add some."""
-    ours = {name: f"{name}: {METHODS[name].summary}" for name in ("srl", "rlvr", "sft")}
+    ours = {name: f"{name}: {METHODS[name].summary}" for name in ("srl", "rlvr", "sft", "agent")}
     return "; ".join(ours.get(name, name) for name in METHODS.names())
 
 
@@ -239,7 +270,7 @@ class SFT(Method):
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Where steps are learned, validation uses the reward."""
-        return () if args.sft_on == "steps" else ("reward",)
+        return EPISODE_SETTINGS if args.sft_on == "steps" else ("reward", *EPISODE_SETTINGS)
 
     def check(self, args: Any) -> None:
         """See :meth:`Method.check`."""

@@ -31,7 +31,6 @@ from srl_agent.rollouts.dynamic_sampling import NothingToLearnError
 from srl_agent.rollouts.rollout_model import RolloutModel
 from srl_agent.rollouts.sampler import Sampler
 from srl_agent.rollouts.scorers import Instance
-from srl_agent.rollouts.validation import validate
 from srl_agent.runs.answers import Answer, read_answers, write_answers
 from srl_agent.runs.checkpoints import (
     SealCheckpoints,
@@ -271,17 +270,14 @@ class Run:
         sampling = args.sampling_settings
         sampler = Sampler(tokenizer, end_token_ids(model, tokenizer), sampling)
         rollout_model = RolloutModel(model, bool(args.bf16), args.device).at(0, model)
-        metrics, answers = validate(
+        metrics, answers = self.method.answer(
             test[rank::processes],
-            tokenizer,
-            lambda prompts, seed: sampler(
-                rollout_model, prompts, args.num_generations_eval or 1, seed
-            ),
-            sampler.eos_token_ids,
+            rollout_model,
+            sampler,
+            args,
             self.scorer,
-            num_samples=args.num_generations_eval or 1,
-            seed=(args.seed, rank),
-            gather=gather_object if processes > 1 else None,
+            (args.seed, rank),
+            gather_object if processes > 1 else None,
         )
         self._record(stage, 0, metrics, answers)
 

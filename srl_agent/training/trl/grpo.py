@@ -15,12 +15,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from torch.nn.parallel import DistributedDataParallel
 from trl import GRPOTrainer
 
 from srl_agent.inference.chat import ChatEncoder
@@ -33,7 +35,7 @@ from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
 from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.trl.log_probs import LogProbs
-from srl_agent.training.trl.policy_loss import Row, windows_of
+from srl_agent.training.trl.policy_loss import Row, advantages_of, windows_of
 from srl_agent.training.trl.samplers import SampledBy, sampled_by
 from srl_agent.training.trl.step_times import StepClock, TimeSteps
 from srl_agent.training.trl.validation import (
@@ -48,6 +50,22 @@ _logger = logging.getLogger(__name__)
 
 STATE_FILE = "srl_state-{rank}.pt"
 """What a checkpoint holds beyond transformers' own files, one file a process."""
+
+
+class RollOuts(Protocol):
+    """Roll-outs of another kind than one answer to a prompt."""
+
+    def roll_out(self, count: int) -> list[RolloutGroup]:
+        """Groups of fresh tasks, the same on every process."""
+
+    def micro_batches(self, groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
+        """What :meth:`SRLTrainer._micro_batches` returns; each may have several ``parts``."""
+
+    def metrics(self) -> dict[str, float]:
+        """What else is logged of a batch; it takes the place of values of the same name."""
+
+    def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
+        """See :meth:`SRLTrainer.answer`."""
 
 
 class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -65,9 +83,13 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         peft_config: LoRA or another adapter; None trains all weights.
         callbacks: As in transformers.
         scorer: How answers are scored; None: by their similarity to the expert's step.
+
+    Attributes:
+        roll_outs: Roll-outs of another kind; None: one answer to each prompt.
     """
 
     args: SRLConfig
+    roll_outs: RollOuts | None = None
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
 
     def __init__(
@@ -135,6 +157,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
         Every process gets all groups, in the same order.
         """
+        if self.roll_outs is not None:
+            return self.roll_outs.roll_out(count)
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         first = self.prompts.stream.position
         mine = self.prompts.take(count + -count % processes)[rank::processes]
@@ -217,6 +241,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _micro_batches(self, groups: list[RolloutGroup]) -> list[dict[str, torch.Tensor]]:
         """This process's micro-batches of one generation."""
+        if self.roll_outs is not None:
+            return self.roll_outs.micro_batches(groups)
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         inputs = []
         for window in windows_of(
@@ -248,7 +274,7 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self._metrics["train"] = logged
         mask = inputs["completion_mask"]
         mask[torch.tensor([row.is_filler for row in rows], device=mask.device)] = 0
-        inputs["advantages"] = torch.tensor([row.advantage for row in rows], device=mask.device)
+        inputs["advantages"] = advantages_of(rows, mask.shape[1]).to(mask.device)
         return inputs
 
     def _generate(self, prompts: list[Row]) -> tuple[Any, ...]:
@@ -257,7 +283,10 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         logps = None
         if self.use_vllm:  # filler rows have none, and a micro-batch may be filler rows alone
             logps = [row.sampling_logps or [None] * len(row.completion_ids) for row in prompts]
-        return [row.prompt_ids for row in prompts], ids, None, [""] * len(ids), logps, {}, None, []
+        masks = None
+        if any(row.mask is not None for row in prompts):
+            masks = [row.mask or [1] * len(row.completion_ids) for row in prompts]
+        return [row.prompt_ids for row in prompts], ids, masks, [""] * len(ids), logps, {}, None, []
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Called by TRL for rewards: of one group, and unused, since the advantages are ours."""
@@ -270,12 +299,22 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         """
         raise NotImplementedError
 
-    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        self.clock.switch("forward")
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        loss = loss * inputs["loss_weight"].to(loss.device)
-        self.clock.switch("backward")
-        return loss
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The loss of a micro-batch; of several parts, all but the last go backward here."""
+        done = torch.zeros((), device=self.accelerator.device)
+        parts, is_ddp = inputs.get("parts", [inputs]), isinstance(model, DistributedDataParallel)
+        for number, part in enumerate(parts, start=1):
+            is_last = number == len(parts)
+            # Gradients are exchanged once, with the last part.
+            with self.accelerator.no_sync(model) if is_ddp and not is_last else nullcontext():
+                self.clock.switch("forward")
+                loss: torch.Tensor = super()._compute_loss(model, part)
+                loss = loss * part["loss_weight"].to(loss.device)
+                self.clock.switch("backward")
+                if not is_last:
+                    self.accelerator.backward(loss)
+                    done = done + loss.detach()
+        return loss + done
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -321,7 +360,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
             "data_epoch": self.prompts.stream.epoch,
             "skipped_prompts": self.prompts.skipped,
         }
-        for name, value in values.items():
+        more = {} if self.roll_outs is None else self.roll_outs.metrics()
+        for name, value in (values | more).items():
             self._metrics["train"][name].append(float(value))
         if not batch.is_full and self.accelerator.is_main_process:
             step = self.state.global_step + 1
@@ -342,6 +382,8 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def answer(self, instances: Sequence[Instance]) -> tuple[dict[str, float], list[Answer]]:
         """Answer instances: the metrics, and one record per answer."""
+        if self.roll_outs is not None:
+            return self.roll_outs.answer(instances)
         answered = answer(
             self,
             instances,

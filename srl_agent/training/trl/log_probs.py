@@ -144,7 +144,8 @@ def _fused(
     """With TRL's LM head."""
     ids, mask, predicted_by = _padded_right(input_ids, attention_mask, completion_length)
     written = attention_mask[:, -completion_length:]
-    wanted = torch.zeros_like(mask[:, 1:]).scatter(1, predicted_by, written)
+    # Columns without a token may point to where another column has one.
+    wanted = torch.zeros_like(mask[:, 1:]).scatter_reduce(1, predicted_by, written, "amax")
     labels = torch.cat(
         [ids.new_full((len(ids), 1), -100), ids[:, 1:].masked_fill(wanted == 0, -100)], dim=1
     )

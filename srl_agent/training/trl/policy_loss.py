@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from srl_agent.rollouts.dynamic_sampling import RolloutGroup
 from srl_agent.training.config import SRLConfig
 
@@ -19,17 +21,25 @@ class Row:
     Attributes:
         prompt_ids: The prompt's tokens.
         completion_ids: The completion's tokens, at least one.
-        advantage: Of all its tokens.
+        advantage: Of all its tokens, or of each of them.
         sampling_logps: Log-probability of each token as the sampler had it, where it
             says; vLLM gives None for a single token whose probability is not a number.
         is_filler: It only fills the batch and carries no loss.
+        mask: 1 for each token that the model wrote, 0 for what it read in between; None
+            if it wrote all of them.
     """
 
     prompt_ids: list[int]
     completion_ids: list[int]
-    advantage: float
+    advantage: float | Sequence[float]
     sampling_logps: Sequence[float | None] | None
     is_filler: bool = False
+    mask: Sequence[int] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many of its tokens carry loss."""
+        return len(self.completion_ids) if self.mask is None else sum(self.mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,20 @@ def windows_of(
         weight = loss_weight(args.loss_type, len(rows), args.rows_per_step, size)
         rows += [filler] * (args.rows_per_step - len(rows))
         yield Window([rows[start : start + size] for start in range(0, len(rows), size)], weight)
+
+
+def advantages_of(rows: Sequence[Row], length: int) -> torch.Tensor:
+    """Advantages for TRL's loss: ``[rows]``, or ``[rows, length]`` where tokens differ."""
+    values = [row.advantage for row in rows]
+    if all(isinstance(value, float) for value in values):
+        return torch.tensor(values)
+    advantages = torch.zeros(len(rows), length)
+    for place, value in enumerate(values):
+        if isinstance(value, float):
+            advantages[place] = value
+        else:
+            advantages[place, : len(value)] = torch.tensor(value)
+    return advantages
 
 
 def _rows_of(group: RolloutGroup, scale: bool) -> Iterator[Row]:

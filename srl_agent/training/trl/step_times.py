@@ -1,6 +1,7 @@
 """Where the time of an optimizer step goes, logged as ``time/<phase>`` in seconds.
 
-The phases are generation, reward, forward, backward and other.
+The phases are generation, reward, forward, backward and other; in episodes also sandbox
+and verification.
 
 - **generation**: sampling completions, and bringing new weights to the sampler.
 - **reward**: decoding and scoring them.
@@ -8,6 +9,9 @@ The phases are generation, reward, forward, backward and other.
   objective needs them (older policy, reference).
 - **backward**: gradients, their exchange among processes, and what gradient
   checkpointing computes again.
+- **sandbox**, **verification**: with the method ``agent``, waiting for commands, and for
+  verdicts alone, while no prompt waits for an answer. What runs beside generation is in
+  generation; ``episodes/sandbox_seconds`` counts it whole.
 - **other**: drawing prompts, building tensors, waiting for other processes' rollouts,
   clipping, the optimizer.
 
@@ -62,7 +66,8 @@ class StepClock:
         if self._device.type == "cuda":
             end.synchronize()
         for (phase, begin), (_, until) in pairwise([*self._marks, ("", end)]):
-            self._seconds[phase] += self._between(begin, until)
+            seconds = self._seconds.get(phase, 0.0)
+            self._seconds[phase] = seconds + self._between(begin, until)
         self._marks = []
         self._steps += 1
 

@@ -259,8 +259,6 @@ def test_environments_that_do_not_fit_are_refused() -> None:
         Episodes(policy).roll_out([expert])
     with pytest.raises(ConfigError, match="observations and actions are texts"):
         Episodes(policy).roll_out([Task("cart", partial(gym.make, "CartPole-v1"))])
-    with pytest.raises(ConfigError, match="ids differ"):
-        Episodes(policy).roll_out([expert, expert])
     with pytest.raises(ConfigError, match="turns is 0"):
         EpisodeLimits(turns=0)
 

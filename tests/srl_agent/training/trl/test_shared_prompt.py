@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
+from srl_agent.training.trl.log_probs import _fused
 from srl_agent.training.trl.shared_prompt import completion_log_probs, has_shared_prompts
 
 
@@ -48,6 +49,23 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_the_plain_forwar
     )
     for parameter, gradient in zip(tiny_model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_the_last_token_of_the_longest_row_counts_also_where_its_answer_is_short(
+    tiny_model,
+) -> None:
+    prompts, answers = [[61], [70, 71, 72, 73, 74]], [[81, 82, 83, 84], [85]]
+    ids, mask = torch.zeros(2, 9, dtype=torch.long), torch.zeros(2, 9, dtype=torch.long)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        text = prompt + answer
+        columns = slice(5 - len(prompt), 5 + len(answer))
+        ids[row, columns], mask[row, columns] = torch.tensor(text), 1
+    add_fused_lm_head(tiny_model, outputs=("log_probs",))
+    found, _, _ = _fused(tiny_model, ids, mask, 4, False)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        logits = tiny_model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 :]
+        expected = logits.log_softmax(-1)[range(len(answer)), answer]
+        torch.testing.assert_close(found[row, : len(answer)], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_when_prompts_are_shared() -> None:
