@@ -165,7 +165,7 @@ class AgentInstances(Sequence[AgentInstance]):
 def has_verdict(trajectory: Trajectory) -> bool:
     """Whether an episode of this task can be judged: by tests, or by a reference answer."""
     if trajectory.domain == "swe":
-        return bool({"task", "test_command"} & set(trajectory.metadata))
+        return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
     return bool(trajectory.answer)
 
 
