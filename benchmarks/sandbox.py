@@ -1,10 +1,10 @@
-"""The sandbox beside Docker's own commands, on one engine in one run.
+"""The sandboxes beside each other and beside Docker's own commands, in one run.
 
-    python benchmarks/sandbox.py
+    python benchmarks/sandbox.py [--only docker|bubblewrap]
 
-Timed are a command's round trip, getting a clean container, many containers at once, and a start
-against the size of the repository. It needs a Docker engine at DOCKER_HOST and the base image
-(python -m srl_envs.sandbox build-base).
+Timed are a command's round trip, getting a clean sandbox, reading a file, many sandboxes at once,
+and a start against the size of the repository. Docker needs an engine at DOCKER_HOST and the base
+image (python -m srl_envs.sandbox build-base); bubblewrap needs bwrap.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from srl_envs.errors import SRLError
-from srl_envs.sandbox import BASE_IMAGE, DockerSandbox, SandboxLimits, SandboxPool
+from srl_envs.sandbox import (
+    BASE_IMAGE,
+    BubblewrapSandbox,
+    DockerSandbox,
+    Sandbox,
+    SandboxLimits,
+    SandboxPool,
+)
 from srl_envs.sandbox.engine import connect
 from srl_envs.sandbox.images import image_of_tree
 
@@ -60,11 +67,11 @@ def bash_alone_ms(times: int) -> float:
     return took
 
 
-def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
-    """Wall seconds of rounds of commands in many containers at once, and the wrong answers."""
+def many_at_once(make: Callable[[], Sandbox], count: int, rounds: int) -> tuple[float, int]:
+    """Wall seconds of rounds of commands in many sandboxes at once, and the wrong answers."""
 
     def one(number: int) -> int:
-        with DockerSandbox(image, workdir="/tmp", limits=LIMITS) as sandbox:
+        with closing(make()) as sandbox:
             sandbox.run(f"own={number}; echo {number} > own.txt")
             return sum(
                 sandbox.run("echo $own $(cat own.txt)").output != f"{number} {number}\n"
@@ -72,9 +79,23 @@ def many_at_once(image: str, containers: int, rounds: int) -> tuple[float, int]:
             )
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=containers) as threads:
-        wrong = sum(threads.map(one, range(containers)))
+    with ThreadPoolExecutor(max_workers=count) as threads:
+        wrong = sum(threads.map(one, range(count)))
     return time.perf_counter() - start, wrong
+
+
+def measure_kind(name: str, make: Callable[[], Sandbox], times: int) -> None:
+    """A line of what one kind of sandbox takes."""
+    with closing(make()) as sandbox:
+        command = median_ms(lambda: sandbox.run(COMMAND), times * 25)
+        sandbox.write_file("file", "x" * 1000)
+        reading = median_ms(lambda: sandbox.read_file("file"), times)
+    clean = median_ms(lambda: make().close(), times)
+    seconds, wrong = many_at_once(make, 32, 20)
+    print(
+        f"{name:10} {command:8.2f} ms {clean:13.1f} ms {reading:10.1f} ms {seconds:10.1f} s, "
+        f"{wrong} wrong answers of {32 * 20}"
+    )
 
 
 @contextmanager
@@ -140,6 +161,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--image", default=BASE_IMAGE)
+    parser.add_argument("--only", choices=("docker", "bubblewrap"), help="default: both")
     parser.add_argument(
         "--times",
         type=int,
@@ -147,9 +169,18 @@ def main() -> int:
         help="repetitions of each measurement (the fast ones: 25 times as many)",
     )
     chosen = parser.parse_args()
+    kinds: dict[str, Callable[[], Sandbox]] = {
+        "docker": lambda: DockerSandbox(chosen.image, workdir="/tmp", limits=LIMITS),
+        "bubblewrap": lambda: BubblewrapSandbox(workdir="/tmp", limits=LIMITS),
+    }
     try:
-        measure(chosen.image, chosen.times)
-        measure_starts(chosen.image, max(3, chosen.times // 4))
+        print("            a command   a clean one   read a file   32 at once, 20 commands each")
+        for name, make in kinds.items():
+            if chosen.only in (None, name):
+                measure_kind(name, make, chosen.times)
+        if chosen.only != "bubblewrap":
+            measure(chosen.image, chosen.times)
+            measure_starts(chosen.image, max(3, chosen.times // 4))
     except SRLError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -182,10 +213,6 @@ def measure(image: str, times: int) -> None:
     run_ms = median_ms(lambda: subprocess.run(docker_run, **QUIET), times)
     bash = bash_alone_ms(times * 25)
 
-    def cold() -> None:
-        DockerSandbox(image, workdir="/tmp", limits=LIMITS).close()
-
-    cold_ms = median_ms(cold, times)
     acquired = []
     with SandboxPool(lambda: DockerSandbox(image, workdir="/tmp", limits=LIMITS), size=2) as pool:
         for _ in range(times):
@@ -194,7 +221,6 @@ def measure(image: str, times: int) -> None:
             sandbox = pool.acquire()
             acquired.append(time.perf_counter() - start)
             pool.release(sandbox)
-    seconds, wrong = many_at_once(image, 32, 20)
     print(
         f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   "
         f"docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x"
@@ -203,14 +229,7 @@ def measure(image: str, times: int) -> None:
         f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms "
         "  (from a pool of 2)"
     )
-    print(
-        f"A clean container, cold     ours {cold_ms:8.1f} ms   (with its end)   docker "
-        f"run {run_ms:6.1f} ms, which runs one command"
-    )
-    print(
-        f"32 containers at once, 20 commands each: {seconds:.1f} s, "
-        f"{wrong} wrong answers of {32 * 20}"
-    )
+    print(f"docker run                 {run_ms:6.1f} ms, which runs one command")
 
 
 if __name__ == "__main__":

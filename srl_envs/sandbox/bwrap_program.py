@@ -67,19 +67,24 @@ class Program:
         own = dict.fromkeys(("user", "group"), None)
         if os.getuid() == 0:
             own = {"user": user().pw_uid, "group": user().pw_gid, "extra_groups": []}
-        self._process = _spawner(os.getpid()).run(
-            [*command[:at], "--info-fd", str(tells), *command[at:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if one_stream else subprocess.PIPE,
-            env=dict(environment),
-            pass_fds=[tells],
-            start_new_session=True,  # Ctrl-C in the terminal must not end it
-            umask=0o022,
-            bufsize=0,
-            **own,
-        )
-        os.close(tells)
+        try:
+            self._process = _spawner(os.getpid()).run(
+                [*command[:at], "--info-fd", str(tells), *command[at:]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if one_stream else subprocess.PIPE,
+                env=dict(environment),
+                pass_fds=[tells],
+                start_new_session=True,  # Ctrl-C in the terminal must not end it
+                umask=0o022,
+                bufsize=0,
+                **own,
+            )
+        except SandboxError:
+            os.close(info)
+            raise
+        finally:
+            os.close(tells)
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
         self.stream = Pipes(*(os.dup(pipe.fileno()) for pipe in pipes if pipe is not None))
         for pipe in pipes:

@@ -230,7 +230,8 @@ class ShellSandbox(ABC):
             if isinstance(error, SandboxFileError):
                 raise
             raise SandboxError(
-                f"Could not talk to the shell in a sandbox of {self.image}: {error}."
+                f"Could not talk to the shell in a sandbox of {self.image}: the engine, or "
+                f"bubblewrap, did not answer ({error})."
             ) from error
 
     def _run_in_a_shell(self, command: str, timeout: float) -> tuple[ShellResult, bool]:
