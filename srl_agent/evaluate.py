@@ -12,6 +12,8 @@
     python -m srl_agent.evaluate swebench --mode oracle --model runs/mine/final
     # The project's own tasks: no registry of images needed.
     python -m srl_agent.evaluate swebench --mode end-to-end --dataset builtin
+    # The model acts by itself in each task's repository, until it submits.
+    python -m srl_agent.evaluate agent --source builtin_swe --model runs/mine/final
 
 Every answer is saved as soon as it is finished. Rerun the same command to resume a
 killed run: it asks nothing twice.
@@ -41,11 +43,13 @@ def _evaluate(arguments: list[str]) -> int:
         return _math(arguments[1:])
     if arguments[:1] == ["swebench"]:
         return _swebench(arguments[1:])
+    if arguments[:1] == ["agent"]:
+        return _agent(arguments[1:])
     if {"-h", "--help"} & set(arguments):
         command = program("srl_agent.evaluate")
         print((__doc__ or "").strip().replace("python -m srl_agent.evaluate", command))
         return 0
-    print("error: name what to evaluate: math or swebench. See --help.", file=sys.stderr)
+    print("error: name what to evaluate: math, swebench or agent. See --help.", file=sys.stderr)
     return 2
 
 
@@ -99,6 +103,29 @@ def _swebench(arguments: list[str]) -> int:
         os.environ["DOCKER_HOST"] = first  # for images that are read here
     results = evaluate_swebench(config, model)
     line = unjudged_line(results, config.judge)
+    if line:
+        print(line, file=sys.stderr)
+    return 1 if line else 0
+
+
+def _agent(arguments: list[str]) -> int:
+    try:
+        from srl_agent.command_line import LogConfig, parse
+        from srl_agent.evaluation.agent.config import AgentConfig
+        from srl_agent.evaluation.agent.run import evaluate_agent, unjudged_line
+        from srl_agent.inference.backends import GeneratorConfig
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is missing. Evaluation needs the extra train: {install_command('train')}"
+        ) from None
+    _, (config, model, log) = parse(
+        [AgentConfig, GeneratorConfig, LogConfig],
+        "evaluate_agent",
+        arguments,
+        prog=f"{program('srl_agent.evaluate')} agent",
+    )
+    log_to_stderr(log.log_level)
+    line = unjudged_line(evaluate_agent(config, model))
     if line:
         print(line, file=sys.stderr)
     return 1 if line else 0

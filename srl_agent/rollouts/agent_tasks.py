@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -19,6 +19,8 @@ from srl_envs.prompts.step import STEPS_SYSTEM_PROMPT, Message, PromptSettings
 from srl_envs.response import MALFORMATIONS, ResponseFormat
 from srl_envs.reward import RewardSettings, StepReward
 from srl_envs.steps import StepsEnv, TextDomain
+from srl_envs.swe.agent_session import require_runnable
+from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.trajectory import Trajectory
 
 _NO_BOUND = 1_000_000  # turns: the bound is the roll-out's
@@ -167,6 +169,26 @@ def has_verdict(trajectory: Trajectory) -> bool:
     if trajectory.domain == "swe":
         return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
     return bool(trajectory.answer)
+
+
+def judged_tasks(trajectories: Iterable[Trajectory]) -> tuple[list[Trajectory], int]:
+    """The tasks whose episodes can be judged, each once.
+
+    Returns:
+        The first trajectory of each, and how many other tasks there are.
+
+    Raises:
+        ConfigError: Commands of a trajectory, or its tests, cannot be run.
+    """
+    first: dict[tuple[str, object], Trajectory] = {}
+    for trajectory in trajectories:
+        first.setdefault((trajectory.prompt, trajectory.metadata.get("image")), trajectory)
+    judged = [trajectory for trajectory in first.values() if has_verdict(trajectory)]
+    for trajectory in judged:
+        if trajectory.domain == "swe":
+            require_runnable(trajectory.grammar)
+            require_tests_that_run(trajectory)
+    return judged, len(first) - len(judged)
 
 
 class AgentScorer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from srl_agent.rollouts.places import Outcome
 from srl_agent.rollouts.policies import Written
-from srl_envs.errors import require
+from srl_envs.errors import DataError, require
 from srl_envs.prompts.step import cut_middle
 from srl_envs.response import Response
 
@@ -140,6 +141,60 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "tokens": turn.written.tokens,
         "seconds": round(turn.seconds, 3),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """A turn of the file; see :class:`Turn`. Its texts may have been cut in the middle."""
+
+    thought: str
+    action: str
+    error: str | None
+    observation: str
+    similarity: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """An episode of the file, read back; see :class:`Episode`."""
+
+    task: str
+    number: int
+    end: str
+    reward: float | None
+    correct: bool | None
+    failing_tests: tuple[str, ...]
+    seconds: float
+    sandbox_seconds: float
+    verification_seconds: float
+    failure: str
+    turns: tuple[TurnRecord, ...]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], where: str) -> EpisodeRecord:
+        """What :func:`record_of` made; keys that the caller added are left out.
+
+        Args:
+            row: A line.
+            where: File and line, for the message.
+
+        Raises:
+            DataError: It is not such a record.
+        """
+        try:
+            known = {one.name: row[one.name] for one in fields(cls)}
+            known["failing_tests"] = tuple(map(str, known["failing_tests"]))
+            known["turns"] = tuple(TurnRecord(**turn) for turn in known["turns"])
+        except (KeyError, TypeError):
+            raise DataError(f"{where}: not an episode of this version.") from None
+        return cls(**known)
+
+    @property
+    def tokens(self) -> int:
+        """How many the model wrote."""
+        return sum(turn.tokens for turn in self.turns)
 
 
 class EpisodeLog:

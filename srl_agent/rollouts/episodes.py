@@ -120,13 +120,22 @@ class Episodes:
             ConfigError: An environment does not fit.
         """
         seen: Counter[str] = Counter()
-        lives = []
+        wanted = []
         for task in tasks:
             # The same task again draws other answers.
             first = samples * seen[task.id]
             seen[task.id] += 1
-            lives += [_Live(task, first + number) for number in range(samples)]
-        return _Run(self, lives).finish()
+            wanted += [(task, first + number) for number in range(samples)]
+        ended = {(episode.task, episode.number): episode for episode in self.each(wanted)}
+        return [ended[task.id, number] for task, number in wanted]
+
+    def each(self, wanted: Sequence[tuple[Task, int]]) -> Iterator[Episode]:
+        """An episode of each pair of a task and the number of the attempt, as soon as it ended.
+
+        Raises:
+            InfrastructureError, ConfigError: As :meth:`roll_out`.
+        """
+        return _Run(self, [_Live(task, number) for task, number in wanted]).episodes()
 
     # ------------------------------------------------- one episode, in a thread of its own
 
@@ -187,19 +196,20 @@ class _Run:
     def __init__(self, owner: Episodes, lives: Sequence[_Live]) -> None:
         self._owner, self._policy = owner, owner.policy
         self._waiting = deque(lives)
-        self._order = {(live.task.id, live.number): None for live in lives}
         self._live: dict[int, _Live] = {}
         self._ready: list[_Live] = []
         self._events: SimpleQueue[tuple[_Live, BaseException | None]] = SimpleQueue()
-        self._finished: dict[tuple[str, int], Episode] = {}
+        self._ended: list[Episode] = []
         self._threads = ThreadPoolExecutor(owner.limits.at_once, "episode")
         self._open: list[tuple[list[_Live], Iterator[tuple[int, Written]]]] = []
 
-    def finish(self) -> list[Episode]:
+    def episodes(self) -> Iterator[Episode]:
         try:
             self._fill()
             while self._live:
                 self._collect()
+                ended, self._ended = self._ended, []
+                yield from ended
                 self._answer()
         finally:
             # What is left was broken off. Ending its sandbox ends the command that runs there.
@@ -207,7 +217,6 @@ class _Run:
             self._close()
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._close()  # what was just being made
-        return [self._finished[key] for key in self._order]
 
     def _close(self) -> None:
         for live in self._live.values():
@@ -297,7 +306,7 @@ class _Run:
     def _done(self, live: _Live) -> None:
         del self._live[id(live)]
         episode = live.finished()
-        self._finished[live.task.id, live.number] = episode
+        self._ended.append(episode)
         self._owner._when_finished(episode)
         self._fill()
 

@@ -11,7 +11,7 @@ from srl_agent.rollouts.agent_tasks import (
     AgentScorer,
     SharedVerifier,
     Surroundings,
-    has_verdict,
+    judged_tasks,
 )
 from srl_agent.rollouts.episode_validation import validate_episodes
 from srl_agent.rollouts.episodes import Episodes
@@ -23,9 +23,6 @@ from srl_agent.training.methods import Examples, Method, register_method, step_a
 from srl_envs.errors import require
 from srl_envs.instances import StepInstance, TrajectorySet
 from srl_envs.sandboxes import SANDBOXES
-from srl_envs.swe.agent_session import require_runnable
-from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
-from srl_envs.trajectory import Trajectory
 
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "cispo")
 
@@ -78,14 +75,7 @@ class Agent(Method):
             ConfigError: Commands of a trajectory, or its tests, cannot be run.
         """
         require(data.steps == "each", "steps", data.steps, "left alone for agent")
-        first: dict[tuple[str, object], Trajectory] = {}
-        for trajectory in trajectories:
-            first.setdefault((trajectory.prompt, trajectory.metadata.get("image")), trajectory)
-        judged = [trajectory for trajectory in first.values() if has_verdict(trajectory)]
-        for trajectory in judged:
-            if trajectory.domain == "swe":
-                require_runnable(trajectory.grammar)
-                require_tests_that_run(trajectory)
+        judged, left_out = judged_tasks(trajectories)
         around = Surroundings(
             data.prompt_settings,
             args.reward_settings,
@@ -93,7 +83,6 @@ class Agent(Method):
             args.sandbox,
             args.command_timeout,
         )
-        left_out = len(first) - len(judged)
         return Examples(
             AgentInstances(judged, around),
             "tasks",

@@ -16,8 +16,8 @@ from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.training import agent_method as _registers_agent  # noqa: F401
+from srl_agent.training.agent_settings import AgentSettings
 from srl_agent.training.checks import check_ranges, check_together
-from srl_agent.training.episode_settings import EpisodeSettings
 from srl_agent.training.methods import METHODS, SFT_ON, methods_help
 from srl_envs.commands import Scored
 from srl_envs.data import SOURCES
@@ -231,7 +231,7 @@ class DataConfig:
 
 
 @dataclass
-class SRLConfig(EpisodeSettings, GRPOConfig):  # type: ignore[misc]
+class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
     """TRL's ``GRPOConfig`` with the paper's objective as defaults, and the settings of SRL.
 
     Paper (arXiv 2510.25992, section 4 and appendix): GRPO with a per-response token

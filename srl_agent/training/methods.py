@@ -26,7 +26,7 @@ from srl_agent.rollouts.scorers import (
 from srl_agent.rollouts.validation import validate
 from srl_agent.runs.answers import Answer
 from srl_agent.runs.records import MethodRecord
-from srl_agent.training.episode_settings import EPISODE_SETTINGS
+from srl_agent.training.agent_settings import AGENT_SETTINGS
 from srl_envs.answers.grading import extract_answer
 from srl_envs.data.s1k import TRACE
 from srl_envs.errors import ConfigError, DataError, require
@@ -89,7 +89,7 @@ class Method:
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Settings that this method does not read; they must be left at their defaults."""
-        return ("sft_on", *EPISODE_SETTINGS)
+        return ("sft_on", *AGENT_SETTINGS)
 
     def check(self, args: Any) -> None:
         """Check the settings.
@@ -270,7 +270,7 @@ class SFT(Method):
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Where steps are learned, validation uses the reward."""
-        return EPISODE_SETTINGS if args.sft_on == "steps" else ("reward", *EPISODE_SETTINGS)
+        return AGENT_SETTINGS if args.sft_on == "steps" else ("reward", *AGENT_SETTINGS)
 
     def check(self, args: Any) -> None:
         """See :meth:`Method.check`."""

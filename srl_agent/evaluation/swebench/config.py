@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from srl_agent.evaluation.swebench.harness import HarnessSettings
 from srl_agent.evaluation.swebench.instances import ALIASES, HUB_NAME
 from srl_agent.inference.generator import GenerationSettings
+from srl_agent.rollouts.episode_settings import EpisodeBounds
+from srl_envs.commands import GRAMMARS
 from srl_envs.errors import ConfigError, require
 from srl_envs.fleet.addresses import ENGINES_HELP, RAY_HELP, check_ray, engine_addresses
+from srl_envs.swe.agent_session import require_runnable
 
-MODES = ("oracle", "end-to-end")
+MODES = ("oracle", "end-to-end", "agent")
 BUILTIN = "builtin"
 
 
 @dataclass
-class SweBenchConfig:
+class SweBenchConfig(EpisodeBounds):
     """Instances, how patches are asked for, how they are judged, and where the results go."""
 
     mode: str = field(
@@ -23,7 +26,8 @@ class SweBenchConfig:
         metadata={
             "help": (
                 "oracle: the files that the gold patch changes are given. end-to-end: the model"
-                " first names the files, from the repository's tree."
+                " first names the files, from the repository's tree. agent: the model acts in the"
+                " instance's own image; what it changed there is its patch."
             ),
             "choices": list(MODES),
         },
@@ -169,6 +173,33 @@ class SweBenchConfig:
             )
         },
     )
+    history_turns: int = field(
+        default=2,
+        metadata={
+            "help": (
+                "agent, with episode_history turns: how many of the latest pairs of command and"
+                " observation a prompt shows. 0 shows none."
+            )
+        },
+    )
+    grammar: str = field(
+        default="xml",
+        metadata={
+            "help": (
+                "agent: how the model writes commands, as in the trajectories that it learned from:"
+                f" {', '.join(GRAMMARS.names())}."
+            )
+        },
+    )
+    require_think: bool = field(
+        default=True,
+        metadata={
+            "help": (
+                "agent: an answer without a think block is malformed. False accepts it: for models"
+                " that were not trained to think so."
+            )
+        },
+    )
     container_memory_mib: int = field(
         default=8192,
         metadata={"help": "Memory of a judging container in MiB, without swap. At least 64."},
@@ -250,6 +281,14 @@ class SweBenchConfig:
             check_ray(self.ray)
         if not self.judge and (self.engines is not None or self.ray is not None):
             raise ConfigError("engines and ray only judge, but judge is false: remove them.")
+        self.check_episodes()
+        require_runnable(self.grammar)
+        require(self.history_turns >= 0, "history_turns", self.history_turns, "0 or more")
+        if self.mode == "agent" and self.num_samples > 1:
+            raise ConfigError(
+                f"num_samples is {self.num_samples}, but mode agent makes one episode an instance:"
+                " use evaluate agent for several."
+            )
         if self.gold and self.predictions is not None:
             raise ConfigError("gold and predictions are both set: give one of them.")
         if not self.asks_model and not self.judge:
@@ -263,6 +302,11 @@ class SweBenchConfig:
     def asks_model(self) -> bool:
         """Whether a model writes the patches."""
         return not self.gold and self.predictions is None
+
+    @property
+    def acts(self) -> bool:
+        """Whether the model acts in the instances' images."""
+        return self.asks_model and self.mode == "agent"
 
     @property
     def repository_source(self) -> str:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_identity, model_label
 from srl_agent.evaluation.swebench import host
+from srl_agent.evaluation.swebench.agent_writer import AgentWriter
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.given_patches import given_patches
 from srl_agent.evaluation.swebench.host import HostSettings
@@ -62,6 +63,10 @@ _ASKING = (
     "max_new_tokens",
     "seed",
 )
+_ACTING = (
+    *("episode_turns", "episode_tokens", "episode_seconds", "episode_history", "history_turns"),
+    *("command_timeout", "grammar", "require_think"),
+)
 
 
 def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenchResults:
@@ -74,7 +79,7 @@ def evaluate_swebench(config: SweBenchConfig, model: GeneratorConfig) -> SweBenc
         to do.
     """
     instances = _instances(config)
-    if config.judge or config.repository_source == "image":
+    if config.judge or config.repository_source == "image" or config.acts:
         rows = with_current_columns([instance.row for instance in instances], _WHEELS.expanduser())
         instances = tuple(instance_of(row, config.dataset) for row in rows)
     submission = Path(config.submission_dir).expanduser() if config.submission_dir else None
@@ -167,7 +172,7 @@ def _ask_and_judge(
         settings = _host_settings(config, folder)
         images: ImageBudget | None = None
         judging: JudgingQueue | None = None
-        if config.repository_source == "image":  # else no engine is needed for the files
+        if config.repository_source == "image" or config.acts:  # else no engine is needed here
             stack.callback(host.close, settings)
             images = host.images_of(settings)
             images.log_need([instance.image for instance in instances])
@@ -180,13 +185,17 @@ def _ask_and_judge(
                 _submit(judging, config, instance, records, name)
         if missing:
             generator = open_generator(model)
-            repositories = Repositories(
-                config.repository_cache, config.repository_source, images=images
-            )
             try:
-                writer = PatchWriter(
-                    config, generator, model_budget(config, generator), repositories, records, name
-                )
+                budget = model_budget(config, generator)
+                writer: PatchWriter | AgentWriter
+                if config.acts:
+                    assert images is not None
+                    writer = AgentWriter(config, generator, budget, images, records, name)
+                else:
+                    repositories = Repositories(
+                        config.repository_cache, config.repository_source, images=images
+                    )
+                    writer = PatchWriter(config, generator, budget, repositories, records, name)
                 for instance in writer.write(missing, _side_by_side(config, model)):
                     progress.update()
                     if judging:
@@ -360,7 +369,7 @@ def _asking(config: SweBenchConfig, model: GeneratorConfig) -> dict[str, Any]:
         }
     return (
         {"dataset": config.dataset}
-        | {name: getattr(config, name) for name in _ASKING}
+        | {name: getattr(config, name) for name in (*_ASKING, *_ACTING * config.acts)}
         | model_identity(model)
     )
 

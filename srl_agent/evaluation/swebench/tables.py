@@ -33,9 +33,9 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
             f"{100 * results.rate:.1f} [{low:.1f}, {high:.1f}]"
             f" ({results.resolved}/{len(results.instances)})"
         )
-    columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}.get(results.mode, [own, own])
+    modes = ["oracle", "end-to-end", *["agent"] * (results.mode == "agent")]
     rows = [
-        [f"paper: {name}", *(f"{value:.1f}" for value in values)]
+        [f"paper: {name}", *(f"{value:.1f}" for value in values), *["-"] * (len(modes) - 2)]
         for name, values in PAPER_ROWS.items()
     ]
     label = (
@@ -43,12 +43,16 @@ def rate_cells(results: SweBenchResults) -> list[list[str]]:
         if results.dataset == HUB_NAME
         else f"{results.model}, on {Path(results.dataset).name}"
     )
-    rows.append([label, *columns])
+    rows.append([label, *_in_column(own, results.mode, modes)])
     for k, value in results.pass_at.items():
         own = f"{100 * value:.1f}"
-        columns = {"oracle": [own, "-"], "end-to-end": ["-", own]}[results.mode]
-        rows.append([f"  pass@{k}", *columns])
-    return [["resolved, %", "oracle", "end-to-end"], *rows]
+        rows.append([f"  pass@{k}", *_in_column(own, results.mode, modes)])
+    return [["resolved, %", *modes], *rows]
+
+
+def _in_column(own: str, mode: str, modes: Sequence[str]) -> list[str]:
+    """A figure in its mode's column, or in all where no model was asked."""
+    return [own if mode in (one, "gold", "predictions") else "-" for one in modes]
 
 
 def verdict_cells(results: SweBenchResults) -> list[list[str]]:

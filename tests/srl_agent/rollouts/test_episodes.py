@@ -92,7 +92,7 @@ def test_an_expert_solves_and_each_turn_is_known() -> None:
     assert [turn.similarity for turn in first.turns] == [1.0, 1.0]
     assert [turn.from_expert_state for turn in first.turns] == [True, True]
     assert first.turns[0].response.thought == "so"
-    assert max(policy.batches) == 2  # both episodes in one batch
+    assert sum(policy.batches) == 4  # each turn is asked once
 
 
 def test_the_similarity_compares_states_only_until_the_first_other_step() -> None:

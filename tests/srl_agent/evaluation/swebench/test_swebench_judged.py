@@ -20,7 +20,11 @@ pytest.importorskip(
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.swebench.builtin import builtin_row
+from srl_envs import load_trajectories
 from srl_envs.swe.tasks import load_task
+
+sys.path.append(str(Path(__file__).parents[3] / "conformance"))
+from expert_server import expert_server
 
 pytestmark = pytest.mark.docker
 
@@ -193,3 +197,28 @@ def test_an_ended_run_goes_on_and_leaves_no_container(
 
 def containers(engine, row) -> list:
     return engine.containers.list(all=True, ignore_removed=True, filters={"ancestor": row["image"]})
+
+
+def test_an_agent_acts_in_the_images_and_the_harness_judges_what_it_changed(
+    dataset, tmp_path
+) -> None:
+    experts = [
+        one
+        for one in load_trajectories("builtin_swe")
+        if one.metadata["task"] in ("parse-microseconds", "boltons-splitlines")
+    ]
+    folder = tmp_path / "run"
+    with expert_server(experts) as server:
+        more = ("--mode", "agent", "--episode_history", "whole")
+        asked = command(dataset, folder, *more, "--model", "m", "--base_url", server.url)
+        assert main(asked) == 0
+        answers = server.asked
+        assert answers == sum(len(one.steps) for one in experts)
+        assert main(asked) == 0
+        assert server.asked == answers  # nothing twice
+    assert list(verdicts(folder).values()) == ["resolved", "resolved"]
+    for name in verdicts(folder):
+        episode = json.loads((folder / "answers" / f"{name}.json").read_text())["agent"]
+        assert episode["end"] == "ended" and episode["patch"].startswith("diff --git")
+    page = (folder / "report.html").read_text()
+    assert "Episode: " in page and "<th>agent</th>" in page
