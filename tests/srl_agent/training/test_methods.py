@@ -97,7 +97,7 @@ def test_its_name_is_on_the_command_line_and_in_errors(environment: dict[str, st
     assert "brief" in command(environment, "--help").stdout
     wrong = command(environment, "--method", "grpo")
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
-    assert "method is 'grpo': use one of 'srl', 'rlvr', 'sft', 'brief'." in wrong.stderr
+    assert "method is 'grpo': use one of 'srl', 'rlvr', 'sft', 'agent', 'brief'." in wrong.stderr
 
 
 def test_a_method_registered_in_a_script_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
