@@ -320,7 +320,7 @@ def main() -> None:
     log_to_stderr("warning")
     results = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
     stages: dict[str, Callable[[list[OwnEngine]], dict[str, Any]]] = {
-        "throughput": lambda engines: throughput(engines, 24),
+        "throughput": lambda engines: throughput(engines, 12),
         "kills": lambda engines: kills(engines, chosen.jobs),
         "queue": lambda engines: queue(engines, chosen.sandboxes),
         "soak": lambda engines: soak(engines, chosen.minutes),
