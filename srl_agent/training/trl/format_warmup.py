@@ -21,6 +21,7 @@ from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.instance_stream import InstanceStream
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.training.config import SRLConfig
+from srl_agent.training.trl import ACTIVATION_CHECKPOINTING
 from srl_agent.training.trl.sft import expert_example
 from srl_agent.training.trl.terminal import short_progress
 
@@ -80,12 +81,12 @@ def warm_up(
         fsdp=args.fsdp,
         fsdp_config=args.fsdp_config,
         use_cpu=args.use_cpu,
-        activation_checkpointing=bool(args.gradient_checkpointing),
         logging_steps=1,
         save_strategy="no",
         report_to="none",
         seed=args.seed,
         disable_tqdm=args.disable_tqdm,
+        **{ACTIVATION_CHECKPOINTING: bool(args.gradient_checkpointing)},
     )
     trainer = SFTTrainer(
         model=model,

@@ -21,6 +21,7 @@ from srl_agent.rollouts.scorers import Instance, Scorer
 from srl_agent.runs.answers import Answer
 from srl_agent.training.config import SRLConfig
 from srl_agent.training.methods import METHODS
+from srl_agent.training.trl import ACTIVATION_CHECKPOINTING
 from srl_agent.training.trl.validation import (
     answer,
     load_best,
@@ -214,6 +215,6 @@ def _supervised(args: SRLConfig) -> SFTConfig:
     shared = {
         field.name: getattr(args, field.name) for field in fields(TrainingArguments) if field.init
     }
-    shared["activation_checkpointing"] = bool(args.gradient_checkpointing)
     shared["gradient_checkpointing"] = False  # the old name of the same
+    shared[ACTIVATION_CHECKPOINTING] = bool(args.gradient_checkpointing)
     return SFTConfig(**shared, max_length=None, completion_only_loss=True)
