@@ -28,7 +28,11 @@ else:
     runpy.run_module(what, run_name="__main__")
 """
 STARTED = [
-    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "benchmarks").glob("*.py"))),
+    *(
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "benchmarks").rglob("*.py"))
+        if 'if __name__ == "__main__"' in path.read_text() and path.name != "__main__.py"
+    ),
     *("benchmarks.study", "srl_agent.train", "srl_agent.evaluate"),
 ]
 
