@@ -33,17 +33,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("timeless")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups for ``pytest -n 2 --dist loadgroup``: what needs the one Docker engine stays
-    together, for such tests look at all containers; otherwise a file is a group.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        group = "docker" if item.get_closest_marker("docker") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout, or ``$SRL_SHARED_DATA``; tests that need it
