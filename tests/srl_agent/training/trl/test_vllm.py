@@ -164,7 +164,10 @@ def test_no_copy_of_the_policy_is_made_for_sampling(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr("srl_agent.rollouts.sampler._in_bfloat16", made.append)
+    monkeypatch.setattr(
+        "srl_agent.rollouts.rollout_model.RolloutModel._without_weights",
+        lambda self, policy: made.append(policy),
+    )
     with served_by(Engine, tiny_model_dir, tmp_path):
         run = trainer(tiny_model_dir, tmp_path / "run", bf16=True, max_steps=1)
         run.train()
