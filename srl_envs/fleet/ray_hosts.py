@@ -7,6 +7,7 @@ done twice, and a killed node then never ended.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, TypeVar
@@ -200,6 +201,9 @@ def _connect(address: str) -> None:
         "resources": {RESOURCE: 1},
     }
     try:
+        if ":" in address:  # Ray itself tries for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_HEALTH_S).close()
         ray.init(
             address=address,
             log_to_driver=False,

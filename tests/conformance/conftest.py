@@ -47,7 +47,7 @@ def _bubblewrap_image(request: pytest.FixtureRequest) -> Sandbox:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a process has one Ray at a time, and other tests need their own
 def ray_fleet(engine: object) -> Iterator[Fleet]:
     """A Ray of this machine with one actor, on the engine of the tests."""
     if find_spec("ray") is None:
