@@ -196,6 +196,7 @@ class Connections:
                     self._mine[index] += 1
                     return index
                 await self._changed.wait()
+            self._changed.notify_all()  # whoever else waits gives up too
         raise InfrastructureError("Another request failed before this one was sent.")
 
 
