@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and files of lines that a kill may cut."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def replace_file(path: Path, content: bytes) -> None:
     partial = path.with_name(partial_name(path))
     partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def drop_cut_line(path: Path) -> bool:
+    """Take away a last line that a kill cut off; whether lines are left."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole != len(content):
+        os.truncate(path, whole)
+    return whole > 0

@@ -17,6 +17,7 @@ from srl_agent.evaluation.agent.config import AgentConfig
 from srl_agent.evaluation.folder import evaluation_folder, model_identity, read_settings
 from srl_agent.inference.backends import GeneratorConfig
 from srl_agent.rollouts.episode_records import Episode, EpisodeRecord, record_of
+from srl_agent.runs.files import drop_cut_line
 from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import DataError, InfrastructureError
@@ -70,13 +71,8 @@ class AttemptStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.attempts: dict[Key, EpisodeRecord] = {}
-        if path.is_file():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole != len(content):
-                with path.open("rb+") as file:
-                    file.truncate(whole)
-            for number, row in read_lines(path) if whole else ():
+        if drop_cut_line(path):
+            for number, row in read_lines(path):
                 self._add(row, f"{path}, line {number}")
         self._file: IO[str] = path.open("a", encoding="utf-8")
 

@@ -138,6 +138,7 @@ def _roll_out(
     every = len(tasks) * config.num_samples
     generator = open_generator(model)
     tokens, started = 0, time.monotonic()
+    solved = sum(bool(one.correct) for one in store.attempts.values())
     try:
         with tqdm(
             total=every, initial=every - len(wanted), unit="episode", dynamic_ncols=True
@@ -152,7 +153,7 @@ def _roll_out(
                 tokens += episode.tokens
                 if episode.outcome is not None:
                     store.append(episode)
-                solved = sum(bool(one.correct) for one in store.attempts.values())
+                    solved += bool(episode.outcome.correct)
                 bar.set_postfix_str(f"{solved} solved", refresh=False)
                 bar.update()
     finally:

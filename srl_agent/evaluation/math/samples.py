@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, get_args
 
+from srl_agent.runs.files import drop_cut_line
 from srl_envs.errors import DataError, InfrastructureError
 
 Mode = Literal["greedy", "sampled"]
@@ -114,7 +115,7 @@ class SampleStore:
         self.path = path
         self.samples: dict[SampleKey, Sample] = {}
         if path.exists():
-            _mend(path)
+            drop_cut_line(path)
             for sample in read_samples(path):
                 if sample.key in self.samples:
                     raise DataError(
@@ -189,13 +190,6 @@ def read_samples(path: Path) -> list[Sample]:
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
-
-
-def _mend(path: Path) -> None:
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole != len(content):
-        os.truncate(path, whole)
 
 
 def _line(sample: Sample) -> str:

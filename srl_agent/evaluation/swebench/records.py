@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import Any
 from srl_agent.evaluation.folder import evaluation_folder, read_settings
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.judgement import Judgement
-from srl_agent.runs.files import replace_file
+from srl_agent.runs.files import drop_cut_line, replace_file
 from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import DataError, InfrastructureError
@@ -241,13 +240,7 @@ def _is_filled(path: Path) -> bool:
 
 def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """The objects of a file of records, after its last line was mended."""
-    if not _is_filled(path):
-        return []
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole != len(content):
-        os.truncate(path, whole)
-    if not whole:
+    if not drop_cut_line(path):
         return []
     rows = []
     for number, row in read_lines(path):
