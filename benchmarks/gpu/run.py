@@ -188,6 +188,7 @@ def tiny_study(work: Path, model: str) -> Path:
     size["training"] |= {"count": 170, "held_out": 20, "bf16": False, "require_think": False}
     size["training"] |= {"prompts_per_step": 2, "num_generations": 2}
     size["training"] |= {"per_device_train_batch_size": 2}
+    size["sft"] |= {"per_device_train_batch_size": 2}
     for part in ("warmup_solutions", "warmup_steps"):
         size[part] |= {"prompts_per_step": 2, "per_device_train_batch_size": 2, "max_steps": 1}
         size[part] |= {"max_completion_length": 400}
