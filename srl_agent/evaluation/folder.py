@@ -27,13 +27,14 @@ def model_label(model: GeneratorConfig) -> str:
 
 
 @contextmanager
-def evaluation_folder(folder: Path, task: str) -> Iterator[None]:
-    """Own an evaluation's folder, made if it is missing.
+def evaluation_folder(folder: Path, task: str, noun: str = "evaluation") -> Iterator[None]:
+    """Own the folder of an evaluation, or of other work that asks a model; made if missing.
 
     Args:
         folder: The folder; new, empty, or that of an evaluation whose ``config.yaml``
             names the same task.
-        task: What is evaluated: ``"math"`` or ``"swebench"``.
+        task: What is evaluated, such as ``"math"`` or ``"swebench"``.
+        noun: What the work is, for messages.
 
     Raises:
         ConfigError: The folder is a file, holds something else (a training run, for
@@ -42,15 +43,11 @@ def evaluation_folder(folder: Path, task: str) -> Iterator[None]:
     check_not_a_file(folder)
     if (folder / CONFIG).is_file():
         if (found := read_settings_file(folder / CONFIG).get("task")) != task:
-            what = (
-                f"a {found} evaluation"
-                if found
-                else "something else, or its config.yaml is damaged"
-            )
+            what = f"a {found} {noun}" if found else "something else, or its config.yaml is damaged"
             raise ConfigError(f"{folder} holds {what}: choose another --output_dir.")
     elif folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(
-            f"{folder} is not empty and holds no evaluation: choose another --output_dir."
+            f"{folder} is not empty and holds no {noun}: choose another --output_dir."
         )
     with lock_folder(folder):
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from srl_envs.errors import ConfigError
@@ -98,11 +98,13 @@ class Completion:
             the block where a server gives the thought apart.
         tokens: How many tokens were written, the end token included.
         finish: Why it ended; with ``"context"`` nothing was written.
+        prompt_tokens: How many tokens the prompt took; None where nobody says.
     """
 
     text: str
     tokens: int
     finish: FinishReason
+    prompt_tokens: int | None = field(default=None, compare=False)
 
 
 @runtime_checkable

@@ -230,6 +230,7 @@ class OpenAIGenerator:
                 text if before is None else before,
                 int(answer["usage"]["completion_tokens"]),
                 "stop" if ended else "length",
+                _whole(answer["usage"].get("prompt_tokens")),
             )
 
         try:
@@ -241,6 +242,10 @@ class OpenAIGenerator:
             return await servers.ask(payload, completion)  # ends with the context, before the limit
         except ContextFullError:
             return Completion("", 0, "context")
+
+
+def _whole(count: Any) -> int | None:
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def _with_cure(error: SRLError, request: Request) -> SRLError:

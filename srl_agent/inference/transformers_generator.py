@@ -188,6 +188,7 @@ class TransformersGenerator:
         indices = [index for prompt in batch for index in prompt.indices]
         sources = [random.Random(request_seed(requests[index], settings.seed)) for index in indices]
         opened = [prompt.written.opened for prompt in batch for _ in prompt.indices]
+        lengths = [len(prompt.ids) for prompt in batch for _ in prompt.indices]
         stop = _StopTest(self._chat, self._tokenizer, settings.stop)
         ends = {*self._eos, *stop.tokens}
 
@@ -221,6 +222,7 @@ class TransformersGenerator:
                         opened[row] + (text if before is None else before),
                         len(tokens),
                         "stop" if ended else "length",
+                        lengths[row],
                     ),
                 )
         except torch.OutOfMemoryError as error:

@@ -207,6 +207,7 @@ class VLLMGenerator:
             prompt.opened + (text if before is None else before),
             len(output.token_ids),
             "length" if before is None and output.finish_reason == "length" else "stop",
+            len(prompt.ids),
         )
 
     def _add(

@@ -108,7 +108,7 @@ def load_benchmark(name: str, data: Sequence[Path] = (), limit: int | None = Non
     for where, number, row in (
         _local_rows(name, _find(name, data)) if data else _hub_rows(BENCHMARKS[name])
     ):
-        problem = _problem(name, row, where, number)
+        problem = read_problem(name, row, where, number)
         if problem.id in places:
             raise DataError(
                 f"{where}: the id {problem.id!r} is in {places[problem.id]} already: give each"
@@ -198,7 +198,18 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[tuple[str, int, Mapping[str, Any
         yield f"{benchmark.hub_name}, row {number + 1}", number, row
 
 
-def _problem(name: str, row: Mapping[str, Any], where: str, number: int) -> Problem:
+def read_problem(name: str, row: Mapping[str, Any], where: str, number: int) -> Problem:
+    """The problem of a row, see :func:`load_benchmark`.
+
+    Args:
+        name: Of the set; makes the id of a row without one, with the row's number.
+        row: Of a file.
+        where: File and line, for the message.
+        number: From 0.
+
+    Raises:
+        DataError: It has no problem, or no answer.
+    """
     text = row.get("problem", row.get("question"))
     if not isinstance(text, str) or not text.strip():
         raise DataError(

@@ -1,0 +1,1 @@
+"""Expert trajectories: teachers write them, checks keep what is right."""

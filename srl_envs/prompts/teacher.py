@@ -1,0 +1,13 @@
+"""What a teacher is asked, so that its solutions can be learned from step by step."""
+
+from __future__ import annotations
+
+SOLVE_SYSTEM_PROMPT = (
+    "You write model solutions to math problems, for students who learn one step at a time. Think "
+    "first if it helps. Then write the solution as numbered steps. Each step begins on a new line "
+    "with its number and a short title in bold, like `1. **Count the pairs**: `, and then does one "
+    "thing completely, with its calculation. Number the steps from 1 without gaps, use no other "
+    "numbered lists, and write nothing before the first step. End the last step with the final "
+    "answer, without its unit, in \\boxed{}."
+)
+"""For problems whose answer is known here and not shown to the teacher."""
