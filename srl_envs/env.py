@@ -24,6 +24,7 @@ from srl_envs.matching import LazyBlocks
 from srl_envs.prompts.step import PromptSettings, as_text
 from srl_envs.response import ModelAnswer, Response, parse_response, whole_text
 from srl_envs.reward import RewardSettings, StepReward, response_rewards
+from srl_envs.rewards import needs_state
 from srl_envs.spaces import AnswerSpace, UnicodeText
 from srl_envs.trajectory import Targets, Trajectory
 
@@ -39,12 +40,14 @@ class Answer:
         response: Its thought and action.
         reading: What the domain reads in the action.
         expert: What it is compared with; empty where the expert has no such step.
+        at: The expert's trajectory, and the step's index in it.
     """
 
     text: str
     response: Response
     reading: Reading
     expert: str
+    at: tuple[Trajectory, int]
 
 
 class ExpertStepEnv(gym.Env[str, ModelAnswer]):
@@ -140,6 +143,11 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
                 "last step is one too."
             )
         check_domains(self.trajectories)
+        if follow == "agent" and needs_state(reward.name):
+            raise ConfigError(
+                f"The reward {reward.name!r} compares in the expert's state: use follow='expert'."
+            )
+        reward.check(self.trajectories)
         domain.prepare(self.trajectories, follow, reward)
         self.observation_space = UnicodeText()
         self.action_space = AnswerSpace()
@@ -188,7 +196,11 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
         """
         answer = self.read(action)
         (score,) = response_rewards(
-            [answer.response], [answer.reading.scored], [answer.expert], self.reward_settings
+            [answer.response],
+            [answer.reading.scored],
+            [answer.expert],
+            self.reward_settings,
+            [answer.at],
         )
         return self.advance(answer, score)
 
@@ -213,7 +225,8 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
             raise InvalidAction(str(error)) from None
         response = parse_response(action, self.reward_settings.format, truncated=truncated)
         reading = self.domain.read(response.action) if response.error is None else Reading("")
-        return Answer(text, response, reading, self.expert_action or _NO_STEP)
+        expert = self.expert_action or _NO_STEP
+        return Answer(text, response, reading, expert, (self._trajectory, self._index))
 
     def advance(
         self, answer: Answer, score: StepReward, *, verify: bool = True

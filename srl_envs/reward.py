@@ -20,7 +20,8 @@ import difflib_fast
 
 from srl_envs.errors import ConfigError
 from srl_envs.response import ModelAnswer, Response, ResponseFormat, parse_response
-from srl_envs.rewards import REWARDS, register_reward, rewarded
+from srl_envs.rewards import REWARDS, Attempt, StateReward, check_reward, register_reward, rewarded
+from srl_envs.trajectory import Trajectory
 
 MALFORMED_REWARD = -1.0
 """The reward of an answer that does not follow the format."""
@@ -42,12 +43,17 @@ class RewardSettings:
         format: Which shape an answer must have.
         name: Which reward of :data:`srl_envs.rewards.REWARDS` scores a well-formed
             answer; ``autojunk`` and ``max_characters`` are for ``"similarity"``.
+        sandbox: For ``"execution"``: where commands run, a name of
+            :data:`srl_envs.sandboxes.SANDBOXES`.
+        command_timeout: For ``"execution"``: seconds that a command may take.
     """
 
     autojunk: bool = False
     max_characters: int = 16_000
     format: ResponseFormat = field(default_factory=ResponseFormat)
     name: str = "similarity"
+    sandbox: str = "docker"
+    command_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         if self.max_characters < 1:
@@ -55,6 +61,16 @@ class RewardSettings:
         REWARDS.named(self.name)
         if self.autojunk and self.name != "similarity":
             raise ConfigError(f"autojunk has no effect on the reward {self.name!r}: leave it out.")
+        if not self.command_timeout > 0:
+            raise ConfigError(f"command_timeout is {self.command_timeout}: it must be above 0.")
+
+    def check(self, trajectories: Sequence[Trajectory]) -> None:
+        """Check, before any work, that the steps of these trajectories can be scored.
+
+        Raises:
+            ConfigError: They cannot: ``"execution"`` needs commands that run.
+        """
+        check_reward(self.name, trajectories, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,11 @@ def sequence_similarity(model: str, expert: str, *, autojunk: bool = False) -> f
     return sequence_similarities([(model, expert)], autojunk=autojunk)[0]
 
 
+register_reward("execution")(
+    StateReward("srl_envs.swe.execution:execution_rewards", "srl_envs.swe.execution:check")
+)
+
+
 def sequence_similarities(
     pairs: Sequence[tuple[str, str]], *, autojunk: bool = False
 ) -> list[float]:
@@ -121,6 +142,7 @@ def step_reward(
     *,
     truncated: bool = False,
     scored: Scoring = str,
+    at: tuple[Trajectory, int] | None = None,
 ) -> StepReward:
     """Score one answer against the expert's step.
 
@@ -132,13 +154,20 @@ def step_reward(
         truncated: The answer hit the token limit.
         scored: What of the model's action is compared: :meth:`StepInstance.scored
             <srl_envs.StepInstance.scored>`; ``str`` compares all of it.
+        at: The trajectory, and the index of the step in it, for rewards that look at
+            the state (``"execution"``).
 
     Returns:
         The reward: 2M/T of the actions (or what ``settings.name`` says), or -1 for a
         malformed answer.
     """
     return step_rewards(
-        [answer], [expert_action], settings, truncated=[truncated], scored=[scored]
+        [answer],
+        [expert_action],
+        settings,
+        truncated=[truncated],
+        scored=[scored],
+        at=None if at is None else [at],
     )[0]
 
 
@@ -149,6 +178,7 @@ def step_rewards(
     *,
     truncated: Sequence[bool] | None = None,
     scored: Sequence[Scoring] | None = None,
+    at: Sequence[tuple[Trajectory, int]] | None = None,
 ) -> list[StepReward]:
     """:func:`step_reward` of many answers, all scored in one batch.
 
@@ -165,7 +195,7 @@ def step_rewards(
         scoring(response.action) if response.error is None else ""
         for response, scoring in zip(responses, scorings, strict=True)
     ]
-    return response_rewards(responses, parts, expert_actions, settings)
+    return response_rewards(responses, parts, expert_actions, settings, at)
 
 
 def response_rewards(
@@ -173,6 +203,7 @@ def response_rewards(
     scored: Sequence[str],
     expert_actions: Sequence[str],
     settings: RewardSettings = RewardSettings(),
+    at: Sequence[tuple[Trajectory, int]] | None = None,
 ) -> list[StepReward]:
     """:func:`step_rewards` of answers that are read already.
 
@@ -181,6 +212,7 @@ def response_rewards(
         scored: What of each action is compared; unused where the answer is malformed.
         expert_actions: The expert's steps.
         settings: How to score.
+        at: See :func:`step_reward`.
 
     Raises:
         ValueError: The sequences differ in length.
@@ -190,11 +222,11 @@ def response_rewards(
         for response, part, expert in zip(responses, scored, expert_actions, strict=True)
         if response.error is None
     ]
-    similarities = iter(
-        _bounded_similarities(well_formed, settings)
-        if settings.name == "similarity"  # has a batched form
-        else rewarded(settings.name, well_formed)
-    )
+    if settings.name == "similarity":  # has a batched form
+        similarities = iter(bounded_similarities(well_formed, settings))
+    else:
+        attempts = None if at is None else _attempts(responses, scored, expert_actions, at)
+        similarities = iter(rewarded(settings.name, well_formed, attempts, settings))
     rewards = []
     for response in responses:
         similarity = next(similarities) if response.error is None else None
@@ -204,9 +236,23 @@ def response_rewards(
     return rewards
 
 
-def _bounded_similarities(
-    pairs: Sequence[tuple[str, str]], settings: RewardSettings
-) -> list[float]:
+def _attempts(
+    responses: Sequence[Response],
+    scored: Sequence[str],
+    expert_actions: Sequence[str],
+    at: Sequence[tuple[Trajectory, int]],
+) -> list[Attempt]:
+    """The well-formed answers with their states."""
+    return [
+        Attempt(response.action, part, expert.strip(), trajectory, index)
+        for response, part, expert, (trajectory, index) in zip(
+            responses, scored, expert_actions, at, strict=True
+        )
+        if response.error is None
+    ]
+
+
+def bounded_similarities(pairs: Sequence[tuple[str, str]], settings: RewardSettings) -> list[float]:
     """:func:`sequence_similarities`, of which only the first characters can match."""
     limit = settings.max_characters
     cut = [(model[:limit], expert[:limit]) for model, expert in pairs]

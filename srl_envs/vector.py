@@ -107,6 +107,7 @@ class ExpertStepVectorEnv(VectorEnv[tuple[str, ...], Sequence[ModelAnswer], Any]
                     [answer.reading.scored for answer in answers.values()],
                     [answer.expert for answer in answers.values()],
                     self.envs[0].reward_settings,
+                    [answer.at for answer in answers.values()],
                 ),
                 strict=True,
             )

@@ -14,10 +14,12 @@ from typing import Protocol
 
 from srl_envs.answers.grading import Grader, extract_answer
 from srl_envs.data.splits import question_key
+from srl_envs.instances import StepInstance
 from srl_envs.prompts.problem import EVALUATION_SYSTEM_PROMPT, evaluation_messages
 from srl_envs.prompts.step import Message
 from srl_envs.response import MALFORMATIONS, Response, ResponseFormat
 from srl_envs.reward import RewardSettings, StepReward, step_rewards
+from srl_envs.rewards import needs_state
 from srl_envs.trajectory import Trajectory
 
 
@@ -98,6 +100,13 @@ class StepScorer:
             self.settings,
             truncated=truncated,
             scored=[instance.scored for instance in instances],
+            at=[
+                (instance.trajectory, instance.index)
+                for instance in instances
+                if isinstance(instance, StepInstance)
+            ]
+            if needs_state(self.settings.name)
+            else None,
         )
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from srl_agent.runs.answers import Answer
 from srl_agent.training.methods import Examples, Method, register_method, step_answer
 from srl_envs.errors import require
 from srl_envs.instances import StepInstance, TrajectorySet
+from srl_envs.rewards import needs_state
 from srl_envs.sandboxes import SANDBOXES
 
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "cispo")
@@ -46,6 +47,12 @@ class Agent(Method):
         """See :meth:`Method.check`."""
         args.check_episodes()
         SANDBOXES.named(args.sandbox)
+        require(
+            not needs_state(args.reward),
+            "reward",
+            args.reward,
+            "one that compares texts for agent: its turns are not in the expert's state",
+        )
         require(args.loss_type in LOSS_TYPES, "loss_type", args.loss_type, f"one of {LOSS_TYPES}")
         # Weights of episodes reach the policy's loss through its advantages, not the KL term.
         require(

@@ -415,7 +415,8 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
         metadata={
             "help": (
                 "Of steps: how like the expert's step a well-formed answer is, from 0 to 1:"
-                f" {', '.join(REWARDS.names())}. similarity is the paper's 2M/T."
+                f" {', '.join(REWARDS.names())}. similarity is the paper's 2M/T; execution runs"
+                " both commands in sandboxes (--sandbox) and compares what comes of them."
             )
         },
     )
@@ -516,6 +517,8 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
             max_characters=self.max_reward_characters,
             format=format,
             name=self.reward,
+            sandbox=self.sandbox,
+            command_timeout=self.command_timeout,
         )
 
     @property

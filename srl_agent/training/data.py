@@ -63,6 +63,8 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
     kept = kept[: data.limit]
     learned = TrajectorySet(kept, data.source, everything.rejected, benchmark_overlap(kept))
     method = METHODS.named(args.method)
+    if method.asks(args) == "step":
+        args.reward_settings.check(everything)
     train = method.examples(learned, data, args)
     if not len(train.instances):
         raise DataError(f"{learned!r} gives {train} to learn from: {train.cure}.")

@@ -34,6 +34,7 @@ from srl_envs.instances import StepInstance, StepInstances, TrajectorySet
 from srl_envs.prompts.problem import EVALUATION_SYSTEM_PROMPT
 from srl_envs.registry import Registry
 from srl_envs.response import format_response
+from srl_envs.rewards import needs_state
 from srl_envs.trajectory import Trajectory, as_one_step
 
 SFT_ON = ("solutions", "traces", "steps")
@@ -89,7 +90,7 @@ class Method:
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Settings that this method does not read; they must be left at their defaults."""
-        return ("sft_on", *AGENT_SETTINGS)
+        return ("sft_on", *_unused_agent_settings(args))
 
     def check(self, args: Any) -> None:
         """Check the settings.
@@ -160,6 +161,12 @@ class Method:
         """The trainer of a run; see :attr:`trainer` for its parts."""
         made = resolve_name(self.trainer) if isinstance(self.trainer, str) else self.trainer
         return made(*parts)
+
+
+def _unused_agent_settings(args: Any) -> tuple[str, ...]:
+    """Those that scoring single steps does not read: a reward may run commands, too."""
+    read = ("sandbox", "command_timeout") if needs_state(args.reward) else ()
+    return tuple(name for name in AGENT_SETTINGS if name not in read)
 
 
 MethodT = TypeVar("MethodT", bound=type[Method])
@@ -270,7 +277,9 @@ class SFT(Method):
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Where steps are learned, validation uses the reward."""
-        return AGENT_SETTINGS if args.sft_on == "steps" else ("reward", *AGENT_SETTINGS)
+        if args.sft_on == "steps":
+            return _unused_agent_settings(args)
+        return ("reward", *AGENT_SETTINGS)
 
     def check(self, args: Any) -> None:
         """See :meth:`Method.check`."""

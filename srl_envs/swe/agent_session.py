@@ -39,6 +39,8 @@ class AgentSession:
 
     Attributes:
         submitted: Whether the last command handed in the work.
+        result: What the last command did in the shell; None if it was a call of the file
+            tool, or handed in the work without running anything.
 
     Raises:
         ConfigError: Commands of this grammar cannot be run.
@@ -50,6 +52,7 @@ class AgentSession:
         require_runnable(grammar)
         self.sandbox = sandbox
         self.submitted = False
+        self.result: ExecResult | None = None
         self._fresh_shell = grammar_named(grammar).fresh_shell
         self._timeout = command_timeout
         self._editor = EditTool(sandbox)
@@ -64,7 +67,7 @@ class AgentSession:
         Raises:
             SandboxError: The machinery failed.
         """
-        self.submitted = command.tool == "submit"
+        self.submitted, self.result = command.tool == "submit", None
         if self.submitted:
             return ""
         if command.tool == "str_replace_editor":
@@ -92,7 +95,8 @@ class AgentSession:
         return tagged(result.exit_code, result.output + notes)
 
     def _run(self, command: str) -> ExecResult:
-        return self.sandbox.run(command, timeout=self._timeout)
+        self.result = self.sandbox.run(command, timeout=self._timeout)
+        return self.result
 
     def _notes(self, result: ExecResult) -> list[str]:
         if result.timed_out:

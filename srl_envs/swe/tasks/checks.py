@@ -83,10 +83,20 @@ def failing_checks(checks: Sequence[Check], sandbox: Sandbox) -> tuple[str, ...]
     Raises:
         SandboxError: The machinery failed: that is no verdict.
     """
-    # The shell ends, and with it all that runs: no function or alias can prevent this expansion.
-    if not sandbox.run(f'"${{__srl_{secrets.token_hex(8)}?}}"').restarted:
+    if not end_shell(sandbox):
         return tuple(check.command for check in checks)
     return tuple(check.command for check in checks if not _holds(check, sandbox))
+
+
+def end_shell(sandbox: Sandbox) -> bool:
+    """End the shell, and with it all that runs; whether a new one has started.
+
+    No function or alias of the shell can prevent the expansion that ends it.
+
+    Raises:
+        SandboxError: The machinery failed.
+    """
+    return sandbox.run(f'"${{__srl_{secrets.token_hex(8)}?}}"').restarted
 
 
 def _holds(check: Check, sandbox: Sandbox) -> bool:
