@@ -23,6 +23,29 @@ class NothingToLearnError(SRLError, RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a group answers, and its texts, for the log of rollouts.
+
+    Attributes:
+        id: The instance's.
+        title: Of the step; may be empty.
+        prompt: The last message.
+        expert: The expert's action, as it is compared.
+        texts: The answers.
+        actions: What of each answer is compared; empty where it is malformed.
+        episodes: The number of each episode, in a group of episodes.
+    """
+
+    id: str
+    title: str = ""
+    prompt: str = ""
+    expert: str = ""
+    texts: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    episodes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutGroup:
     """The G completions of one prompt, scored.
 
@@ -32,12 +55,18 @@ class RolloutGroup:
         rewards: The score of each completion.
         sampling_logps: The log-probability of each token as the sampler had it, None
             for a token that it could not score; None if it gives none.
+        asked: What the log of rollouts has of it; None if it is not logged.
     """
 
     prompt_ids: list[int]
     completion_ids: list[list[int]]
     rewards: list[StepReward]
     sampling_logps: list[list[float | None]] | None = None
+    asked: Asked | None = None
+
+    def tokens_of(self, number: int) -> int:
+        """How many tokens the model wrote in that rollout."""
+        return len(self.completion_ids[number])
 
     @property
     def values(self) -> list[float]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import get_args
 
-from srl_agent.rollouts.dynamic_sampling import RolloutGroup
+from srl_agent.rollouts.dynamic_sampling import Asked, RolloutGroup
 from srl_agent.rollouts.episode_records import End, Episode
 from srl_envs.response import MALFORMATIONS, Response
 from srl_envs.reward import MALFORMED_REWARD, StepReward
@@ -51,8 +51,13 @@ class EpisodeGroup(RolloutGroup):
     episodes: Sequence[Episode] = ()
 
     @classmethod
-    def of(cls, episodes: Sequence[Episode]) -> EpisodeGroup:
-        """The group of those episodes that are not masked."""
+    def of(cls, episodes: Sequence[Episode], asked: Asked | None = None) -> EpisodeGroup:
+        """The group of those episodes that are not masked.
+
+        Args:
+            episodes: Of one task.
+            asked: As in :class:`RolloutGroup`, with the numbers of those episodes.
+        """
         judged = [episode for episode in episodes if episode.reward is not None]
         turns = [turn for episode in judged for turn in episode.turns]
         rewards = [
@@ -67,8 +72,13 @@ class EpisodeGroup(RolloutGroup):
             list(turns[0].written.prompt_ids) if turns else [],
             [list(turn.written.completion_ids) for turn in turns],
             rewards,
+            asked=asked,
             episodes=judged,
         )
+
+    def tokens_of(self, number: int) -> int:
+        """How many tokens the model wrote in that episode."""
+        return self.episodes[number].tokens
 
     def turn_advantages(self, settings: AdvantageSettings) -> list[list[float]]:
         """The advantage of each turn of each episode."""

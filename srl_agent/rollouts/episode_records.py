@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from srl_agent.rollouts.places import Outcome
-from srl_agent.rollouts.policies import Written
 from srl_envs.errors import DataError, require
 from srl_envs.prompts.step import cut_middle
 from srl_envs.response import Response
+
+if TYPE_CHECKING:  # a reader of the file needs no torch
+    from srl_agent.rollouts.places import Outcome
+    from srl_agent.rollouts.policies import Written
 
 End = Literal["ended", "turns", "tokens", "seconds", "context", "machinery"]
 """Why an episode ended: the environment ended it, it hit a bound, or the machinery failed."""
@@ -113,15 +115,15 @@ def record_of(episode: Episode, **more: Any) -> dict[str, Any]:
         episode: What ended.
         more: What the caller knows of it, such as the training step.
     """
-    outcome = episode.outcome or Outcome(None)
+    outcome = episode.outcome
     return {
         **more,
         "task": episode.task,
         "number": episode.number,
         "end": episode.end,
-        "reward": outcome.reward,
-        "correct": outcome.correct,
-        "failing_tests": list(outcome.failing),
+        "reward": episode.reward,
+        "correct": None if outcome is None else outcome.correct,
+        "failing_tests": [] if outcome is None else list(outcome.failing),
         "seconds": round(episode.seconds, 3),
         "sandbox_seconds": round(episode.sandbox_seconds, 3),
         "verification_seconds": round(episode.verification_seconds, 3),

@@ -30,6 +30,7 @@ _MAY_CHANGE = frozenset(
     {
         *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps"),
         *("save_total_limit", "report_to", "disable_tqdm", "log_level"),
+        *("log_rollouts", "rollout_log_mb"),
         *("config", "output_dir", "logging_dir", "run_name", "resume_from_checkpoint"),
     }
 )

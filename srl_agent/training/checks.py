@@ -224,6 +224,7 @@ def _check_numbers(args: Any) -> None:
         "at least 2: rewards are compared within a group",
     )
     require(args.max_completion_length is not None, "max_completion_length", None, "at least 1")
+    each(("rollout_log_mb",), lambda value: value >= 8, "at least 8")
     each(("top_p",), lambda value: 0 < value <= 1, "in (0, 1]")
     each(("min_p",), lambda value: 0 <= value <= 1, "in [0, 1], or None")
     each(("min_reward_std",), lambda value: 0 <= value < 1, "in [0, 1)")

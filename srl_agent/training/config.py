@@ -15,6 +15,7 @@ import torch
 from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
+from srl_agent.rollouts.rollout_log import LOGGED, SAMPLED_ONE_IN
 from srl_agent.training import agent_method as _registers_agent  # noqa: F401
 from srl_agent.training.agent_settings import AgentSettings
 from srl_agent.training.checks import check_ranges, check_together
@@ -435,6 +436,26 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
             "help": (
                 "Only this many first characters of an action can match, at least 1. Bounds the"
                 " time that scoring takes."
+            )
+        },
+    )
+
+    log_rollouts: str = field(
+        default="all",
+        metadata={
+            "help": (
+                "Which groups of rollouts the run folder keeps for srl_agent.view, in rollouts/:"
+                f" all, sample (the same one instance in {SAMPLED_ONE_IN} throughout) or none."
+            ),
+            "choices": list(LOGGED),
+        },
+    )
+    rollout_log_mb: int = field(
+        default=1024,
+        metadata={
+            "help": (
+                "rollouts/ takes at most so many MB, at least 8; the oldest groups are deleted."
+                " 1024 holds some 2 million answers of 1,000 characters."
             )
         },
     )

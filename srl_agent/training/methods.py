@@ -277,9 +277,10 @@ class SFT(Method):
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Where steps are learned, validation uses the reward."""
+        logs = ("log_rollouts", "rollout_log_mb")
         if args.sft_on == "steps":
-            return _unused_agent_settings(args)
-        return ("reward", *AGENT_SETTINGS)
+            return (*_unused_agent_settings(args), *logs)
+        return ("reward", *AGENT_SETTINGS, *logs)
 
     def check(self, args: Any) -> None:
         """See :meth:`Method.check`."""

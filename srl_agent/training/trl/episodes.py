@@ -87,12 +87,18 @@ class EpisodeRollOuts:
             episodes = roll_outs.roll_out(tasks, size)
         self._trainer.clock.switch("other")
         grouped = [episodes[start : start + size] for start in range(0, len(episodes), size)]
-        by_rank = gather_object([grouped])
+        asked = [
+            self._trainer.rollout_log.asked(
+                instance, episodes=[one.number for one in group if one.reward is not None]
+            )
+            for (instance, _), group in zip(mine, grouped, strict=True)
+        ]
+        by_rank = gather_object([list(zip(grouped, asked, strict=True))])
         everything = [group for same_place in zip(*by_rank, strict=True) for group in same_place]
-        self._rolled += [episode for group in everything for episode in group]
+        self._rolled += [episode for group, _ in everything for episode in group]
         groups: list[RolloutGroup] = [
-            EpisodeGroup.of(group)
-            for group in everything
+            EpisodeGroup.of(group, asked)
+            for group, asked in everything
             if any(episode.reward is not None for episode in group)
         ]
         if not groups:

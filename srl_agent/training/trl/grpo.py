@@ -29,6 +29,7 @@ from srl_agent.inference.chat import ChatEncoder
 from srl_agent.models.sharded import as_whole_models, is_sharded
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup, fill_batch
 from srl_agent.rollouts.instance_stream import InstanceStream, PromptStream
+from srl_agent.rollouts.rollout_log import RolloutLog
 from srl_agent.rollouts.rollout_model import RolloutModel
 from srl_agent.rollouts.sampler import Sampler, is_truncated, score
 from srl_agent.rollouts.scorers import Instance, Scorer, StepScorer
@@ -147,6 +148,9 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         # What it cannot do is said before anything is sampled, and before weights are divided.
         with as_whole_models(), self.accelerator.autocast():
             self.log_probs.abilities(self.accelerator.unwrap_model(self.model))
+        self.rollout_log = RolloutLog(
+            Path(str(args.output_dir)), args.log_rollouts, args.rollout_log_mb * 2**20
+        )
         self.clock = StepClock(self.accelerator.device)
         self.add_callback(TimeSteps(self.clock))
 
@@ -169,18 +173,23 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         self.clock.switch("reward")
         instances = [instance for instance, _ in mine for _ in range(size)]
         answered = [prompt for _, prompt in mine for _ in range(size)]
-        _, rewards = score(
+        texts, rewards = score(
             self.chat, answered, instances, completions, self.eos_token_ids, self.scorer
         )
         self.clock.switch("other")
         groups = [
             RolloutGroup(
-                prompt,
+                prompt.ids,
                 completions[start : start + size],
                 rewards[start : start + size],
                 None if logps is None else logps[start : start + size],
+                self.rollout_log.asked(
+                    instance, texts[start : start + size], rewards[start : start + size]
+                ),
             )
-            for start, prompt in zip(range(0, len(completions), size), prompts, strict=True)
+            for start, (instance, prompt) in zip(
+                range(0, len(completions), size), mine, strict=True
+            )
         ]
         by_rank = gather_object([groups])
         return [group for same_place in zip(*by_rank, strict=True) for group in same_place]
@@ -363,8 +372,11 @@ class SRLTrainer(GRPOTrainer):  # type: ignore[misc]
         more = {} if self.roll_outs is None else self.roll_outs.metrics()
         for name, value in (values | more).items():
             self._metrics["train"][name].append(float(value))
-        if not batch.is_full and self.accelerator.is_main_process:
-            step = self.state.global_step + 1
+        if not self.accelerator.is_main_process:
+            return
+        step, scale = self.state.global_step + 1, self.args.scale_rewards == "group"
+        self.rollout_log.write(batch, step, scale=scale, min_std=self.args.min_reward_std)
+        if not batch.is_full:
             _logger.info(f"step {step}: the batch is not full: {batch.explain()}")
 
     # ---------------------------------------------------------------- validation

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from test_train import arguments, lines, losses
 
+from srl_agent.rollouts.rollout_log import FOLDER, index_lines, part_indexes, read_group
 from srl_agent.train import main
 
 
@@ -40,6 +41,10 @@ def test_a_run_solves_and_records(
     assert {row["step"] for row in rows} == {1, 2} and len(rows) == 2 * 2 * 4
     assert {len(row["turns"]) for row in rows} == {2}
     assert (run / "report.html").is_file()
+    (index,) = part_indexes(run / FOLDER)
+    groups = [read_group(index, line["offset"], line["size"]) for line in index_lines(index)]
+    assert {(group.step, group.id) for group in groups} == {(r["step"], r["task"]) for r in rows}
+    assert [one.episode for one in groups[0].rollouts] == [0, 1, 2, 3]
 
 
 def test_a_killed_run_resumes_to_the_same_losses(tiny_model_dir: Path, tmp_path: Path) -> None:

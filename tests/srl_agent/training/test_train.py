@@ -19,6 +19,7 @@ import yaml
 from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
 
 from srl_agent.models.loading import load_model_and_tokenizer
+from srl_agent.rollouts.rollout_log import FOLDER, index_lines, part_indexes
 
 STEPS = 4
 # `accelerate launch --cpu --num_processes 2` would start one process without MPI; --multi_gpu says
@@ -126,6 +127,12 @@ def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert [stage["stage"] for stage in summary["stages"]] == ["base", "srl"]
     assert summary["stages"][0]["count"] == 6
+    logged = [line for index in part_indexes(undisturbed / FOLDER) for line in index_lines(index)]
+    kept = [line for line in logged if line["fate"] == "kept"]
+    assert [line["step"] for line in kept] == [step for step in steps for _ in range(2)]
+    for step, row in steps.items():
+        means = [line["mean"] for line in kept if line["step"] == step]
+        assert row["reward"] == pytest.approx(sum(means) / 2, abs=1e-5)
 
 
 def test_without_a_bar_the_first_validation_is_a_short_line_too(
