@@ -2,9 +2,11 @@
 
     # A teacher solves problems with known answers, in titled steps.
     python -m srl_agent.collect math --problems my.csv --model gpt-4.1 --base_url URL/v1
+    # Solutions in any form become titled steps with the same numbers and formulas.
+    python -m srl_agent.collect rewrite --solutions book.jsonl --model gpt-4.1 --base_url URL/v1
 
 Every answer is saved as soon as it is finished. Rerun the same command to resume: it asks
-nothing twice. `python -m srl_agent.collect math --help` lists the settings.
+nothing twice. `--help` after a command lists its settings.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from srl_envs.errors import MissingDependencyError, install_command
 
 COMMANDS = {
     "math": "srl_agent.collection.math",
+    "rewrite": "srl_agent.collection.rewrite",
 }
 """By name, the module whose ``command(arguments, prog)`` does it and gives the exit status."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,20 @@ class Problems:
     asked: list[Problem]
     refused: list[tuple[Problem, str]]
     reasons: Counter[str]
+
+    @classmethod
+    def of(
+        cls,
+        asked: list[Problem],
+        refused: list[tuple[Problem, str]],
+        also: Mapping[str, int] | None = None,
+    ) -> Problems:
+        """With the reasons counted; ``also`` counts rows that have no problem to be shown."""
+        return cls(asked, refused, Counter(reason for _, reason in refused) + Counter(also or {}))
+
+    def counted(self) -> str:
+        """The reasons with their counts, on one line."""
+        return ", ".join(f"{number} {reason}" for reason, number in self.reasons.most_common())
 
 
 def load_problems(
@@ -66,12 +80,13 @@ def load_problems(
     else:
         assert source is not None
         found = _of_source(source, path, count, reasons)
-    asked, refused = _sorted_out(found, limit)
-    reasons.update(reason for _, reason in refused)
+    asked, refused = sorted_out(found, limit)
+    problems = Problems.of(asked, refused, reasons)
     if not asked:
-        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        raise DataError(f"{file or source} has no problem that can be asked ({listed}).")
-    return Problems(asked, refused, reasons)
+        raise DataError(
+            f"{file or source} has no problem that can be asked ({problems.counted()})."
+        )
+    return problems
 
 
 def _of_file(path: Path) -> Iterator[Problem]:
@@ -100,7 +115,7 @@ def _of_source(
         yield Problem(source, one.id, one.prompt, one.answer)
 
 
-def _sorted_out(
+def sorted_out(
     found: Iterable[Problem], limit: int | None
 ) -> tuple[list[Problem], list[tuple[Problem, str]]]:
     """The problems to ask, and the others with a reason each."""
