@@ -10,14 +10,13 @@ from typing import Any, overload
 import gymnasium as gym
 
 from srl_agent.rollouts.places import Task
-from srl_agent.rollouts.scorers import Instance
 from srl_envs.answers.verifier import AnswerVerifier
 from srl_envs.env import ExpertStepEnv
 from srl_envs.instances import StepInstance
 from srl_envs.math import MATH_AGENT_SYSTEM_PROMPT
 from srl_envs.prompts.step import STEPS_SYSTEM_PROMPT, Message, PromptSettings
 from srl_envs.response import MALFORMATIONS, ResponseFormat
-from srl_envs.reward import RewardSettings, StepReward
+from srl_envs.reward import RewardSettings
 from srl_envs.steps import StepsEnv, TextDomain
 from srl_envs.swe.agent_session import require_runnable
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
@@ -191,8 +190,8 @@ def judged_tasks(trajectories: Iterable[Trajectory]) -> tuple[list[Trajectory], 
     return judged, len(first) - len(judged)
 
 
-class AgentScorer:
-    """Names what episodes are judged by; they are scored in their environments.
+class EpisodeMeasure:
+    """A :class:`~srl_agent.rollouts.scorers.Measure`: environments judge their episodes.
 
     Args:
         format: Which shape answers must have.
@@ -208,16 +207,6 @@ class AgentScorer:
     ) -> None:
         self.format: ResponseFormat | None = format
         self._when_closed = when_closed
-
-    def score(
-        self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]
-    ) -> list[StepReward]:
-        """Single answers have no score here.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("episodes are scored by their environments")
 
     def close(self) -> None:
         """End what verifies."""

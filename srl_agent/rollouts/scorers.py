@@ -46,8 +46,8 @@ class Instance(Protocol):
         """What of the model's action is compared with it."""
 
 
-class Scorer(Protocol):
-    """Scores answers."""
+class Measure(Protocol):
+    """What rewards are called and mean, and which shape answers have."""
 
     measure: str
     """What the mean reward is called: ``"step reward"``, ``"accuracy"``, or another name."""
@@ -57,6 +57,13 @@ class Scorer(Protocol):
     """Every name that the ``response.error`` of a reward can have."""
     format: ResponseFormat | None
     """Which shape answers must have, and so how prompts end; None leaves it to the template."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Scorer(Measure, Protocol):
+    """Scores single answers."""
 
     def score(
         self, instances: Sequence[Instance], texts: Sequence[str], truncated: Sequence[bool]
@@ -68,9 +75,6 @@ class Scorer(Protocol):
             texts: The answers, from the think block on that a prompt opened.
             truncated: Whether an answer hit the token limit.
         """
-
-    def close(self) -> None:
-        """Free what it holds."""
 
 
 class StepScorer:

@@ -8,7 +8,7 @@ from typing import Any
 from srl_agent.rollouts.agent_tasks import (
     AgentInstance,
     AgentInstances,
-    AgentScorer,
+    EpisodeMeasure,
     SharedVerifier,
     Surroundings,
     judged_tasks,
@@ -17,7 +17,7 @@ from srl_agent.rollouts.episode_validation import validate_episodes
 from srl_agent.rollouts.episodes import Episodes
 from srl_agent.rollouts.policies import SamplerPolicy
 from srl_agent.rollouts.sampler import Sampler
-from srl_agent.rollouts.scorers import Instance, Scorer
+from srl_agent.rollouts.scorers import Instance, Measure
 from srl_agent.runs.answers import Answer
 from srl_agent.training.methods import Examples, Method, register_method, step_answer
 from srl_envs.errors import require
@@ -101,9 +101,9 @@ class Agent(Method):
         """See :meth:`examples`."""
         return self.examples(trajectories, data, args)
 
-    def scorer(self, args: Any) -> Scorer:
-        """See :class:`~srl_agent.rollouts.agent_tasks.AgentScorer`."""
-        return AgentScorer(args.reward_settings.format, self._verifier.close)
+    def scorer(self, args: Any) -> Measure:
+        """See :class:`~srl_agent.rollouts.agent_tasks.EpisodeMeasure`."""
+        return EpisodeMeasure(args.reward_settings.format, self._verifier.close)
 
     def expert_answer(self, instance: Instance, args: Any) -> str:
         """The expert's first step."""
@@ -116,7 +116,7 @@ class Agent(Method):
         model: Any,
         sampler: Sampler,
         args: Any,
-        scorer: Scorer,
+        scorer: Any,
         seed: Sequence[int],
         gather: Callable[[list[Any]], list[Any]] | None,
     ) -> tuple[dict[str, float], list[Answer]]:

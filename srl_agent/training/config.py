@@ -16,13 +16,12 @@ from trl import GRPOConfig
 
 from srl_agent.inference.sampling import SamplingSettings
 from srl_agent.rollouts.rollout_log import LOGGED, SAMPLED_ONE_IN
+from srl_agent.rollouts.source_settings import SourceSettings
 from srl_agent.training import agent_method as _registers_agent  # noqa: F401
 from srl_agent.training.agent_settings import AgentSettings
 from srl_agent.training.checks import check_ranges, check_together
 from srl_agent.training.methods import METHODS, SFT_ON, methods_help
 from srl_envs.commands import Scored
-from srl_envs.data import SOURCES
-from srl_envs.data.agent_sets import HUB_SPLITS
 from srl_envs.errors import ConfigError, require
 from srl_envs.prompts.step import PromptSettings
 from srl_envs.response import ResponseFormat
@@ -33,45 +32,9 @@ STEPS = ("each", "one")
 
 
 @dataclass
-class DataConfig:
+class DataConfig(SourceSettings):
     """Which expert solutions are learned from, and how they become prompts."""
 
-    source: str = field(
-        default="builtin",
-        metadata={
-            "help": (
-                f"Expert solutions: {', '.join(SOURCES.names())}; or a hub name of one of them, or "
-                "the path of a .jsonl in our schema."
-            )
-        },
-    )
-    dataset_path: str | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "Local file or folder of the source; None reads the hub (builtin and builtin_swe"
-                " need neither)."
-            )
-        },
-    )
-    dataset_config: str | None = field(
-        default=None,
-        metadata={"help": "The set's configuration on the hub; None leaves it to the source."},
-    )
-    dataset_revision: str | None = field(
-        default=None,
-        metadata={"help": "A branch, tag or commit of the set on the hub; None takes the newest."},
-    )
-    tasks: str | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "The tasks of agents' trajectories, which give each its image and hidden tests: a"
-                " file or folder of rows, or a set on the hub (SWE-bench/SWE-smith). None: the"
-                " trajectories name their own, or none."
-            )
-        },
-    )
     drop_benchmark_overlap: bool = field(
         default=False,
         metadata={
@@ -80,28 +43,6 @@ class DataConfig:
                 " words in a row with one. Otherwise the log says how many there are."
             )
         },
-    )
-    limit: int | None = field(
-        default=None, metadata={"help": "At most this many training trajectories; None takes all."}
-    )
-    held_out: int = field(
-        default=60,
-        metadata={
-            "help": (
-                "Questions kept for validation, split by question (the paper: 60). They are never"
-                " trained on."
-            )
-        },
-    )
-    split_seed: int = field(
-        default=0,
-        metadata={
-            "help": "Decides which questions are held out, and what the built-in source generates."
-        },
-    )
-    count: int = field(
-        default=2000,
-        metadata={"help": "Problems that the built-in source generates; other sources ignore it."},
     )
     targets: str = field(
         default="all_but_last",
@@ -123,35 +64,6 @@ class DataConfig:
     title_hint: bool = field(
         default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."}
     )
-    system_prompt: str | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "System message of every prompt, whatever its domain; empty sends none. None: the"
-                " domain's own, which in software engineering describes the tools and how the"
-                " trajectory's grammar writes a command; where whole problems are asked, that of"
-                " the evaluation."
-            )
-        },
-    )
-    history_turns: int = field(
-        default=2,
-        metadata={
-            "help": (
-                "Software engineering: how many of the latest pairs of command and observation a"
-                " prompt shows (paper: 2). 0 shows none."
-            )
-        },
-    )
-    observation_characters: int = field(
-        default=8000,
-        metadata={
-            "help": (
-                "Observations with more characters are cut in the middle. 8000, some 2,500 tokens,"
-                " leaves 95 in 100 of SWE-smith's whole. 0 cuts none."
-            )
-        },
-    )
     scored: str = field(
         default="action",
         metadata={
@@ -161,24 +73,6 @@ class DataConfig:
                 " the grammar, whose shared tags lift the similarity of unlike commands)."
             ),
             "choices": list(get_args(Scored)),
-        },
-    )
-    hub_split: str = field(
-        default="xml",
-        metadata={
-            "help": (
-                "Which spelling of its runs SWE-smith's source is read in; other sources ignore it."
-            ),
-            "choices": list(HUB_SPLITS),
-        },
-    )
-    resolved_only: bool = field(
-        default=True,
-        metadata={
-            "help": (
-                "Leave out agents' runs that did not solve their issue, and those that do not say"
-                " whether they did."
-            )
         },
     )
     eval_instances: int = field(
@@ -202,20 +96,14 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         self.prompt_settings  # noqa: B018  checks its values, before any data is read
-        require(
-            self.limit is None or self.limit >= 1,
-            "limit",
-            self.limit,
-            "at least 1, or None for all",
-        )
-        require(self.count >= 1, "count", self.count, "at least 1")
+        self.check_source()
         require(
             self.held_out >= 2,
             "held_out",
             self.held_out,
             "at least 2: one half validates, the other tests",
         )
-        for name in ("split_seed", "eval_instances", "test_instances"):
+        for name in ("eval_instances", "test_instances"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
     @property

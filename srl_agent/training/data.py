@@ -15,7 +15,6 @@ from srl_agent.rollouts.validation import halves_by_question, spread_evenly
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.methods import METHODS
 from srl_agent.training.prompt_length import within_length
-from srl_envs.data import load_trajectories
 from srl_envs.data.overlap import benchmark_overlap
 from srl_envs.data.splits import split_by_question
 from srl_envs.errors import DataError
@@ -47,18 +46,7 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
         ConfigError: The settings do not fit the source.
         DataError: There is nothing to learn from, or to validate with.
     """
-    everything = load_trajectories(
-        data.source,
-        path=data.dataset_path,
-        seed=data.split_seed,
-        count=data.count,
-        hub_split=data.hub_split,
-        resolved_only=data.resolved_only,
-        config=data.dataset_config,
-        revision=data.dataset_revision,
-        drop_benchmark_overlap=data.drop_benchmark_overlap,
-        tasks=data.tasks,
-    )
+    everything = data.trajectories(drop_benchmark_overlap=data.drop_benchmark_overlap)
     kept, held_out = split_by_question(everything, data.held_out, data.split_seed)
     kept = kept[: data.limit]
     learned = TrajectorySet(kept, data.source, everything.rejected, benchmark_overlap(kept))

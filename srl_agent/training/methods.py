@@ -19,7 +19,7 @@ from srl_agent.rollouts.scorers import (
     AnswerInstance,
     AnswerScorer,
     Instance,
-    Scorer,
+    Measure,
     StepScorer,
     verifiable,
 )
@@ -113,8 +113,8 @@ class Method:
         whole = self.asks(args) == "problem"
         return problem_examples(trajectories, data) if whole else step_examples(trajectories, data)
 
-    def scorer(self, args: Any) -> Scorer:
-        """How answers are scored."""
+    def scorer(self, args: Any) -> Measure:
+        """What rewards mean; a Scorer, unless a trainer scores otherwise."""
         return AnswerScorer() if self.asks(args) == "problem" else StepScorer(args.reward_settings)
 
     def expert_answer(self, instance: Instance, args: Any) -> str:
@@ -131,11 +131,13 @@ class Method:
         model: Any,
         sampler: Sampler,
         args: Any,
-        scorer: Scorer,
+        scorer: Any,
         seed: Sequence[int],
         gather: Callable[[list[Any]], list[Any]] | None,
     ) -> tuple[dict[str, float], list[Answer]]:
         """Let a model that no trainer holds answer instances.
+
+        ``scorer`` is what :meth:`scorer` made.
 
         Returns:
             As :func:`~srl_agent.rollouts.validation.validate`.
@@ -152,7 +154,7 @@ class Method:
             gather=gather,
         )
 
-    def record(self, args: Any, scorer: Scorer) -> MethodRecord:
+    def record(self, args: Any, scorer: Measure) -> MethodRecord:
         """What a run's folder records of this method, for reports."""
         asks = self.asks(args)
         return MethodRecord(args.method, self.label, scorer.measure, scorer.explained, asks)

@@ -23,7 +23,7 @@ def load_shell(request: SourceRequest) -> Iterable[Trajectory]:
     """``"builtin_shell"``: as many shell tasks as are asked for."""
     from srl_envs.data.shell import generate
 
-    return generate(request.count, request.seed)
+    return generate(request.count, request.seed, request.families)
 
 
 def load_swe(request: SourceRequest) -> Iterable[Trajectory]:

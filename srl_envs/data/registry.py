@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -35,6 +35,7 @@ class SourceRequest:
         tasks: See :func:`~srl_envs.data.load_trajectories`.
         config: The configuration to read on the hub; None leaves it to the source.
         revision: The branch, tag or commit to read on the hub; None takes the newest.
+        families: Which kinds of tasks to generate; None: all.
     """
 
     path: Path | None
@@ -47,6 +48,7 @@ class SourceRequest:
     tasks: str | None = None
     config: str | None = None
     revision: str | None = None
+    families: Sequence[str] | None = None
 
     @property
     def file_split(self) -> str:

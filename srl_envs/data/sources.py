@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from srl_envs.data import agent_sets, builtin, gsm8k, jsonl, numbered, s1k
@@ -50,6 +50,7 @@ def load_trajectories(
     tasks: str | Path | None = None,
     config: str | None = None,
     revision: str | None = None,
+    families: Sequence[str] | None = None,
     drop_benchmark_overlap: bool = False,
 ) -> TrajectorySet:
     """Load expert solutions.
@@ -84,6 +85,8 @@ def load_trajectories(
             and hidden tests, see :mod:`srl_envs.data.agent_environment`.
         config: The set's configuration on the hub; None leaves it to the source.
         revision: A branch, tag or commit on the hub; None takes the newest.
+        families: Of ``"builtin_shell"``: which of its families, such as ``"edit"`` or
+            ``"edit-1"`` with a difficulty; None gives all.
         drop_benchmark_overlap: Leave out trajectories whose question is in a math
             benchmark that this project evaluates, or shares 13 words in a row with one
             (:mod:`srl_envs.data.overlap`). Otherwise a warning says how many there are.
@@ -125,7 +128,10 @@ def load_trajectories(
         None if tasks is None else str(tasks),
         config,
         revision,
+        families,
     )
+    if families is not None and name != "builtin_shell":
+        raise ConfigError(f"The source {name!r} has no families: they belong to builtin_shell.")
     if tasks is not None and name not in agent_sets.AGENT_SETS:
         raise ConfigError(
             f"The source {name!r} takes no tasks: they belong to one of "

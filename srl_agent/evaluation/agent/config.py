@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from srl_agent.inference.generator import GenerationSettings
 from srl_agent.rollouts.episode_settings import EpisodeSettings
+from srl_agent.rollouts.source_settings import SourceSettings
 from srl_envs.data import SOURCES
 from srl_envs.data.registry import Split
 from srl_envs.data.splits import check_whole_number
@@ -20,7 +21,7 @@ SPLITS = ("all", *get_args(Split))
 
 
 @dataclass
-class AgentConfig(EpisodeSettings):
+class AgentConfig(EpisodeSettings, SourceSettings):
     """Tasks, how they are tried, and where the results go."""
 
     source: str = field(
@@ -30,27 +31,6 @@ class AgentConfig(EpisodeSettings):
                 f"Whose tasks: {', '.join(SOURCES.names())}; or a hub name of one of them, or the"
                 " path of a .jsonl in our schema. Those without hidden tests or a reference answer"
                 " are left out."
-            )
-        },
-    )
-    dataset_path: str | None = field(
-        default=None,
-        metadata={"help": "Local file or folder of the source; None reads the hub."},
-    )
-    dataset_config: str | None = field(
-        default=None,
-        metadata={"help": "The set's configuration on the hub; None leaves it to the source."},
-    )
-    dataset_revision: str | None = field(
-        default=None,
-        metadata={"help": "A branch, tag or commit of the set on the hub; None takes the newest."},
-    )
-    tasks: str | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "Rows that give agents' trajectories their image and hidden tests: a file, a"
-                " folder, or a set on the hub, such as SWE-bench/SWE-smith."
             )
         },
     )
@@ -64,22 +44,6 @@ class AgentConfig(EpisodeSettings):
             ),
             "choices": list(SPLITS),
         },
-    )
-    held_out: int = field(
-        default=60, metadata={"help": "Questions of the validation split, at least 1."}
-    )
-    split_seed: int = field(
-        default=0,
-        metadata={
-            "help": "Decides which they are, and what a built-in generator makes, as in training."
-        },
-    )
-    count: int = field(
-        default=2000,
-        metadata={"help": "Tasks that a built-in generator makes; other sources ignore it."},
-    )
-    limit: int | None = field(
-        default=None, metadata={"help": "Only the first so many tasks. None takes all."}
     )
     output_dir: str | None = field(
         default=None,
@@ -106,23 +70,6 @@ class AgentConfig(EpisodeSettings):
     seed: int = field(
         default=0, metadata={"help": "Decides sampled answers, and the resamples of intervals."}
     )
-    history_turns: int = field(
-        default=2,
-        metadata={
-            "help": (
-                "Software engineering, with episode_history turns: how many of the latest pairs of"
-                " command and observation a prompt shows (paper: 2)."
-            )
-        },
-    )
-    observation_characters: int = field(
-        default=8000,
-        metadata={"help": "Observations with more characters are cut in the middle. 0 cuts none."},
-    )
-    system_prompt: str | None = field(
-        default=None,
-        metadata={"help": "System message; empty sends none. None: the domain's own."},
-    )
     require_think: bool = field(
         default=True,
         metadata={
@@ -146,12 +93,9 @@ class AgentConfig(EpisodeSettings):
         self.check_episodes()
         SANDBOXES.named(self.sandbox)
         require(self.split in SPLITS, "split", self.split, f"one of {', '.join(SPLITS)}")
-        for name in ("num_samples", "max_new_tokens", "page_episodes", "held_out", "count"):
+        self.check_source()
+        for name in ("num_samples", "max_new_tokens", "page_episodes"):
             check_whole_number(name, getattr(self, name), 1)
-        for name in ("history_turns", "observation_characters"):
-            check_whole_number(name, getattr(self, name), 0)
-        if self.limit is not None:
-            check_whole_number("limit", self.limit, 1, ", or None for all")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
         require(self.temperature >= 0, "temperature", self.temperature, "0 or above")
         require(
@@ -191,6 +135,7 @@ class AgentConfig(EpisodeSettings):
         """The settings on which episodes depend: all of a folder have the same."""
         names = (
             *("source", "dataset_path", "dataset_config", "dataset_revision", "tasks"),
+            "hub_split",
             *("temperature", "top_p", "max_new_tokens", "seed", "history_turns"),
             *("observation_characters", "system_prompt", "require_think", "episode_history"),
             *("episode_turns", "episode_tokens", "episode_seconds", "sandbox", "command_timeout"),

@@ -34,7 +34,6 @@ from srl_agent.rollouts.agent_tasks import (
 from srl_agent.rollouts.episodes import Episodes
 from srl_agent.rollouts.policies import GeneratorPolicy
 from srl_agent.runs.provenance import environment
-from srl_envs.data import load_trajectories
 from srl_envs.data.registry import Split
 from srl_envs.errors import DataError
 from srl_envs.trajectory import Trajectory
@@ -82,17 +81,7 @@ def load_tasks(config: AgentConfig) -> list[Trajectory]:
             cannot be run.
         DataError: There is none.
     """
-    found = load_trajectories(
-        config.source,
-        path=config.dataset_path,
-        split=None if config.split == "all" else cast(Split, config.split),
-        held_out=config.held_out,
-        seed=config.split_seed,
-        count=config.count,
-        tasks=config.tasks,
-        config=config.dataset_config,
-        revision=config.dataset_revision,
-    )
+    found = config.trajectories(None if config.split == "all" else cast(Split, config.split))
     judged, _ = judged_tasks(found)
     if not judged:
         raise DataError(

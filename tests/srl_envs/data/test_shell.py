@@ -11,6 +11,7 @@ from srl_envs.commands import grammar_named
 from srl_envs.data.shell import DIFFICULTIES, FAMILIES, generate
 from srl_envs.data.shell.task import IMAGE
 from srl_envs.data.splits import question_key
+from srl_envs.errors import ConfigError
 from srl_envs.sandbox import BASE_IMAGE
 from srl_envs.trajectory import Trajectory
 
@@ -29,6 +30,20 @@ def test_a_seed_decides_every_task(tasks: list[Trajectory]) -> None:
 def test_all_families_have_all_difficulties(tasks: list[Trajectory]) -> None:
     drawn = {(one.metadata["family"], one.metadata["difficulty"]) for one in tasks}
     assert drawn == set(itertools.product(FAMILIES, DIFFICULTIES))
+
+
+def test_families_are_chosen_by_name_and_their_tasks_are_those_among_all(
+    tasks: list[Trajectory],
+) -> None:
+    chosen = generate(40, seed=4, families=["edit-1", "rename"])
+    kinds = {(one.metadata["family"], one.metadata["difficulty"]) for one in chosen}
+    assert kinds == {("edit", 1), *itertools.product(["rename"], DIFFICULTIES)}
+    assert chosen == [one for one in tasks if one in chosen][:40]
+    for wrong in (["edit-4"], ["cook"], []):
+        with pytest.raises(ConfigError, match="families"):
+            load_trajectories("builtin_shell", families=wrong)
+    with pytest.raises(ConfigError, match="'builtin_swe' has no families"):
+        load_trajectories("builtin_swe", families=["edit"])
 
 
 def test_no_two_tasks_have_a_request_files_or_an_id_in_common(tasks: list[Trajectory]) -> None:

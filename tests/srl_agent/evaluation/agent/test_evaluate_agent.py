@@ -13,8 +13,12 @@ import pytest
 
 from srl_agent.evaluate import main
 from srl_agent.evaluation.agent.attempts import EPISODES, AttemptStore
+from srl_agent.evaluation.agent.config import AgentConfig
 from srl_agent.evaluation.agent.results import summarize
+from srl_agent.evaluation.agent.run import load_tasks
 from srl_agent.rollouts.episode_records import EpisodeRecord
+from srl_agent.training.config import DataConfig, SRLConfig
+from srl_agent.training.data import load_data
 from srl_envs import load_trajectories
 from srl_envs.errors import DataError
 from srl_envs.trajectory import Trajectory
@@ -162,6 +166,16 @@ def test_shell_tasks_are_solved_without_docker(tmp_path: Path, bubblewrap: None)
     found = results_of(tmp_path / "run")
     assert (found["tasks"], found["rate"]["value"]) == (12, 1.0), found["ends"]
     assert sum(kind["tasks"] for kind in found["kinds"]) == 12 and len(found["kinds"]) > 5
+
+
+def test_the_validation_split_is_what_a_training_run_holds_out() -> None:
+    chosen: dict[str, Any] = {"families": ["edit-1", "rank-1"], "count": 80, "held_out": 20}
+    args = SRLConfig(method="agent", sandbox="bubblewrap", bf16=False, max_completion_length=8)
+    parts = load_data(DataConfig(source="builtin_shell", **chosen), args)
+    asked = load_tasks(AgentConfig(source="builtin_shell", split="validation", **chosen))
+    held_out = {one.id for one in (*parts.validation, *parts.test)}
+    assert {one.id for one in asked} == held_out and len(held_out) == 20
+    assert {one.metadata["family"] for one in asked} == {"edit", "rank"}
 
 
 @pytest.mark.docker
