@@ -4,6 +4,8 @@
     python -m srl_agent.collect math --problems my.csv --model gpt-4.1 --base_url URL/v1
     # Solutions in any form become titled steps with the same numbers and formulas.
     python -m srl_agent.collect rewrite --solutions book.jsonl --model gpt-4.1 --base_url URL/v1
+    # A teacher acts in sandboxes; tests decide, and a replay confirms.
+    python -m srl_agent.collect swe --model gpt-4.1 --base_url URL/v1
 
 Every answer is saved as soon as it is finished. Rerun the same command to resume: it asks
 nothing twice. `--help` after a command lists its settings.
@@ -22,6 +24,7 @@ from srl_envs.errors import MissingDependencyError, install_command
 COMMANDS = {
     "math": "srl_agent.collection.math",
     "rewrite": "srl_agent.collection.rewrite",
+    "swe": "srl_agent.collection.swe",
 }
 """By name, the module whose ``command(arguments, prog)`` does it and gives the exit status."""
 

@@ -105,14 +105,16 @@ class Episode:
         return sum(turn.written.tokens for turn in self.turns)
 
 
-_LONGEST_TEXT = 20_000  # characters of a thought, an action or an observation in the file
+LONGEST_TEXT = 20_000
+"""Characters of a thought, an action, an observation or a patch in the file."""
 
 
-def record_of(episode: Episode, **more: Any) -> dict[str, Any]:
+def record_of(episode: Episode, longest: int | None = LONGEST_TEXT, **more: Any) -> dict[str, Any]:
     """An episode as a line of the file.
 
     Args:
         episode: What ended.
+        longest: Texts with more characters are cut in the middle; None cuts none.
         more: What the caller knows of it, such as the training step.
     """
     outcome = episode.outcome
@@ -128,17 +130,22 @@ def record_of(episode: Episode, **more: Any) -> dict[str, Any]:
         "sandbox_seconds": round(episode.sandbox_seconds, 3),
         "verification_seconds": round(episode.verification_seconds, 3),
         "failure": episode.failure,
-        "turns": [_turn(turn) for turn in episode.turns],
+        "patch": "" if outcome is None else _cut(outcome.patch, longest),
+        "turns": [_turn(turn, longest) for turn in episode.turns],
     }
 
 
-def _turn(turn: Turn) -> dict[str, Any]:
+def _cut(text: str, longest: int | None) -> str:
+    return text if longest is None else cut_middle(text, longest)
+
+
+def _turn(turn: Turn, longest: int | None) -> dict[str, Any]:
     said = turn.response
     return {
-        "thought": cut_middle(said.thought, _LONGEST_TEXT),
-        "action": cut_middle(said.action or turn.written.text, _LONGEST_TEXT),
+        "thought": _cut(said.thought, longest),
+        "action": _cut(said.action or turn.written.text, longest),
         "error": said.error,
-        "observation": cut_middle(turn.observation, _LONGEST_TEXT),
+        "observation": _cut(turn.observation, longest),
         "similarity": turn.similarity,
         "tokens": turn.written.tokens,
         "seconds": round(turn.seconds, 3),
@@ -173,6 +180,7 @@ class EpisodeRecord:
     verification_seconds: float
     failure: str
     turns: tuple[TurnRecord, ...]
+    patch: str = ""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str) -> EpisodeRecord:
@@ -186,7 +194,9 @@ class EpisodeRecord:
             DataError: It is not such a record.
         """
         try:
-            known = {one.name: row[one.name] for one in fields(cls)}
+            # Older records have no patch.
+            known = {one.name: row[one.name] for one in fields(cls) if one.name != "patch"}
+            known["patch"] = str(row.get("patch", ""))
             known["failing_tests"] = tuple(map(str, known["failing_tests"]))
             known["turns"] = tuple(TurnRecord(**turn) for turn in known["turns"])
         except (KeyError, TypeError):

@@ -74,11 +74,13 @@ class Outcome:
             None where nobody can tell.
         correct: The verdict, where there is one.
         failing: Tests that should pass and do not.
+        patch: What the agent changed, where tests judge a patch.
     """
 
     reward: float | None
     correct: bool | None = None
     failing: tuple[str, ...] = ()
+    patch: str = ""
 
 
 class Place(Protocol):
@@ -154,7 +156,8 @@ class ExpertStepPlace:
         info = self._env.outcome()
         correct = info.get("correct")
         failing = tuple(info.get("failing_tests", ()))
-        return Outcome(None if correct is None else float(correct), correct, failing)
+        reward = None if correct is None else float(correct)
+        return Outcome(reward, correct, failing, str(info.get("patch", "")))
 
     def close(self) -> None:
         """See :meth:`Place.close`."""

@@ -16,7 +16,7 @@ from typing import IO, Any
 from srl_agent.evaluation.agent.config import AgentConfig
 from srl_agent.evaluation.folder import evaluation_folder, model_identity, read_settings
 from srl_agent.inference.backends import GeneratorConfig
-from srl_agent.rollouts.episode_records import Episode, EpisodeRecord, record_of
+from srl_agent.rollouts.episode_records import LONGEST_TEXT, Episode, EpisodeRecord, record_of
 from srl_agent.runs.files import drop_cut_line
 from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines
@@ -60,6 +60,7 @@ class AttemptStore:
 
     Args:
         path: The file; need not exist yet.
+        longest: Texts with more characters are cut in the middle; None cuts none.
 
     Attributes:
         attempts: What the file holds.
@@ -68,8 +69,8 @@ class AttemptStore:
         DataError: A line before the last is damaged, or two are of the same episode.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, longest: int | None = LONGEST_TEXT) -> None:
+        self._path, self._longest = path, longest
         self.attempts: dict[Key, EpisodeRecord] = {}
         if drop_cut_line(path):
             for number, row in read_lines(path):
@@ -90,7 +91,7 @@ class AttemptStore:
         Raises:
             InfrastructureError: It cannot be written (a full disk).
         """
-        row = record_of(episode)
+        row = record_of(episode, self._longest)
         try:
             # ASCII, so that a lone surrogate of the model survives.
             self._file.write(json.dumps(row) + "\n")
