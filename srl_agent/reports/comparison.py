@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from srl_agent.runs.answers import Answer
 from srl_agent.runs.records import RunRecords
-from srl_envs.matching import matching_blocks
+from srl_envs.matching import COMPARISONS, MatchingBlock, matching_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,64 @@ class Comparison:
     answers: Sequence[ShownAnswer]
 
 
-def segments(model: str, expert: str) -> tuple[list[Segment], list[Segment]]:
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An action beside the expert's, with the blocks that the reward 2M/T counts.
+
+    Attributes:
+        action: The model's action in segments.
+        expert: The expert's action in segments.
+        blocks: Where they match, in order.
+        total: T, the characters of both.
+    """
+
+    action: Sequence[Segment]
+    expert: Sequence[Segment]
+    blocks: Sequence[MatchingBlock]
+    total: int
+
+    @property
+    def matched(self) -> int:
+        """M, the characters in blocks."""
+        return sum(block.size for block in self.blocks)
+
+    @property
+    def ratio(self) -> float:
+        """2M/T; 1.0 for two empty strings."""
+        return 2 * self.matched / self.total if self.total else 1.0
+
+
+def match_of(
+    action: str,
+    expert: str,
+    *,
+    autojunk: bool = False,
+    max_characters: int | None = None,
+    comparisons: int = COMPARISONS,
+) -> Match:
     """Both texts cut into matching and other runs.
 
-    The blocks are those that the reward 2M/T counts (``autojunk=False``).
-
     Repetitive texts that would take difflib minutes are searched as far as
-    :data:`srl_envs.matching.COMPARISONS` goes; the rest shows no match.
+    ``comparisons`` goes; the rest shows no match.
+
+    Args:
+        action: The model's.
+        expert: The expert's.
+        autojunk: See :mod:`srl_envs.reward`.
+        max_characters: Only this many first characters of either can match.
+        comparisons: See :func:`srl_envs.matching.matching_blocks`.
     """
-    blocks = matching_blocks(model, expert)
-    return (
-        _cut(model, [(block.a, block.size) for block in blocks]),
+    blocks = matching_blocks(
+        action[:max_characters],
+        expert[:max_characters],
+        autojunk=autojunk,
+        comparisons=comparisons,
+    )
+    return Match(
+        _cut(action, [(block.a, block.size) for block in blocks]),
         _cut(expert, [(block.b, block.size) for block in blocks]),
+        blocks,
+        len(action) + len(expert),
     )
 
 
@@ -106,10 +152,10 @@ def _compare(sample: Answer, stages: Sequence[tuple[str, Answer | None]]) -> Com
     answers = []
     for stage, answer in stages:
         if answer is not None:
-            action = segments(answer.action, answer.expert)[0] if answer.error is None else []
+            action = match_of(answer.action, answer.expert).action if answer.error is None else []
             answers.append(ShownAnswer(stage, answer, action))
     expert = (
-        segments(sample.action, sample.expert)[1]
+        match_of(sample.action, sample.expert).expert
         if sample.error is None
         else [Segment(sample.expert, matches=True)]
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from srl_agent.intervals import paired_difference
-from srl_agent.reports.comparison import comparisons, segments
+from srl_agent.reports.comparison import comparisons, match_of
 from srl_agent.reports.training_report import write_report
 from srl_agent.runs.reading import read_run
 from srl_agent.runs.records import RunRecords
@@ -598,11 +598,14 @@ def test_best_checkpoint_is_shown_rather_than_the_last(run: Path) -> None:
 def test_marked_characters_are_those_that_the_reward_counts(model: str, expert: str) -> None:
     from difflib import SequenceMatcher
 
-    ours, theirs = segments(model, expert)
+    match = match_of(model, expert)
+    ours, theirs = match.action, match.expert
     assert ("".join(s.text for s in ours), "".join(s.text for s in theirs)) == (model, expert)
     matching = [sum(len(s.text) for s in side if s.matches) for side in (ours, theirs)]
     ratio = SequenceMatcher(None, model, expert, autojunk=False).ratio()
-    assert matching[0] == matching[1] and 2 * matching[0] / len(model + expert) == ratio
+    assert (
+        matching[0] == matching[1] and 2 * matching[0] / len(model + expert) == ratio == match.ratio
+    )
 
 
 def test_long_run_stays_a_small_page(tmp_path: Path) -> None:
