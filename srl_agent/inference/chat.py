@@ -95,6 +95,10 @@ class ChatEncoder:
         tokenizer: With a chat template.
         system_role: Where a system message goes.
 
+    Attributes:
+        merges: Whether the text of a system message goes to the front of the first user
+            message.
+
     Raises:
         ConfigError: The template cannot write a prompt of instructions and a question.
     """
@@ -107,8 +111,8 @@ class ChatEncoder:
             _THINK_TAGS[0],
         )
         self._channels = _CHANNELS in template
-        self._merges, self._in_parts, self._end = self._form(system_role)
-        if self._merges and system_role == "auto":
+        self.merges, self._in_parts, self._end = self._form(system_role)
+        if self.merges and system_role == "auto":
             _say_merged(tokenizer.name_or_path)
         added = tokenizer.added_tokens_decoder.items()
         special = {index for index, token in added if token.special} | {*tokenizer.all_special_ids}
@@ -129,7 +133,7 @@ class ChatEncoder:
             ConfigError: The template refuses this conversation, or the model does not
                 think in blocks.
         """
-        chat = without_system_role(messages) if self._merges else list(messages)
+        chat = without_system_role(messages) if self.merges else list(messages)
         text = self._rendered(chat)
         return self._prompt(*self._before_end(text, chat), format)
 

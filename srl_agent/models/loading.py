@@ -18,8 +18,8 @@ from srl_agent.models.quickstart import (
     quickstart_model,
     quiet_transformers,
 )
+from srl_agent.models.tokenizers import check_tokenizer, check_vocabulary, set_end_and_padding
 from srl_envs.errors import ConfigError, DataError, SRLError
-from srl_envs.response import CLOSE, OPEN
 
 if TYPE_CHECKING:
     import torch
@@ -60,14 +60,9 @@ def load_model_and_tokenizer(
     """
     extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
     model, tokenizer = _load(name_or_path, revision, trust_remote_code, {"dtype": dtype, **extra})
-    _set_end_and_padding(model, tokenizer, name_or_path)
-    if not tokenizer.chat_template:
-        raise DataError(
-            f"The tokenizer of {name_or_path!r} has no chat template, so that no chat prompt can be"
-            " written. Use an instruction-tuned model, or put a chat_template.jinja into the"
-            " model's folder."
-        )
-    _check_vocabulary(model, tokenizer, name_or_path)
+    set_end_and_padding(model, tokenizer, name_or_path)
+    check_tokenizer(tokenizer, name_or_path)
+    check_vocabulary(model, tokenizer, name_or_path)
     return model, tokenizer
 
 
@@ -83,28 +78,84 @@ def load_config(name_or_path: str, revision: str | None, trust_remote_code: bool
         return load_config(*base_of(folder), trust_remote_code)
     try:
         return AutoConfig.from_pretrained(
-            str(folder or name_or_path), revision=revision, trust_remote_code=trust_remote_code
+            str(folder or name_or_path),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            # Where the hub does not answer, transformers itself would retry for half a minute.
+            local_files_only=folder is None and not _hub_has(name_or_path, revision),
         )
     except (OSError, ValueError, ImportError):
         return None
 
 
-def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer that writes tokens which the model has no embedding for.
+def load_tokenizer(name_or_path: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """The tokenizer of a model, without its weights.
 
-    Special tokens that no prompt holds may be unknown: Gemma 3's, that stands for an
-    image, is so in the text model.
+    Raises:
+        DataError: There is none, or it has no chat template, or it loses text.
     """
-    size = model.get_input_embeddings().weight.shape[0]
-    added = tokenizer.added_tokens_decoder
-    written = str(tokenizer.chat_template) + OPEN + CLOSE
-    for token, index in tokenizer.get_vocab().items():
-        if index >= size and (index not in added or not added[index].special or token in written):
-            raise DataError(
-                f"The tokenizer of {name!r} has the token {token!r} ({index}), but the model has"
-                f" embeddings for {size} tokens only: call model.resize_token_embeddings and save"
-                " it, or use the model's own tokenizer."
+    from transformers import AutoTokenizer
+
+    folder = quickstart_model() if name_or_path in QUICKSTART_NAMES else _folder(name_or_path)
+    if folder is not None and is_adapter(folder) and not _has_tokenizer(folder):
+        return load_tokenizer(*base_of(folder), trust_remote_code)
+    cached_only = folder is None and not _hub_has(name_or_path, revision)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder or name_or_path),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=cached_only,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        if cached_only:
+            raise _not_there(name_or_path) from error
+        raise DataError(
+            f"The tokenizer of {name_or_path!r} cannot be loaded: {_first_line(error)}"
+        ) from error
+    check_tokenizer(tokenizer, name_or_path)
+    return tokenizer
+
+
+def weights_of(name_or_path: str, revision: str | None) -> str:
+    """Where a model's weights are, in words.
+
+    Raises:
+        DataError: They are nowhere.
+    """
+    folder = quickstart_model() if name_or_path in QUICKSTART_NAMES else _folder(name_or_path)
+    if folder is not None and is_adapter(folder):
+        return f"an adapter of {base_of(folder)[0]}, {weights_of(*base_of(folder))}"
+    if folder is None:
+        from huggingface_hub import snapshot_download
+
+        if _hub_has(name_or_path, revision):
+            return "on the hub, from where it is fetched unless the cache has it"
+        with contextlib.suppress(OSError):
+            folder = Path(snapshot_download(name_or_path, revision=revision, local_files_only=True))
+    files = [] if folder is None else [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    if not files:
+        raise (
+            _not_there(name_or_path)
+            if folder is None
+            else DataError(
+                f"{folder} has no weights (*.safetensors): save the model with save_pretrained."
             )
+        )
+    size = sum(file.stat().st_size for file in files)
+    return f"{size / 1e9:.2f} GB of weights in {folder}"
+
+
+def _not_there(name: str) -> DataError:
+    return DataError(
+        f"Model {name!r} is neither an existing folder nor in the local hub cache, and the hub"
+        ' cannot be reached. Give the path of a folder with the model, or "quickstart" for the'
+        " built-in one."
+    )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").is_file()
 
 
 def _load(
@@ -130,7 +181,7 @@ def _load(
             if folder is not None and is_adapter(folder):
                 base, base_revision = base_of(folder)
                 model, tokenizer = _load(base, base_revision, trust_remote_code, settings)
-                own = (folder / "tokenizer_config.json").is_file()
+                own = _has_tokenizer(folder)
                 return merged(model, folder), (
                     AutoTokenizer.from_pretrained(source, **hub) if own else tokenizer
                 )
@@ -144,12 +195,7 @@ def _load(
             ) from error
         except (OSError, ValueError, SafetensorError) as error:
             if hub.get("local_files_only"):
-                raise DataError(
-                    f"Model {name_or_path!r} is neither an existing folder nor in the local hub"
-                    " cache, and the hub cannot be reached. "
-                    f'Give the path of a folder with the model, or "quickstart" for the built-in'
-                    f" one."
-                ) from error
+                raise _not_there(name_or_path) from error
             raise DataError(
                 f"Model {name_or_path!r} cannot be loaded: {_first_line(error)}"
             ) from error
@@ -188,36 +234,6 @@ def _check_weights(model: Any, found: dict[str, Any], name: str) -> None:
             f"{name}: {len(unused)} tensors of the checkpoint are not part of"
             f" {type(model).__name__} and are not used, such as {unused[0]}"
         )
-
-
-def _set_end_and_padding(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
-) -> None:
-    """Give the tokenizer an end and a padding token that the model has, and both configurations.
-
-    Those of a composite model (text and images) are its text model's.
-    """
-    settings, config = model.generation_config, model.config.get_text_config()
-    size = model.get_input_embeddings().weight.shape[0]
-
-    def known(token: Any) -> bool:
-        return isinstance(token, int) and 0 <= token < size
-
-    ends = getattr(settings, "eos_token_id", None)
-    ends = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-    end = next((token for token in ends if known(token)), None)
-    if end is None:
-        raise DataError(
-            f"The tokenizer of {name!r} has no end-of-sequence token that the model knows: set"
-            " eos_token in its tokenizer_config.json."
-        )
-    if tokenizer.eos_token_id != end:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
-    if not tokenizer.pad_token or not known(tokenizer.pad_token_id):
-        tokenizer.pad_token = tokenizer.eos_token
-    for place in (config, settings):
-        if place is not None and not known(getattr(place, "pad_token_id", None)):
-            place.pad_token_id = tokenizer.pad_token_id
 
 
 def _folder(name_or_path: str) -> Path | None:

@@ -6,7 +6,9 @@ Ranges, settings of TRL that have no effect here, and packages that a setting ne
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,33 @@ _PACKAGES = {
 }
 
 
+_ABSENT: ContextVar[list[str] | None] = ContextVar("absent", default=None)
+
+
+@contextmanager
+def packages_may_be_missing() -> Iterator[list[str]]:
+    """In the body, settings that need a missing package are not refused.
+
+    For a plan of a run on another machine.
+
+    Yields:
+        The messages of what would have been refused.
+    """
+    absent: list[str] = []
+    token = _ABSENT.set(absent)
+    try:
+        yield absent
+    finally:
+        _ABSENT.reset(token)
+
+
+def _missing(message: str) -> None:
+    absent = _ABSENT.get()
+    if absent is None:
+        raise MissingDependencyError(message)
+    absent.append(message)
+
+
 def check_ranges(args: Any) -> None:
     """Check each setting on its own, as it was given.
 
@@ -110,9 +139,7 @@ def check_ranges(args: Any) -> None:
     """
     for name, (package, install) in _PACKAGES.items():
         if getattr(args, name) and importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(
-                f"{name} needs the package {package!r}, which is not installed: {install}"
-            )
+            _missing(f"{name} needs the package {package!r}, which is not installed: {install}")
     _check_numbers(args)
     _check_choices(args)
     _check_effects(args)

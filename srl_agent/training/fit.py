@@ -12,7 +12,7 @@ import torch
 from trl import get_peft_config
 
 from srl_agent.models.loading import load_config
-from srl_agent.training.memory import GIB, RESERVE, Load, Shape, Sharding, plan
+from srl_agent.training.memory import GIB, RESERVE, Load, Sampling, Shape, Sharding, plan
 from srl_agent.training.methods import METHODS
 from srl_envs.errors import ConfigError
 
@@ -67,16 +67,35 @@ def check_fits(shape: Shape, load: Load, room: int) -> None:
         )
 
 
-def load_of(args: Any, model: Any, room: int) -> Load:
-    """What a run's settings, and how its processes were started, do to a GPU of so many bytes."""
-    sharding, processes = _sharding(args), int(args.world_size)
+def load_of(
+    args: Any,
+    model: Any,
+    room: int,
+    *,
+    sharding: Sharding | None = None,
+    processes: int | None = None,
+    sampling: Sampling | None = None,
+) -> Load:
+    """What a run's settings do to a GPU of so many bytes.
+
+    Args:
+        args: An :class:`~srl_agent.training.config.SRLConfig`.
+        model: TRL's ``ModelConfig``.
+        room: Bytes of the GPU.
+        sharding: None takes what this process was started with.
+        processes: That train; None takes those that were started.
+        sampling: None takes what the settings say.
+    """
+    sharding, processes = sharding or _sharding(args), processes or int(args.world_size)
     samples = METHODS.named(args.method).samples
     rows = int(args.per_device_train_batch_size)
-    each = rows * int(args.gradient_accumulation_steps)
+    each = -(-int(args.rows_per_step) // processes)
     shares = (
         args.shared_prompt and samples and sharding == "ddp" and not args.gradient_checkpointing
     )
-    vllm = args.use_vllm and args.vllm_mode == "colocate"
+    if sampling is None:
+        vllm = args.use_vllm and args.vllm_mode == "colocate"
+        sampling = "vllm" if vllm else "server" if args.use_vllm else "own"
     return Load(
         sharding=sharding,
         processes=processes,
@@ -87,10 +106,10 @@ def load_of(args: Any, model: Any, room: int) -> Load:
         bf16=bool(args.bf16),
         bf16_weights=model.dtype == "bfloat16" and not model.use_peft,
         checkpointing=bool(args.gradient_checkpointing),
-        sampling="vllm" if vllm else "server" if args.use_vllm else "own",
+        sampling=sampling,
         rollout_rows=min(int(args.rollout_rows), each),
         reference=bool(args.beta) and not model.use_peft,
-        vllm=int(args.vllm_gpu_memory_utilization * room) if vllm else 0,
+        vllm=int(args.vllm_gpu_memory_utilization * room) if sampling == "vllm" else 0,
         vllm_sleeps=bool(args.vllm_enable_sleep_mode),
     )
 

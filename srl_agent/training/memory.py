@@ -16,6 +16,7 @@ Lengths are the longest that a row may have. Tested against counted bytes of rea
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -88,7 +89,9 @@ class Shape:
         if adapter is not None:
             from peft import get_peft_model
 
-            model = get_peft_model(model, replace(adapter))
+            with warnings.catch_warnings():  # PEFT asks for a setting by its old name
+                warnings.simplefilter("ignore", FutureWarning)
+                model = get_peft_model(model, replace(adapter))
             layers = [module for module in model.modules() if hasattr(module, "lora_A")]
             adapted = sum(layer.in_features for layer in layers) // len(blocks)
             trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

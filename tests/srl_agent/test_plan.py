@@ -1,0 +1,124 @@
+"""``srl_agent.plan``: what a run needs, and what is wrong with this machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import Qwen2Config
+
+from srl_agent.plan import main
+
+FLAGS = ["--source", "builtin", "--count", "40", "--held_out", "4", "--bf16", "false"]
+
+NO_HUB = ["--source", "builtin", "--count", "800"]
+
+
+@pytest.fixture
+def flags(tiny_model_dir: Path, tmp_path: Path) -> list[str]:
+    """The quick start on a tiny model and little data."""
+    runs = ["--output_dir", str(tmp_path / "run")]
+    return ["quickstart", *FLAGS, *runs, "--model_name_or_path", str(tiny_model_dir)]
+
+
+def lines(text: str) -> dict[str, tuple[str, str]]:
+    """About what, and what was found."""
+    found = re.findall(r"^(ok|warning|fails) +(\w+) +(.*)$", text, re.MULTILINE)
+    return {about: (state, said) for state, about, said in found}
+
+
+def test_a_run_that_works_has_a_line_for_everything(
+    flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(flags) == 0
+    found = lines(capsys.readouterr().out)
+    assert list(found) == [
+        *("python", "packages", "device", "model", "template", "data", "lengths", "memory"),
+        "disk",
+    ]
+    assert {state for state, _ in found.values()} == {"ok"}
+    assert "a system message is taken; opens no think block" in found["template"][1]
+    assert re.search(r"median \d+, longest \d+ tokens; answers up to 80", found["lengths"][1])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "about", "said"),
+    [
+        (["--max_completion_length", "2040"], "lengths", "but the model has 2048|2048 positions"),
+        (["--source", "nothing.jsonl"], "data", "nothing.jsonl"),
+        (["--model_name_or_path", "./nowhere"], "model", "no folder './nowhere'"),
+        (["--max_prompt_length", "10"], "lengths", "raise them"),
+        (["--rollout_rows", "900000000", "--prompts_per_step", "100000000"], "memory", "lower --"),
+    ],
+)
+def test_what_would_fail_says_so(
+    flags: list[str],
+    capsys: pytest.CaptureFixture[str],
+    wrong: list[str],
+    about: str,
+    said: str,
+) -> None:
+    status = main([*flags, *wrong])
+    state, text = lines(capsys.readouterr().out)[about]
+    assert re.search(said, text)
+    assert (state, status) in (("fails", 1), ("warning", 0))
+    assert (status == 0) == ("2040" in wrong)
+
+
+def test_a_model_without_weights_or_template_fails(
+    flags: list[str], capsys: pytest.CaptureFixture[str], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, folder)
+    (folder / "model.safetensors").unlink()
+    assert main([*flags, "--model_name_or_path", str(folder)]) == 1
+    assert "has no weights" in lines(capsys.readouterr().out)["model"][1]
+    (folder / "chat_template.jinja").unlink()
+    assert main([*flags, "--model_name_or_path", str(folder)]) == 1
+    assert "no chat template" in lines(capsys.readouterr().out)["model"][1]
+
+
+def test_set_ups_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["srl_math_7b", *NO_HUB, "--gpus", "8", "--gpu", "h100"]) == 0
+    text = capsys.readouterr().out
+    rows = {row[0]: row[1:] for row in (re.split(r"  +", line) for line in text.splitlines())}
+    assert rows["DDP, our sampler"][-2:] == ["no", "none"]
+    assert rows["FSDP2, our sampler"][-3:] == ["71.7", "yes", "16"]
+    assert rows["FSDP2, a vLLM server on 2 of them"][-2] == "rows do not divide"
+    assert "configs/accelerate/fsdp2.yaml --num_processes 8" in text
+    assert lines(text)["model"][0] == "warning"
+
+
+def test_what_fits_nowhere_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["srl_math_7b", *NO_HUB, "--gpu", "24"]) == 1
+    assert "fits in no shipped set-up" in capsys.readouterr().out
+    assert main(["srl_math_7b", *NO_HUB, "--gpu", "a-gpu"]) == 1
+    assert "use one of a10g" in capsys.readouterr().err
+
+
+def test_a_lora_config_is_planned_without_vllm_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["srl_math_7b_lora", *NO_HUB, "--gpu", "h100"]) == 0
+    text = capsys.readouterr().out
+    assert "LoRA, vLLM beside it" in text and "DDP" not in text
+    assert lines(text)["packages"][0] in ("ok", "warning")
+
+
+def test_every_stage_of_a_curriculum_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["srl_then_rlvr_math_7b", *NO_HUB, "--gpus", "8", "--gpu", "h200"]) == 0
+    text = capsys.readouterr().out
+    assert "stage srl_math_7b" in text and "stage rlvr_math_7b" in text
+
+
+def test_a_model_of_another_size_is_read_from_its_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_model_dir: Path
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(tiny_model_dir / name, tmp_path)
+    Qwen2Config(num_key_value_heads=2, num_hidden_layers=48).save_pretrained(tmp_path)
+    flags = ["--model_name_or_path", str(tmp_path), "--gpus", "2", "--gpu", "a100"]
+    assert main(["srl_math_7b", *NO_HUB, *flags]) == 0
+    text = capsys.readouterr().out
+    assert re.search("fits as: .*LoRA, vLLM beside it", text) and "FSDP2, our sampler" in text
