@@ -26,6 +26,8 @@ PATIENCE_S = 120.0
 """How long work waits when no host is well."""
 
 _PERIOD_S = 1.0  # between two looks at hosts that are not well
+_ELSEWHERE_S = 10.0  # how long a place is awaited on another host than the one that failed
+_ATTEMPTS = 3  # so that work survives two hosts that die under it
 
 
 @dataclass(eq=False)
@@ -70,7 +72,9 @@ class Fleet:
             raise
         threading.Thread(target=self._look_after, name="fleet", daemon=True).start()
 
-    def run(self, name: str, work: Callable[..., T], *arguments: Any, attempts: int = 2) -> T:
+    def run(
+        self, name: str, work: Callable[..., T], *arguments: Any, attempts: int = _ATTEMPTS
+    ) -> T:
         """Do work on a host, once a place is free; on another one if that fails.
 
         Args:
@@ -88,7 +92,7 @@ class Fleet:
         return result
 
     def map(
-        self, work: Callable[..., T], jobs: Mapping[str, Sequence[Any]], attempts: int = 2
+        self, work: Callable[..., T], jobs: Mapping[str, Sequence[Any]], attempts: int = _ATTEMPTS
     ) -> Iterator[tuple[str, T | InfrastructureError]]:
         """Do the same work for many: names and results, or failures, as they are finished.
 
@@ -127,7 +131,7 @@ class Fleet:
             InfrastructureError: See :meth:`run`.
         """
         key = secrets.token_hex(8)
-        state, workdir = self._on_a_place(name, keep, (key, make, *arguments), 2)
+        state, workdir = self._on_a_place(name, keep, (key, make, *arguments), _ATTEMPTS)
         return RemoteSandbox(
             state.host,
             key,
@@ -215,19 +219,21 @@ class Fleet:
         raise AssertionError("attempts is at least 1")
 
     def _take(self, avoided: _State | None) -> _State:
-        """Take a place on the freest host, if possible not on this one."""
-        end = time.monotonic() + PATIENCE_S
+        """Take a place on the freest host; for some seconds not on the one to avoid."""
+        start = time.monotonic()
         with self._changed:
             while not self._closing.is_set():
                 well = [state for state in self._states if state.is_well]
-                others = [state for state in well if state is not avoided] or well
-                best = max(others, key=lambda state: state.free, default=None)
-                if best is not None and best.free > 0:
+                free = [state for state in well if state.free > 0]
+                best = max(free, key=lambda state: (state is not avoided, state.free), default=None)
+                waited = time.monotonic() - start
+                is_only = well == [best] or waited > _ELSEWHERE_S
+                if best is not None and (best is not avoided or is_only):
                     best.free -= 1
                     return best
-                if not well and time.monotonic() > end:
+                if not well and waited > PATIENCE_S:
                     raise SandboxError(f"No engine is well: {self._reasons()}")
-                self._changed.wait(5.0)
+                self._changed.wait(1.0 if best else 5.0)
         raise SandboxError("This fleet is closed.")
 
     def _free(self, state: _State) -> None:

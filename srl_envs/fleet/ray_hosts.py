@@ -44,12 +44,12 @@ class EngineActor:
     def __init__(self, address: str | None) -> None:
         self._host = EngineHost(address or engine_address() or _DEFAULT_SOCKET)
 
-    def take_up(self, dead_run: str) -> tuple[bool, Any]:
+    def take_up(self, last_run: str) -> tuple[bool, Any]:
         """Remove what dead owners left, and what the actor before this one did."""
 
         def work() -> tuple[str, str]:
-            if dead_run:
-                remove_run(dead_run)
+            if last_run and last_run != run_here():
+                remove_run(last_run)
             return run_here(), self._host.name
 
         return self.call(_in_turn, (self._host.take_up, work))
@@ -193,6 +193,7 @@ def _connect(address: str) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # a busy machine takes longer
     if address == "local":  # actors are small: whatever fills the memory, it is not they
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     local: dict[str, Any] = {
@@ -212,6 +213,8 @@ def _connect(address: str) -> None:
         )
     except Exception as error:  # a start that takes too long is a bare one
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if address == "local":
+            raise InfrastructureError(f"Ray cannot be started on this machine: {said}") from error
         raise InfrastructureError(
             f"No Ray cluster can be used at {address}: {said} Start one with ray start --head."
         ) from error

@@ -25,6 +25,7 @@ from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError
 from srl_envs.fleet import Fleet, RemoteSandbox, open_fleet
 from srl_envs.fleet.addresses import engine_addresses
+from srl_envs.fleet.hosts import EngineHost
 from srl_envs.replay import main, read_report
 from srl_envs.sandbox import SandboxError
 
@@ -65,6 +66,25 @@ def test_addresses_of_all_kinds_are_read() -> None:
 def test_where_no_engine_answers_all_are_named(tmp_path) -> None:
     with pytest.raises(SandboxError, match=r"None of 2 engines.*a\.sock.*b\.sock"):
         open_fleet(f"unix://{tmp_path}/a.sock,unix://{tmp_path}/b.sock", places=1)
+
+
+def test_failed_work_comes_back_to_its_host_where_all_others_stay_busy(monkeypatch) -> None:
+    monkeypatch.setattr("srl_envs.fleet.fleet._ELSEWHERE_S", 0.5)
+    calls, held = [], threading.Event()
+
+    def breaks() -> None:
+        calls.append(1)
+        raise SandboxError("it breaks")
+
+    hosts = [EngineHost(None), EngineHost(None)]
+    with Fleet(hosts, places=1) as fleet, ThreadPoolExecutor(1) as threads:
+        threads.submit(fleet.run, "holder", held.wait)
+        try:
+            with pytest.raises(SandboxError, match="it breaks"):
+                fleet.run("two", breaks)
+        finally:
+            held.set()
+    assert len(calls) == 3
 
 
 @pytest.mark.docker
