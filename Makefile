@@ -41,5 +41,5 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "error: $(PYTHON) is not Python >= 3.11, which TRL needs. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) has no venv. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,view,swebench,ray,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,collect,view,swebench,ray,dev,docs]'
 	@touch $@

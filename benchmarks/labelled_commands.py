@@ -306,6 +306,8 @@ def _editor(trajectory: Trajectory, step: ExpertStep, command: Command) -> Label
         if len(lines) < 3:
             return None
         a, b = min(lines), max(lines)
+        if json.loads(arguments["view_range"]) != [a, b]:
+            return None
         made = _with_file(trajectory, replace(step, action=call()), path, lines)
         pair = _of(
             made,

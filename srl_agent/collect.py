@@ -6,6 +6,8 @@
     python -m srl_agent.collect rewrite --solutions book.jsonl --model gpt-4.1 --base_url URL/v1
     # A teacher acts in sandboxes; tests decide, and a replay confirms.
     python -m srl_agent.collect swe --model gpt-4.1 --base_url URL/v1
+    # Filters drop what is not worth training on, with a page of examples.
+    python -m srl_agent.collect curate runs/my/trajectories.jsonl curated.jsonl --languages en
 
 Every answer is saved as soon as it is finished. Rerun the same command to resume: it asks
 nothing twice. `--help` after a command lists its settings.
@@ -22,6 +24,7 @@ from srl_envs.command_line import exit_status, program
 from srl_envs.errors import MissingDependencyError, install_command
 
 COMMANDS = {
+    "curate": "srl_agent.collection.curate",
     "math": "srl_agent.collection.math",
     "rewrite": "srl_agent.collection.rewrite",
     "swe": "srl_agent.collection.swe",

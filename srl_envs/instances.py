@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import overload
@@ -122,8 +122,10 @@ class StepInstances(Sequence[StepInstance]):
 
     Args:
         trajectories: Their order is kept.
-        targets: Which steps are targets.
+        targets: Which steps are targets; those that a trajectory leaves out are not.
         settings: How prompts are rendered.
+        only: The ids of the instances that there are to be; None gives all. An id that
+            no instance has is ignored.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class StepInstances(Sequence[StepInstance]):
         trajectories: Sequence[Trajectory],
         targets: Targets = "all_but_last",
         settings: PromptSettings = PromptSettings(),
+        only: Container[str] | None = None,
     ) -> None:
         if targets not in ("all_but_last", "all"):
             raise ConfigError(
@@ -139,9 +142,12 @@ class StepInstances(Sequence[StepInstance]):
         self.trajectories = trajectories
         self.targets: Targets = targets
         self.settings = settings
-        self._ends = list(
-            accumulate(trajectory.target_count(targets) for trajectory in trajectories)
-        )
+        self.only = only
+        self._steps = [
+            [i for i in one.target_indices(targets) if only is None or f"{one.id}/{i + 1}" in only]
+            for one in trajectories
+        ]
+        self._ends = list(accumulate(map(len, self._steps)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -158,11 +164,12 @@ class StepInstances(Sequence[StepInstance]):
             raise IndexError(f"instance {index} of {len(self)}")
         which = bisect_right(self._ends, position)
         first = self._ends[which - 1] if which else 0
-        return StepInstance(self.trajectories[which], position - first, self.settings)
+        step = self._steps[which][position - first]
+        return StepInstance(self.trajectories[which], step, self.settings)
 
     def with_prompt(self, settings: PromptSettings) -> StepInstances:
         """The same with other prompts."""
-        return StepInstances(self.trajectories, self.targets, settings)
+        return StepInstances(self.trajectories, self.targets, settings, self.only)
 
 
 class TrajectorySet(Sequence[Trajectory]):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from srl_envs.errors import DataError
+
 Targets = Literal["all_but_last", "all"]
 """Which steps of a trajectory are targets: the paper's first ``N-1``, or all ``N``."""
 
@@ -59,7 +61,8 @@ class Trajectory:
         metadata: What else the source says about it (kind of problem, origin), for the
             reader's use. ``grammar`` names the one of
             :data:`srl_envs.commands.GRAMMARS` in which the actions are written; without
-            it ``"xml"`` in ``"swe"``, and text elsewhere.
+            it ``"xml"`` in ``"swe"``, and text elsewhere. ``left_out_steps`` lists
+            numbers of steps, from 1, that are context and not trained on.
     """
 
     id: str
@@ -85,6 +88,22 @@ class Trajectory:
     def solution(self) -> str:
         """The whole solution as the source wrote it: preamble, steps and tail joined."""
         return self.preamble + "".join(step.text + step.gap for step in self.steps) + self.tail
+
+    def target_indices(self, targets: Targets) -> list[int]:
+        """Which steps are trained on, from 0: the targets without the left-out ones.
+
+        Raises:
+            DataError: ``left_out_steps`` in the metadata is not a list of numbers.
+        """
+        left_out = self.metadata.get("left_out_steps", ())
+        if not isinstance(left_out, list | tuple) or not all(
+            type(number) is int for number in left_out
+        ):
+            raise DataError(
+                f"Trajectory {self.id!r}: left_out_steps in the metadata is {left_out!r}: give a"
+                " list of numbers of steps, from 1."
+            )
+        return [i for i in range(self.target_count(targets)) if i + 1 not in left_out]
 
     def target_count(self, targets: Targets) -> int:
         """How many of the steps are targets: N-1 or N."""

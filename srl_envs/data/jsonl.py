@@ -7,7 +7,8 @@ r"""Our own JSONL schema: one trajectory a line, for any domain.
 Required: ``prompt`` and a non-empty list ``steps``; a step is a string, or an object
 with ``action`` and any of ``title``, ``heading``, ``thought``, ``observation``,
 ``gap``. Optional: ``id`` (else the line's number), ``answer``, ``preamble``, ``tail``,
-``domain``, ``metadata`` (an object). A file of one's own is not filtered: the first
+``domain``, ``metadata`` (an object). The first line may be a header record, ``{"header":
+{...}}``, which says how the file was made. A file of one's own is not filtered: the first
 line that does not fit is an error that names file, line and key. Text must be Unicode:
 half of a surrogate pair (``"\ud800"``) is refused.
 """
@@ -22,7 +23,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any, cast
@@ -70,7 +71,11 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
             schema.
     """
     seen: set[str] = set()
+    found = False
     for number, row in read_lines(path):
+        if not found and is_header(row):
+            continue
+        found = True
         where = f"{path}, line {number}"
         trajectory = _trajectory(row, where, default_id=str(number))
         if place := lone_surrogate(trajectory):
@@ -81,10 +86,36 @@ def load_jsonl(path: Path) -> Iterator[Trajectory]:
             )
         seen.add(trajectory.id)
         yield trajectory
+    if not found:
+        raise DataError(f"{path} holds a header record and no trajectory.")
 
 
-def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> None:
+def is_header(row: Mapping[str, Any]) -> bool:
+    """Whether a line is a header record, which says how its file was made."""
+    return set(row) == {"header"} and isinstance(row["header"], dict)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header record of a file; empty if it has none.
+
+    Raises:
+        DataError: See :func:`read_lines`.
+    """
+    _, row = next(read_lines(path))
+    return dict(row["header"]) if is_header(row) else {}
+
+
+def save_trajectories(
+    trajectories: Iterable[Trajectory],
+    path: str | Path,
+    header: Mapping[str, Any] | None = None,
+) -> None:
     """Write trajectories for :func:`load_jsonl`; the file appears whole or not at all.
+
+    Args:
+        trajectories: What is written.
+        path: The file.
+        header: How it was made, for a header record; None writes none.
 
     Raises:
         DataError: The file cannot be written, the metadata of a trajectory is not
@@ -94,6 +125,8 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: str | Path) -> N
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with scratch.open("w", encoding="utf-8") as file:
+            if header is not None:
+                file.write(json.dumps({"header": dict(header)}, ensure_ascii=False) + "\n")
             for trajectory in trajectories:
                 file.write(_line(trajectory))
         scratch.replace(target)

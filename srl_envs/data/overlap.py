@@ -5,6 +5,9 @@ with one (the usual measure since GPT-3, arXiv 2005.14165, appendix C). Shorter 
 of a benchmark are found inside a longer text too, such as before an instruction. It says
 nothing of paraphrases, translations, or other benchmarks.
 
+Curation (:func:`overlapping_benchmark`) also leaves out tasks of the 12 repositories of
+SWE-bench Verified: other issues of these show the same code.
+
 Training needs no benchmark's file for it: the package holds fingerprints, which are
 hashes of these texts and words and not the problems, of AMC23, AIME24, AIME25, Minerva
 Math, MATH-500 and GSM8K's test set. :func:`write_fingerprints` makes them.
@@ -26,6 +29,14 @@ from srl_envs.trajectory import Trajectory
 WORDS = 13
 """How many words in a row count as an overlap."""
 
+SWE_BENCH = "swe_bench_verified"
+"""What an overlap with SWE-bench Verified is called."""
+
+_SWE_BENCH_ID = re.compile(
+    r"(?:astropy__astropy|django__django|matplotlib__matplotlib|mwaskom__seaborn|pallets__flask"
+    r"|psf__requests|pydata__xarray|pylint-dev__pylint|pytest-dev__pytest"
+    r"|scikit-learn__scikit-learn|sphinx-doc__sphinx|sympy__sympy)[-.]"
+)
 _BYTES = 5  # of a hash: 80,000 of them, so one in 14 million other texts is taken for one of these
 _FILE = Path(__file__).with_name("benchmark_fingerprints.bin")
 _LAYOUT = re.compile(  # of LaTeX: what the same problem has in one copy and not in another
@@ -61,7 +72,7 @@ def benchmark_overlap(trajectories: Iterable[Trajectory]) -> Counter[str]:
 
     Issues of software engineering are not compared.
     """
-    return Counter(name for trajectory in trajectories if (name := _of(trajectory)))
+    return Counter(name for one in trajectories if (name := _of(one)))
 
 
 def without_overlap(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
@@ -71,6 +82,17 @@ def without_overlap(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
 
 def _of(trajectory: Trajectory) -> str:
     return "" if trajectory.domain == "swe" else benchmark_of(trajectory.prompt)
+
+
+def overlapping_benchmark(trajectory: Trajectory) -> str:
+    """The benchmark that holds a trajectory's question, or its repository; empty if none does.
+
+    Curation asks this; loading compares questions only.
+    """
+    if trajectory.domain != "swe":
+        return benchmark_of(trajectory.prompt)
+    names = (str(trajectory.metadata.get("instance_id", "")), trajectory.id)
+    return SWE_BENCH if any(map(_SWE_BENCH_ID.match, names)) else ""
 
 
 def write_fingerprints(benchmarks: Mapping[str, Iterable[str]], path: Path = _FILE) -> None:

@@ -283,7 +283,7 @@ def _digest(output: str) -> str:
 def _repeatable(output: str) -> str:
     """An output without what changes from run to run, and without white space at line ends."""
     text = _VOLATILE.sub("*", _VIEWED.sub(r"\1", output.replace("\r\n", "\n")))
-    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()).rstrip()
+    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip()
 
 
 def _decides(wanted: Outcome, start: tuple[str, str]) -> bool:
