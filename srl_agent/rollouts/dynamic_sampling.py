@@ -217,28 +217,39 @@ def fill_batch(
 def _cure(batch: FilledBatch) -> str:
     answers = sum(len(group.rewards) for group in batch.groups)
     malformed = batch.malformations()
-    message = f"Nothing can be learned: {batch.explain()}."
-    if malformed.total() < 0.9 * answers:
-        return (
-            message
-            + " All rewards of a group are equal: raise --temperature or --num_generations, or"
-            " lower --min_reward_std."
+    values = {value for group in batch.groups for value in group.values}
+    sentences = [f"Nothing can be learned: {batch.explain()}."]
+    if malformed.total() >= 0.9 * answers:
+        sentences.append(_format_cure(malformed, answers))
+    elif values not in ({0.0}, {1.0}):
+        sentences.append(
+            "All rewards of a group are equal: raise --temperature or --num_generations, lower"
+            " --min_reward_std, or use problems that the model solves sometimes, easier or harder."
         )
+    if values == {0.0}:
+        sentences.append(
+            "Not one answer was right: use easier problems or a stronger model, or train with SRL"
+            " first, which rewards single steps (--method srl, or a curriculum such as --config"
+            " srl_then_rlvr_math_7b)."
+        )
+    if values == {1.0}:
+        sentences.append("Every answer was right: use harder problems.")
+    return " ".join(sentences)
+
+
+def _format_cure(malformed: Counter[str], answers: int) -> str:
     if malformed["truncated"] > 0.5 * answers:
         return (
-            message
-            + " Most answers hit the token limit: raise --max_completion_length, or teach the"
-            " format with --format_warmup_steps 20."
+            "Most answers hit the token limit: raise --max_completion_length, or teach the format"
+            " with --format_warmup_steps 20."
         )
     if malformed["no_answer"] > 0.5 * answers:
         return (
-            message
-            + " Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps"
+            "Most answers give no final answer in \\boxed{}: teach it with --format_warmup_steps"
             " 20, or use a model that follows the prompt."
         )
     return (
-        message
-        + " The model does not write <think>...</think> and a step on its own: teach it with"
+        "The model does not write <think>...</think> and a step on its own: teach it with"
         " --format_warmup_steps 20, or accept answers without the block with --require_think"
         " false."
     )

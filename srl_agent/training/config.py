@@ -47,7 +47,11 @@ class DataConfig(SourceSettings):
     targets: str = field(
         default="all_but_last",
         metadata={
-            "help": "Which steps are targets: all_but_last (the paper's N-1) or all.",
+            "help": (
+                "Which steps are targets: all_but_last (the paper's N-1) or all. Give all to a"
+                " model that will be used step by step: with all_but_last it never learns the"
+                " step with the answer."
+            ),
             "choices": ["all_but_last", "all"],
         },
     )
@@ -62,7 +66,13 @@ class DataConfig(SourceSettings):
         },
     )
     title_hint: bool = field(
-        default=True, metadata={"help": "Show the title of the step to write (paper, footnote 1)."}
+        default=False,
+        metadata={
+            "help": (
+                "Show the title of the step to write (paper, footnote 1). False: training asks as"
+                " step-wise evaluation does, where nobody knows the next title."
+            )
+        },
     )
     scored: str = field(
         default="action",

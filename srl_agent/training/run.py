@@ -112,20 +112,7 @@ class Run:
             _logger.info(f"the run was finished but for its report: {self.folder / 'report.html'}")
             return
         self._checkpoint()  # a wrong --resume_from_checkpoint is refused at once
-        check_memory(self.args, self.model_config)
-        parts = load_data(self.data, self.args)
-        _logger.info(f"data: {parts.summary}")
-        model, tokenizer = self._load(
-            self.model_config.model_name_or_path, self.model_config.model_revision
-        )
-        # From here on their bars tell of no download, only of sub-second work, in the middle of
-        # ours.
-        disable_progress_bars()
-        transformers_logging.disable_progress_bar()
-        parts = for_tokenizer(parts, self.data, self.args, tokenizer)
-        held_out = [*parts.validation, *parts.test]
-        check_adapter(self.model_config, model)
-        check_lengths(self.args, model, tokenizer, parts.train, held_out)
+        parts, model, tokenizer = self.prepared()
         test = parts.test
         self._test_untrained("base", model, tokenizer, test)
         model = self._after_warm_up(model, tokenizer, parts.train, test)
@@ -139,13 +126,13 @@ class Run:
                 trainer.train(
                     resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
                 )
-        except NothingToLearnError:
+        except NothingToLearnError as error:
+            step = self._save_best(trainer)
             self._report()
-            raise
+            kept = self.folder / "final"
+            raise NothingToLearnError(f"{error} The model of step {step} is {kept}.") from None
         self._check_ended(trainer.state.global_step, trainer.state.max_steps)
-        step, complaints = trainer.load_best()
-        self._warn(complaints)
-        save_whole(trainer, self.folder / "final")
+        step = self._save_best(trainer)
         self._record(self.args.method, step, *trainer.answer(test))
         if self.process.is_main_process:
             (self.folder / "report.html").unlink(
@@ -160,6 +147,35 @@ class Run:
                 f"report: {self.folder / 'report.html'}",
                 flush=True,
             )
+
+    def prepared(self) -> tuple[LearningData, Any, Any]:
+        """Data, model and tokenizer, after every check that comes before work.
+
+        Raises:
+            ConfigError: The run cannot work as it is set.
+        """
+        check_memory(self.args, self.model_config)
+        parts = load_data(self.data, self.args)
+        _logger.info(f"data: {parts.summary}")
+        model, tokenizer = self._load(
+            self.model_config.model_name_or_path, self.model_config.model_revision
+        )
+        # From here on their bars tell of no download, only of sub-second work, in the middle of
+        # ours.
+        disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+        parts = for_tokenizer(parts, self.data, self.args, tokenizer)
+        held_out = [*parts.validation, *parts.test]
+        check_adapter(self.model_config, model)
+        check_lengths(self.args, model, tokenizer, parts.train, held_out)
+        return parts, model, tokenizer
+
+    def _save_best(self, trainer: Any) -> int:
+        """Leave the best checkpoint as ``final``; its step."""
+        step, complaints = trainer.load_best()
+        self._warn(complaints)
+        save_whole(trainer, self.folder / "final")
+        return int(step)
 
     def _check_ended(self, step: int, steps: int) -> None:
         """Check that training went as far as it was to go."""

@@ -101,8 +101,9 @@ class MathConfig:
         default=False,
         metadata={
             "help": (
-                "Let an SRL model write one step at a time through SRL-Math-v0, its own steps"
-                " before it, until a step holds the final answer."
+                "Let an SRL model write one step at a time through SRL-Math-v0, until a step holds"
+                " the final answer. A prompt has the problem and the model's own steps so far, and"
+                " no title of the next one: train with --title_hint false and --targets all."
             )
         },
     )

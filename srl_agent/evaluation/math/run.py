@@ -21,7 +21,7 @@ from srl_agent.evaluation.math.folder import SAMPLES, default_folder, math_folde
 from srl_agent.evaluation.math.page import write_page
 from srl_agent.evaluation.math.results import Results, summarize, write_results
 from srl_agent.evaluation.math.samples import Sample, SampleKey, SampleStore
-from srl_agent.evaluation.math.stepwise import solve_stepwise
+from srl_agent.evaluation.math.stepwise import say_what_is_asked, solve_stepwise
 from srl_agent.evaluation.math.table import terminal_text
 from srl_agent.inference.backends import GeneratorConfig, open_generator, resolved
 from srl_agent.inference.generator import Generator, Request
@@ -51,6 +51,8 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
     )
     every = [problem for of_benchmark in problems.values() for problem in of_benchmark]
     asked = wanted_answers(config, every)
+    if config.stepwise:
+        say_what_is_asked(model.model, config)
     with math_folder(folder, config, model, every), SampleStore(folder / SAMPLES) as store:
         speed = _answer(config, model, asked, store)
         with Grader(config.answer_timeout, config.grading_processes) as grader:

@@ -18,9 +18,11 @@ context ends there without an answer: it counts as truncated, and its sample say
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -30,8 +32,11 @@ from srl_agent.evaluation.math.benchmarks import Problem
 from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.samples import Sample, SampleKey
 from srl_agent.inference.generator import Completion, Generator, Request
+from srl_agent.runs.ownership import CONFIG, read_settings_file
 from srl_envs.answers.grading import extract_answer
 from srl_envs.trajectory import ExpertStep, Trajectory
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -119,6 +124,48 @@ class _Solution:
             malformed=self.malformed,
             context_full=self.context_full or None,
         )
+
+
+def say_what_is_asked(model: str, config: MathConfig) -> None:
+    """Log what a step-wise prompt holds, and where the model was trained with other prompts.
+
+    Args:
+        model: Name or folder of the model; a run's ``final/`` has its settings beside it.
+        config: How to ask.
+    """
+    _logger.info(
+        "step-wise: each prompt has the problem and the model's own steps so far, without a title"
+        f" of the next one, until a step holds a final answer; at most {config.max_steps} steps"
+    )
+    trained = read_settings_file(Path(model).expanduser() / ".." / CONFIG)
+    if "method" not in trained:
+        return
+    whole = trained["method"] == "rlvr" or (
+        trained["method"] == "sft" and trained.get("sft_on") != "steps"
+    )
+    if whole or trained.get("steps") == "one":
+        _logger.warning(
+            f"{model} was trained on whole solutions (method {trained['method']}), not on steps:"
+            " evaluate it without --stepwise"
+        )
+        return
+    if trained.get("title_hint"):
+        _logger.warning(
+            f"{model} was trained with the title of each step shown (title_hint), which step-wise"
+            " evaluation cannot know: train with --title_hint false for this use"
+        )
+    if trained.get("targets") == "all_but_last":
+        _logger.warning(
+            f"{model} was trained on all steps but the last (targets: all_but_last), so it never"
+            " learned the step with the answer: train with --targets all for this use"
+        )
+    for name in ("think_prefilled", "require_think"):
+        asked = getattr(config, name)
+        if name in trained and trained[name] != asked:
+            _logger.warning(
+                f"{model} was trained with {name} {trained[name]}, but is asked with {asked}: give"
+                f" --{name} {str(trained[name]).lower()}"
+            )
 
 
 def solve_stepwise(

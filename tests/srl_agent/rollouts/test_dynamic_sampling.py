@@ -84,6 +84,8 @@ def test_a_bounded_number_of_rounds_trains_what_there_is_and_says_why() -> None:
         (group(-1, -1), "--format_warmup_steps"),
         (group(-1, -1, error="truncated"), "--max_completion_length"),
         (group(0.5, 0.5), "--temperature"),
+        (group(0.0, 0.0), "easier problems.*SRL first.*--config srl_then_rlvr_math_7b"),
+        (group(1.0, 1.0), "harder problems"),
     ],
 )
 def test_nothing_to_learn_stops_with_the_cure(flat: RolloutGroup, cure: str) -> None:

@@ -352,6 +352,9 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         and "--format_warmup_steps" in done.stderr
         and "Traceback" not in done.stderr
     )
+    final = tmp_path / "run" / "final"
+    assert f"The model of step 0 is {final}." in done.stderr
+    load_model_and_tokenizer(str(final), dtype="float32")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ import pytest
 from srl_agent.evaluation.math.benchmarks import Problem
 from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.samples import Mode, Sample, SampleKey
-from srl_agent.evaluation.math.stepwise import solve_stepwise
+from srl_agent.evaluation.math.stepwise import say_what_is_asked, solve_stepwise
 from srl_agent.inference.generator import Completion, GenerationSettings, Generator, Request
 from srl_agent.inference.openai_generator import OpenAIGenerator
+from srl_agent.runs.ownership import CONFIG, write_settings_file
+from srl_agent.training.config import DataConfig
 from srl_envs.errors import ConfigError
+from srl_envs.instances import StepInstance
 from srl_envs.response import ResponseFormat
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 Script = Callable[[str, int], str]
 CUT = "CUT"
@@ -103,6 +108,45 @@ def test_the_models_own_steps_become_the_prompt_until_one_holds_the_answer() -> 
     assert all(
         settings.temperature == 0 and settings.max_new_tokens == 4096 for settings in model.settings
     )
+
+
+def test_a_step_is_asked_for_as_in_training_by_default() -> None:
+    steps = (
+        ExpertStep("Step 0.", title="First", heading="1. First: "),
+        ExpertStep("Step 1.", title="Second", heading="2. Second: "),
+    )
+    expert = Trajectory("p0", "Problem number 0.", steps)
+    trained = StepInstance(expert, 1, DataConfig().prompt_settings).messages[-1]
+
+    def second(prompt: str, number: int) -> str:
+        return "<think>t</think>" + ("2." if "1. First" in prompt else "1. First: Step 0.")
+
+    _, model = solve(second, max_steps=2)
+    assert model.rounds[1][0].messages[-1] == trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"title_hint": True}, "train with --title_hint false"),
+        ({"targets": "all_but_last"}, "train with --targets all"),
+        ({"method": "rlvr"}, "without --stepwise"),
+        ({"steps": "one"}, "without --stepwise"),
+        ({"think_prefilled": True}, "give --think_prefilled true"),
+        ({"require_think": False}, "give --require_think false"),
+    ],
+)
+def test_a_model_that_was_trained_otherwise_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], said: str
+) -> None:
+    caplog.set_level("WARNING")
+    alike = {"method": "srl", "title_hint": False, "targets": "all", "require_think": True}
+    (tmp_path / "final").mkdir()
+    for trained, expected in ((alike, ""), (alike | settings, said)):
+        caplog.clear()
+        write_settings_file(tmp_path / CONFIG, trained)
+        say_what_is_asked(str(tmp_path / "final"), MathConfig())
+        assert expected in caplog.text and bool(expected) == bool(caplog.text)
 
 
 def test_solutions_are_written_side_by_side_and_a_finished_ones_place_is_taken() -> None:

@@ -164,6 +164,7 @@ def test_the_paper_settings() -> None:
         "learning_rate": 5e-6,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.3,
+        "num_train_epochs": 3,
         "bf16": True,
     }
     config = read_config("sft_math_7b")
