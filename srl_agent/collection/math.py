@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from srl_agent.collection.config import TeacherConfig
+from srl_agent.collection.improve import ImproveConfig, self_improve
 from srl_agent.collection.problems import load_problems
 from srl_agent.collection.run import Work, collect, exit_status_of
 from srl_agent.collection.solutions import judged
@@ -53,12 +54,16 @@ class MathCollectConfig(TeacherConfig):
 
 
 def command(arguments: list[str], prog: str) -> int:
-    """``python -m srl_agent.collect math``."""
-    _, (config, model, log) = parse(
-        [MathCollectConfig, GeneratorConfig, LogConfig], "collect_math", arguments, prog
+    """``python -m srl_agent.collect math``; 1 also if rounds ended in a collapse."""
+    _, (config, improve, model, log) = parse(
+        [MathCollectConfig, ImproveConfig, GeneratorConfig, LogConfig],
+        *("collect_math", arguments, prog),
     )
     log_to_stderr(log.log_level)
-    return exit_status_of(collect(math_work(config), config, model))
+    work = math_work(config)
+    if improve.rounds:
+        return 1 if self_improve(work, config, improve, model) else 0
+    return exit_status_of(collect(work, config, model))
 
 
 def math_work(config: MathCollectConfig) -> Work:

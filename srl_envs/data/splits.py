@@ -69,7 +69,7 @@ def split_by_question(
             distinct questions.
     """
     check_whole_number("held_out", held_out, 1)
-    held = _first_by_hash(
+    held = first_by_hash(
         {question_key(trajectory.prompt) for trajectory in trajectories}, held_out, seed
     )
     train = [
@@ -80,7 +80,13 @@ def split_by_question(
     ]
 
 
-def _first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
+def first_by_hash(questions: Iterable[str], count: int, seed: int) -> set[str]:
+    """Some of the questions, chosen by a hash of each: so many, the same for a seed.
+
+    Raises:
+        ConfigError: There are not more than so many.
+    """
+
     def rank(question: str) -> bytes:
         return hashlib.blake2b(
             f"{seed}\0{question}".encode("utf-8", "surrogatepass"), digest_size=16
