@@ -72,37 +72,9 @@ class Pages:
     """
 
     def __init__(self, runs: Mapping[str, ShownRun], links: Links, follow: float = 0) -> None:
-        try:
-            import jinja2
-            from markupsafe import Markup
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The viewer needs jinja2: {install_command('view')}"
-            ) from error
-        self.runs, self.links, self._follow = runs, links, follow
-        texts = files("srl_agent.reports.viewer").joinpath("templates")
-        self._environment = jinja2.Environment(
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            loader=jinja2.FunctionLoader(
-                lambda name: texts.joinpath(name).read_text(encoding="utf-8")
-            ),
-        )
-        self._environment.filters.update(figure=figure, signed=signed, duration=duration)
-        style = texts.joinpath("style.css").read_text(encoding="utf-8")
-        script = texts.joinpath("viewer.js").read_text(encoding="utf-8")
-        self.policy = content_policy(style, script)
-        self._environment.globals.update(
-            style=Markup(style),
-            script=Markup(script),
-            policy=self.policy,
-            follow=follow,
-            explained=MALFORMATIONS_EXPLAINED,
-            width=WIDTH,
-            height=HEIGHT,
-        )
+        self.runs, self.links = runs, links
+        self._environment = page_environment(follow)
+        self.policy: str = self._environment.globals["policy"]
 
     # ---------------------------------------------------------------- pages
 
@@ -355,7 +327,46 @@ class Pages:
         **content: Any,
     ) -> str:
         made = self._environment.get_template(template)
-        return made.render(title=title, crumbs=crumbs, tabs=tabs, **content)
+        return str(made.render(title=title, crumbs=crumbs, tabs=tabs, **content))
+
+
+def page_environment(follow: float = 0) -> Any:
+    """The templates, which escape all that they show, with the script and style of each page.
+
+    Args:
+        follow: Seconds after which a page looks again; 0: never.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError as error:
+        raise MissingDependencyError(f"The pages need jinja2: {install_command('view')}") from error
+    texts = files("srl_agent.reports.viewer").joinpath("templates")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: texts.joinpath(name).read_text(encoding="utf-8")),
+    )
+    environment.filters.update(figure=figure, signed=signed, duration=duration)
+    style = texts.joinpath("style.css").read_text(encoding="utf-8")
+    script = texts.joinpath("viewer.js").read_text(encoding="utf-8")
+    environment.globals.update(
+        style=Markup(style),
+        script=Markup(script),
+        policy=content_policy(style, script),
+        follow=follow,
+        explained=MALFORMATIONS_EXPLAINED,
+        width=WIDTH,
+        height=HEIGHT,
+        crumbs=[],
+        tabs=[],
+    )
+    return environment
 
 
 def content_policy(style: str, script: str) -> str:
