@@ -12,16 +12,15 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from srl_envs import __version__
 from srl_envs.adapters.episodes import EpisodeRow
 from srl_envs.adapters.rows import StepRow
-from srl_envs.adapters.tables import TABLES, AnyRow, Table
+from srl_envs.adapters.tables import TABLES, AnyRow
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.commands import Scored
 from srl_envs.data import SOURCES, load_trajectories
@@ -39,7 +38,6 @@ from srl_envs.trajectory import Targets, Trajectory
 
 _logger = logging.getLogger(__name__)
 
-_BATCH = 1000
 _MANIFEST = "export.json"
 _ENVIRONMENTS = {"math": "SRL-Math-v0", "swe": "SRL-SWE-v0"}
 
@@ -72,7 +70,7 @@ def _run(chosen: argparse.Namespace) -> int:
     table = TABLES[chosen.to]
     chosen.out.mkdir(parents=True, exist_ok=True)
     counts = {
-        split: _write(_rows(some, source, chosen), table, chosen.out, split)
+        split: table.write(_rows(some, source, chosen), chosen.out, split)
         for split, some in splits.items()
     }
     for name, text in table.files.items():
@@ -181,34 +179,6 @@ def _has_verdict(trajectory: Trajectory) -> bool:
     if trajectory.domain == "swe":
         return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
     return bool(trajectory.answer)
-
-
-def _write(rows: Iterable[AnyRow], table: Table, folder: Path, split: str) -> int:
-    """Write a split; returns how many rows it has."""
-    path = folder / f"{split}{table.suffix}"
-    shaped = (table.row(row, index, split) for index, row in enumerate(rows))
-    if table.suffix == ".parquet":
-        return _write_parquet(shaped, path)
-    with path.open("w", encoding="utf-8") as file:
-        return sum(bool(file.write(json.dumps(row, ensure_ascii=False) + "\n")) for row in shaped)
-
-
-def _write_parquet(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    number, writer = 0, None
-    try:
-        while batch := list(islice(rows, _BATCH)):
-            schema = None if writer is None else writer.schema
-            table = arrow.Table.from_pylist(batch, schema=schema)
-            writer = writer or parquet.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-            number += len(batch)
-    finally:
-        if writer is not None:
-            writer.close()
-    return number
 
 
 def _manifest(

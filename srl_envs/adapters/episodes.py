@@ -87,6 +87,7 @@ class Episode:
 
     Attributes:
         messages: The first prompt.
+        grammar: How its commands are written.
 
     Raises:
         ConfigError: The row does not fit the environment.
@@ -99,7 +100,8 @@ class Episode:
             settings["reward"] = reward_settings(settings["reward"])
         if "prompt" in settings:
             settings["prompt"] = PromptSettings(**settings["prompt"])
-        trajectories = TrajectorySet([_trajectory(row)])
+        trajectory = _trajectory(row)
+        self.grammar, trajectories = trajectory.grammar, TrajectorySet([trajectory])
         made = gym.make(
             row.environment, trajectories=trajectories, disable_env_checker=True, **settings
         )
@@ -157,6 +159,11 @@ class Episode:
     def close(self) -> None:
         """Give back what it holds; a second call does nothing."""
         self._env.close()
+
+
+def trajectory_ids(source: Mapping[str, Any]) -> list[str]:
+    """The ids of a source's trajectories, in their order."""
+    return list(_by_id(json.dumps(dict(source), sort_keys=True)))
 
 
 def _trajectory(row: EpisodeRow) -> Trajectory:

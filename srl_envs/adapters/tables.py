@@ -6,8 +6,10 @@ Rows of ours go in as JSON text, since a table would give each row the keys of a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from srl_envs.adapters.episodes import EpisodeRow
@@ -15,6 +17,7 @@ from srl_envs.adapters.pivot import EPISODE_AGENT, STEP_AGENT, pivot_row
 from srl_envs.adapters.rows import StepRow
 
 AnyRow = StepRow | EpisodeRow
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,34 @@ class Table:
     suffix: str
     row: Callable[[AnyRow, int, str], Mapping[str, Any]]
     files: Mapping[str, str]
+
+    def write(self, rows: Iterable[AnyRow], folder: Path, split: str) -> int:
+        """Write a split into a folder; returns how many rows it has."""
+        path = folder / f"{split}{self.suffix}"
+        shaped = (self.row(row, index, split) for index, row in enumerate(rows))
+        if self.suffix == ".parquet":
+            return _write_parquet(shaped, path)
+        with path.open("w", encoding="utf-8") as file:
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in shaped)
+            return sum(bool(file.write(line)) for line in lines)
+
+
+def _write_parquet(rows: Iterator[Mapping[str, Any]], path: Path) -> int:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    number, writer = 0, None
+    try:
+        while batch := list(islice(rows, _BATCH)):
+            schema = None if writer is None else writer.schema
+            table = arrow.Table.from_pylist(batch, schema=schema)
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            number += len(batch)
+    finally:
+        if writer is not None:
+            writer.close()
+    return number
 
 
 def _text(row: AnyRow) -> str:
@@ -135,11 +166,24 @@ _NEMO_FILES = {
     "resources_servers/srl_episode/app.py": _NEMO_APP.format("EpisodeServer"),
 }
 
+_VERIFIERS = {
+    f"{name}.py": (
+        f'"""Read by verifiers: --env.taskset.id {name}."""\n\n'
+        f"from srl_envs.adapters.{module} import {', '.join(classes)}\n\n"
+        f"__all__ = {list(classes)!r}\n"
+    )
+    for name, module, classes in (
+        ("srl_step", "verifiers", ("StepTaskset",)),
+        ("srl_episode", "verifiers_episodes", ("EpisodeEnv", "EpisodeTaskset")),
+    )
+}
+
 TABLES: Mapping[str, Table] = {
     "jsonl": Table(".jsonl", _plain, {}),
     "nemo": Table(".jsonl", _nemo, _NEMO_FILES),
     "skyrl": Table(".parquet", _skyrl, {}),
     "trl": Table(".jsonl", _trl, {}),
+    "verifiers": Table(".jsonl", _plain, _VERIFIERS),
     "verl": Table(".parquet", _verl, {"agent_loops.yaml": _VERL_LOOPS}),
 }
-"""By the name that ``--to`` takes. verifiers and inspect_ai read ``jsonl``."""
+"""By the name that ``--to`` takes. inspect_ai reads ``jsonl``."""

@@ -1,0 +1,136 @@
+"""inspect_ai 0.3: tasks of steps and of episodes, with their scorers.
+
+    inspect eval srl_envs/steps -T rows=OUT/validation.jsonl --model ...
+
+inspect takes think blocks out of what a model wrote, wherever they stand. What is scored
+is the text as the server sent it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.event import ModelEvent
+from inspect_ai.log import transcript
+from inspect_ai.model import (
+    ChatMessageSystem,
+    ChatMessageUser,
+    ContentReasoning,
+    ModelOutput,
+)
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
+from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
+
+from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs.adapters.inspect_sandbox import SRLSandbox
+from srl_envs.adapters.rows import StepRow, load_rows
+from srl_envs.data.jsonl import read_lines
+from srl_envs.response import ModelAnswer, SplitAnswer
+
+__all__ = ["SRLSandbox", "episode_reward", "episodes", "play", "step_reward", "steps"]
+
+
+@task
+def steps(rows: str) -> Task:
+    """One step a sample.
+
+    Args:
+        rows: A file that the export wrote with ``--to jsonl``.
+    """
+    samples = [
+        _sample(row.id, row.messages, row.expert_action, row.as_dict()) for row in load_rows(rows)
+    ]
+    return Task(dataset=samples, solver=generate(), scorer=step_reward())
+
+
+@task
+def episodes(rows: str) -> Task:
+    """One episode a sample; its environment has a sandbox of its own.
+
+    Args:
+        rows: A file that the export wrote with ``--to jsonl --episodes true``.
+    """
+    read = [EpisodeRow.from_dict(line) for _, line in read_lines(Path(rows))]
+    samples = [_sample(row.id, row.messages, "", asdict(row)) for row in read]
+    return Task(dataset=samples, solver=play(), scorer=episode_reward())
+
+
+def _sample(id: str, messages: Any, target: str, row: dict[str, Any]) -> Sample:
+    kinds = {"system": ChatMessageSystem, "user": ChatMessageUser}
+    said = [kinds[one["role"]](content=one["content"]) for one in messages]
+    return Sample(input=said, target=target, id=id, metadata={"row": json.dumps(row)})
+
+
+@scorer(metrics=[mean(), stderr()])
+def step_reward() -> Scorer:
+    """The similarity to the expert's step; -1 if malformed."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        row = StepRow.from_dict(json.loads(state.metadata["row"]))
+        reward = row.score(answer_of(state.output), truncated=_was_cut(state.output))
+        said = {"malformed": reward.response.error or ""}
+        return Score(value=reward.value, answer=reward.response.action, metadata=said)
+
+    return score
+
+
+@solver
+def play() -> Solver:
+    """Our environment answers the model until the episode ends, or a limit is hit."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        row = EpisodeRow.from_dict(json.loads(state.metadata["row"]))
+        episode = await asyncio.to_thread(Episode, row)
+        reward = 0.0
+        try:
+            while True:
+                state = await generate(state)
+                answer, cut = answer_of(state.output), _was_cut(state.output)
+                seen = await asyncio.to_thread(episode.step, answer, truncated=cut)
+                reward += seen.reward
+                if seen.done:
+                    break
+                if state.completed:
+                    reward += await asyncio.to_thread(episode.finish)
+                    break
+                state.messages.append(ChatMessageUser(content=seen.observation))
+        finally:
+            await asyncio.to_thread(episode.close)
+        state.store.set("episode_reward", reward)
+        return state
+
+    return solve
+
+
+@scorer(metrics=[mean(), stderr()])
+def episode_reward() -> Scorer:
+    """The sum of the environment's rewards: with tests, 1 or 0."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        return Score(value=state.store.get("episode_reward"))
+
+    return score
+
+
+def answer_of(output: ModelOutput) -> ModelAnswer:
+    """What the model wrote: as the server sent it, or from its parts if there is no record."""
+    calls = [event.call for event in transcript().events if isinstance(event, ModelEvent)]
+    sent = calls[-1].response if calls and calls[-1] is not None else None
+    if sent and sent.get("choices"):
+        message = sent["choices"][0]["message"]
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        text = message.get("content") or ""
+        return text if thought is None else SplitAnswer(thought, text)
+    content = output.message.content
+    thoughts = [part.reasoning for part in content if isinstance(part, ContentReasoning)]
+    return SplitAnswer("".join(thoughts), output.completion) if thoughts else output.completion
+
+
+def _was_cut(output: ModelOutput) -> bool:
+    return output.stop_reason in ("max_tokens", "model_length")

@@ -1,0 +1,41 @@
+"""inspect_ai: both tasks, over an OpenAI-style server."""
+
+import os
+
+from common import ANSWERS, TASK, report, script
+from inspect_ai import eval as run
+from scripted_server import serving
+
+
+def main():
+    with serving(script) as url:
+        os.environ |= {"SCRIPTED_API_KEY": "none", "SCRIPTED_BASE_URL": url}
+        made = []
+        for task, folder in (("steps", "steps"), ("episodes", "episodes")):
+            (log,) = run(
+                f"srl_envs/{task}",
+                task_args={"rows": str(TASK / folder / "train.jsonl")},
+                model="openai-api/scripted/scripted",
+                log_dir=str(TASK / "logs"),
+                display="plain",
+            )
+            assert log.status == "success", log.error
+            made.append(log)
+    steps, episodes = made
+    assert len(steps.samples) == len(ANSWERS)
+    order = [row["id"] for row in __import__("common").lines(TASK / "steps" / "train.jsonl")]
+    by_id = {sample.id: sample for sample in steps.samples}
+    rewards = [by_id[one].scores["step_reward"].value for one in order]
+    prompts = [[{"role": m.role, "content": m.text} for m in by_id[one].input] for one in order]
+    (sample,) = episodes.samples
+    said = [{"role": m.role, "content": m.text} for m in sample.messages]
+    episode = {
+        "prompt": said[:2],
+        "shown": [m["content"] for m in said[2:] if m["role"] == "user"],
+        "reward": sample.scores["episode_reward"].value,
+        "done": True,
+    }
+    report(rewards, prompts, episode)
+
+
+main()

@@ -1,0 +1,170 @@
+"""The same answers have the same reward, to the last bit, through the door of every trainer.
+
+Each trainer is installed in an environment of its own (``.ci/adapters``), whose Python
+runs ``doors/NAME.py``. A trainer that is not installed is skipped by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srl_envs import SplitAnswer, load_trajectories
+from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs.adapters.rows import StepRow, load_rows
+from srl_envs.data import save_trajectories
+from srl_envs.export import main as export
+
+ROOT = Path(__file__).parents[2]
+DOORS = Path(__file__).parent / "doors"
+VENVS = Path(os.environ.get("SRL_ADAPTERS_VENVS") or ROOT / ".venv-adapters")
+SPLIT, CUT = "thought", "truncated"
+
+# What a trainer reads, and whether it can say that an answer hit the token limit.
+TRAINERS = {
+    "inspect_ai": ("jsonl", True),
+    "nemo": ("nemo", True),
+    "openenv": ("jsonl", True),
+    "skyrl": ("skyrl", False),
+    "trl": ("trl", True),
+    "verifiers": ("verifiers", True),
+    "verl": ("verl", True),
+}
+
+
+def answers_to(action: str, other: str) -> list[dict[str, Any]]:
+    """An answer of each kind; ``action`` is the expert's, ``other`` that of another step."""
+    texts = [
+        f"<think>I know.</think>\n{action}",
+        f"<think>Nearly.</think>\n{action[: len(action) * 2 // 3]}",
+        f"<think>Another one.</think>{other}",
+        "<think>Far off.</think>\n\n  cats and dogs \t\n",
+        f"  \n<think>\n\n</think>{action} And so on.",
+        f"<think>思考 🤔</think>{action} naïve café — ∑ 𝔸 e\u0301 ﷺ 👩‍👩‍👧",
+        f"<think>\x00</think>\ufeff{action}\u200b",
+        f"<think>In prose.</think>Let us look at it:\n{action}\nThat is all.",
+        "<think>Long.</think>" + "ab" * 2500,
+        action,
+        f"<think>Never closed. {action}",
+        f"Never opened.</think>{action}",
+        f"<think>One.</think><think>Two.</think>{action}",
+        f"Well. <think>Late.</think>{action}",
+        "<think>Nothing follows.</think> \n ",
+        "<think>Nothing to see.</think>\u200b\ufeff",
+        "",
+    ]
+    return [
+        *({"text": text} for text in texts),
+        {"text": action, SPLIT: "It came apart."},
+        {"text": f"\n{other}", SPLIT: ""},
+        {"text": f"<think>again</think>{action}", SPLIT: "Twice."},
+        {"text": f"<think>Cut in the action.</think>{action}", CUT: True},
+        {"text": "<think>Cut in the thou", CUT: True},
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of trajectories: text, code, both; and one shell task for the episode."""
+    folder = tmp_path_factory.mktemp("sources")
+    wanted = len(answers_to("a", "b"))
+    math, swe = load_trajectories("builtin", count=4), load_trajectories("builtin_swe")
+    text, code = [math[0], math[1]], [swe[0]]
+    left = wanted - sum(len(one.steps) for one in (*text, *code))
+    code.append(replace(swe[1], steps=swe[1].steps[:left]))
+    assert sum(len(one.steps) for one in (*text, *code)) == wanted
+    save_trajectories(text, folder / "math.jsonl")
+    save_trajectories(code, folder / "swe.jsonl")
+    save_trajectories([*text, *code], folder / "steps.jsonl")
+    save_trajectories(load_trajectories("builtin_shell", count=1), folder / "shell.jsonl")
+    return folder
+
+
+def exported(sources: Path, to: str, folder: Path) -> None:
+    common = ["--to", to, "--held_out", "0"]
+    steps = [str(sources / "steps.jsonl"), str(folder / "steps")]
+    assert export([*common, "--targets", "all", *steps]) == 0
+    shell = ["--episodes", "true", "--sandbox", "bubblewrap", str(sources / "shell.jsonl")]
+    assert export([*common, *shell, str(folder / "episodes")]) == 0
+
+
+@pytest.fixture(scope="module")
+def expected(sources: Path, bubblewrap: None) -> dict[str, Any]:
+    """The answers, and what this package itself makes of them."""
+    exported(sources, "jsonl", sources / "ours")
+    rows = list(load_rows(sources / "ours" / "steps" / "train.jsonl"))
+    answers = [
+        answers_to(row.expert_action, rows[index - 1].expert_action)[index]
+        for index, row in enumerate(rows)
+    ]
+    (line,) = (sources / "ours" / "episodes" / "train.jsonl").read_text().splitlines()
+    row = EpisodeRow.from_dict(json.loads(line))
+    (task,) = load_trajectories(str(sources / "shell.jsonl"))
+    turns = [f"<think>as the expert</think>\n{step.action}" for step in task.steps]
+    episode = Episode(row)
+    seen = [episode.step(turn) for turn in turns]
+    episode.close()
+    assert seen[-1].done and sum(one.reward for one in seen) == 1.0
+    return {
+        "rows": rows,
+        "answers": answers,
+        "turns": turns,
+        "episode": {
+            "prompt": episode.messages,
+            "shown": [one.observation for one in seen if not one.done],
+            "reward": 1.0,
+            "done": True,
+        },
+    }
+
+
+def reward_of(row: StepRow, answer: dict[str, Any], knows_cuts: bool) -> float:
+    given = SplitAnswer(answer[SPLIT], answer["text"]) if SPLIT in answer else answer["text"]
+    return row.score(given, truncated=knows_cuts and answer.get(CUT, False)).value
+
+
+def python_of(trainer: str) -> Path:
+    python = VENVS / trainer / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{trainer} is not installed in {VENVS}: .ci/adapters {trainer}")
+    return python
+
+
+def through(trainer: str, sources: Path, expected: dict[str, Any], task: Path) -> dict[str, Any]:
+    """What a trainer's door reports."""
+    python = python_of(trainer)
+    exported(sources, TRAINERS[trainer][0], task)
+    for name in ("math", "swe", "steps"):
+        (task / f"{name}.jsonl").write_bytes((sources / f"{name}.jsonl").read_bytes())
+    prompts = [row.messages for row in expected["rows"]]
+    for name, value in (("answers", expected["answers"]), ("turns", expected["turns"])):
+        (task / f"{name}.json").write_text(json.dumps(value))
+    (task / "prompts.json").write_text(json.dumps(prompts))
+    out = task / "out.json"
+    done = subprocess.run(
+        [str(python), str(DOORS / f"{trainer}_door.py"), str(task), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return json.loads(out.read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_trainer_gives_our_rewards_prompts_and_verdict(
+    trainer: str, sources: Path, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    got = through(trainer, sources, expected, tmp_path)
+    knows_cuts = TRAINERS[trainer][1]
+    pairs = zip(expected["rows"], expected["answers"], strict=True)
+    assert got["rewards"] == [reward_of(row, answer, knows_cuts) for row, answer in pairs]
+    assert got["prompts"] == [row.messages for row in expected["rows"]]
+    assert got["episode"] == expected["episode"]
