@@ -1,6 +1,8 @@
 """inspect_ai 0.3: tasks of steps and of episodes, with their scorers.
 
-    inspect eval srl_envs/steps -T rows=OUT/validation.jsonl --model ...
+    inspect eval OUT/srl_tasks.py@steps --model ...
+
+``srl_tasks.py`` is written by the export.
 
 inspect takes think blocks out of what a model wrote, wherever they stand. What is scored
 is the text as the server sent it.
@@ -41,7 +43,7 @@ def steps(rows: str) -> Task:
     """One step a sample.
 
     Args:
-        rows: A file that the export wrote with ``--to jsonl``.
+        rows: A file that the export wrote with ``--to inspect``.
     """
     samples = [
         _sample(row.id, row.messages, row.expert_action, row.as_dict()) for row in load_rows(rows)
@@ -54,7 +56,7 @@ def episodes(rows: str) -> Task:
     """One episode a sample; its environment has a sandbox of its own.
 
     Args:
-        rows: A file that the export wrote with ``--to jsonl --episodes true``.
+        rows: A file that the export wrote with ``--to inspect --episodes true``.
     """
     read = [EpisodeRow.from_dict(line) for _, line in read_lines(Path(rows))]
     samples = [_sample(row.id, row.messages, "", asdict(row)) for row in read]
@@ -124,12 +126,17 @@ def answer_of(output: ModelOutput) -> ModelAnswer:
     sent = calls[-1].response if calls and calls[-1] is not None else None
     if sent and sent.get("choices"):
         message = sent["choices"][0]["message"]
-        thought = message.get("reasoning_content") or message.get("reasoning")
-        text = message.get("content") or ""
+        thought = _resolved(message.get("reasoning_content", message.get("reasoning")))
+        text = _resolved(message.get("content")) or ""
         return text if thought is None else SplitAnswer(thought, text)
     content = output.message.content
     thoughts = [part.reasoning for part in content if isinstance(part, ContentReasoning)]
     return SplitAnswer("".join(thoughts), output.completion) if thoughts else output.completion
+
+
+def _resolved(text: Any) -> Any:
+    """The text itself, where inspect's record of a call refers to it."""
+    return transcript().attachments.get(str(text).removeprefix("attachment://"), text)
 
 
 def _was_cut(output: ModelOutput) -> bool:

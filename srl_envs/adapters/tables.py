@@ -178,7 +178,26 @@ _VERIFIERS = {
     )
 }
 
+_INSPECT_TASKS = '''\
+"""Read by inspect_ai: inspect eval srl_tasks.py@steps --model ..."""
+
+from inspect_ai import task
+
+from srl_envs.adapters import inspect_tasks
+
+
+@task
+def steps(rows="validation.jsonl"):
+    return inspect_tasks.steps(rows)
+
+
+@task
+def episodes(rows="validation.jsonl"):
+    return inspect_tasks.episodes(rows)
+'''
+
 TABLES: Mapping[str, Table] = {
+    "inspect": Table(".jsonl", _plain, {"srl_tasks.py": _INSPECT_TASKS}),
     "jsonl": Table(".jsonl", _plain, {}),
     "nemo": Table(".jsonl", _nemo, _NEMO_FILES),
     "skyrl": Table(".parquet", _skyrl, {}),
@@ -186,4 +205,4 @@ TABLES: Mapping[str, Table] = {
     "verifiers": Table(".jsonl", _plain, _VERIFIERS),
     "verl": Table(".parquet", _verl, {"agent_loops.yaml": _VERL_LOOPS}),
 }
-"""By the name that ``--to`` takes. inspect_ai reads ``jsonl``."""
+"""By the name that ``--to`` takes; ``jsonl`` is for one's own scripts."""

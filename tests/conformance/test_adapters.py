@@ -28,7 +28,7 @@ SPLIT, CUT = "thought", "truncated"
 
 # What a trainer reads, and whether it can say that an answer hit the token limit.
 TRAINERS = {
-    "inspect_ai": ("jsonl", True),
+    "inspect_ai": ("inspect", True),
     "nemo": ("nemo", True),
     "openenv": ("jsonl", True),
     "skyrl": ("skyrl", False),

@@ -2,7 +2,7 @@
 
 import os
 
-from common import ANSWERS, TASK, report, script
+from common import ANSWERS, TASK, lines, report, script
 from inspect_ai import eval as run
 from scripted_server import serving
 
@@ -13,8 +13,8 @@ def main():
         made = []
         for task, folder in (("steps", "steps"), ("episodes", "episodes")):
             (log,) = run(
-                f"srl_envs/{task}",
-                task_args={"rows": str(TASK / folder / "train.jsonl")},
+                str(TASK / folder / f"srl_tasks.py@{task}"),
+                task_args={"rows": "train.jsonl"},
                 model="openai-api/scripted/scripted",
                 log_dir=str(TASK / "logs"),
                 display="plain",
@@ -23,7 +23,7 @@ def main():
             made.append(log)
     steps, episodes = made
     assert len(steps.samples) == len(ANSWERS)
-    order = [row["id"] for row in __import__("common").lines(TASK / "steps" / "train.jsonl")]
+    order = [row["id"] for row in lines(TASK / "steps" / "train.jsonl")]
     by_id = {sample.id: sample for sample in steps.samples}
     rewards = [by_id[one].scores["step_reward"].value for one in order]
     prompts = [[{"role": m.role, "content": m.text} for m in by_id[one].input] for one in order]

@@ -1,38 +1,62 @@
-"""verifiers: ``vf-eval`` with the module that the export wrote, over an OpenAI-style server."""
+"""verifiers: ``vf-eval`` with the modules that the export wrote, over an OpenAI-style server."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from common import TASK, lines, script
+from common import ANSWERS, TASK, lines, report, script
 from scripted_server import serving
+
+PROGRAMS = Path(sys.executable).parent
 
 
 def evaluate(taskset, folder, agent, url):
     """The traces of an evaluation."""
     out = TASK / f"{taskset}-out"
     command = [
-        *(str(Path(sys.executable).with_name("eval")), taskset, "--model", "scripted"),
-        *(f"--env.taskset.rows={folder / 'train.jsonl'}", "--num-rollouts", "1"),
+        *(str(PROGRAMS / "vf-eval"), taskset, "--model", "scripted", "--num-rollouts", "1"),
+        *("--env.taskset.rows", str(folder / "train.jsonl"), "--max-concurrent", "4"),
         *(f"--env.{agent}.harness.id", "null", f"--env.{agent}.runtime.type", "subprocess"),
-        *("--client.base-url", url, "--output-dir", str(out), "--no-push", "--no-rich"),
+        *("--client.base-url", url, "--output-dir", str(out), "--no-push"),
     ]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": path, "OPENAI_API_KEY": "none"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]),
+        "PATH": os.pathsep.join([str(PROGRAMS), os.environ["PATH"]]),  # the harness needs uv
+        "PRIME_API_KEY": "none",
+        "OPENAI_API_KEY": "none",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=TASK)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (file,) = out.rglob("traces.jsonl")
-    return lines(file)
+    return [trace for episode in lines(file) for trace in episode.get("traces", [episode])]
+
+
+def said(trace):
+    return [one["message"] for one in trace["nodes"]]
 
 
 def main():
     with serving(script) as url:
-        steps = evaluate("srl_step", TASK / "steps", "agent", url)
-        (episode,) = evaluate("srl_episode", TASK / "episodes", "player", url)
-    print(json.dumps(steps[0])[:3000])
-    print(json.dumps(episode)[:3000])
+        traces = evaluate("srl_step", TASK / "steps", "agent", url)
+        (played,) = evaluate("srl_episode", TASK / "episodes", "player", url)
+    by_id = {trace["task"]["data"]["id"]: trace for trace in traces}
+    order = [row["id"] for row in lines(TASK / "steps" / "train.jsonl")]
+    assert len(by_id) == len(ANSWERS)
+    rewards = [by_id[one]["rewards"]["step_reward"]["score"] for one in order]
+    prompts = [
+        [{"role": m["role"], "content": m["content"]} for m in said(by_id[one])[:2]]
+        for one in order
+    ]
+    messages = [{"role": m["role"], "content": m["content"]} for m in said(played)]
+    episode = {
+        "prompt": messages[:2],
+        "shown": [m["content"] for m in messages[2:] if m["role"] == "user"],
+        "reward": played["rewards"]["episode_reward"]["score"],
+        "done": True,
+    }
+    report(rewards, prompts, episode)
 
 
 main()
