@@ -8,6 +8,8 @@
     python -m srl_agent.collect swe --model gpt-4.1 --base_url URL/v1
     # Filters drop what is not worth training on, with a page of examples.
     python -m srl_agent.collect curate runs/my/trajectories.jsonl curated.jsonl --languages en
+    # Rollouts of a student say which steps teach it: train --profile takes the file.
+    python -m srl_agent.collect profile --source curated.jsonl --model MODEL --output steps.jsonl
 
 Every answer is saved as soon as it is finished. Rerun the same command to resume: it asks
 nothing twice. `--help` after a command lists its settings.
@@ -25,6 +27,7 @@ from srl_envs.errors import MissingDependencyError, install_command
 
 COMMANDS = {
     "curate": "srl_agent.collection.curate",
+    "profile": "srl_agent.collection.profile",
     "math": "srl_agent.collection.math",
     "rewrite": "srl_agent.collection.rewrite",
     "swe": "srl_agent.collection.swe",

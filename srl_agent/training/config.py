@@ -85,6 +85,25 @@ class DataConfig(SourceSettings):
             "choices": list(get_args(Scored)),
         },
     )
+    profile: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Train only on the steps that teach, by this file of python -m srl_agent.collect"
+                " profile. None trains on all."
+            )
+        },
+    )
+    profile_min_std: float = field(
+        default=1e-3,
+        metadata={
+            "help": "profile: a step teaches if the spread of its rewards is greater, 0 or more."
+        },
+    )
+    profile_max_mean: float = field(
+        default=0.8,
+        metadata={"help": "profile: and if their mean is less than this bound, above -1."},
+    )
     eval_instances: int = field(
         default=64,
         metadata={
@@ -113,8 +132,13 @@ class DataConfig(SourceSettings):
             self.held_out,
             "at least 2: one half validates, the other tests",
         )
-        for name in ("eval_instances", "test_instances"):
+        for name in ("eval_instances", "test_instances", "profile_min_std"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        bound = self.profile_max_mean
+        require(bound > -1, "profile_max_mean", bound, "above -1, the reward of malformed answers")
+        for name, value in (("profile_min_std", 1e-3), ("profile_max_mean", 0.8)):
+            unused = self.profile is None and getattr(self, name) != value
+            require(not unused, name, getattr(self, name), "left alone without --profile")
 
     @property
     def prompt_settings(self) -> PromptSettings:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from srl_agent.rollouts.agent_tasks import AgentInstances
 from srl_agent.rollouts.scorers import Instance
+from srl_agent.rollouts.step_profiles import read_profile, step_mark, teaching
 from srl_agent.rollouts.validation import halves_by_question, spread_evenly
 from srl_agent.training.config import DataConfig, SRLConfig
-from srl_agent.training.methods import METHODS
+from srl_agent.training.methods import METHODS, Examples
 from srl_agent.training.prompt_length import within_length
 from srl_envs.data.overlap import benchmark_overlap
 from srl_envs.data.splits import split_by_question
-from srl_envs.errors import DataError
+from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import StepInstances, TrajectorySet
 
 
@@ -54,6 +56,8 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
     if method.asks(args) == "step":
         args.reward_settings.check(everything)
     train = method.examples(learned, data, args)
+    if data.profile is not None:
+        train = _profiled(train, data, args)
     if not len(train.instances):
         raise DataError(f"{learned!r} gives {train} to learn from: {train.cure}.")
     if len(train.instances) < args.prompts_per_batch:
@@ -76,6 +80,46 @@ def load_data(data: DataConfig, args: SRLConfig) -> LearningData:
         f" {tested} for the test)"
     )
     return LearningData(train.instances, checked.instances, tested.instances, summary)
+
+
+def _profiled(train: Examples, data: DataConfig, args: SRLConfig) -> Examples:
+    """The step instances that teach, by a profile.
+
+    Raises:
+        ConfigError: There are no steps to choose from, or the profile is of other prompts.
+        DataError: The profile cannot be read, or has none of the steps.
+    """
+    every = train.instances
+    if not isinstance(every, StepInstances) or data.steps == "one":
+        raise ConfigError(
+            "profile chooses among single steps: leave it out, or use --method srl and --steps"
+            " each."
+        )
+    path = Path(str(data.profile)).expanduser()
+    header, profiles = read_profile(path)
+    made = header.get("prompt", {})
+    for name in ("targets", "title_hint", "scored", "reward"):
+        value = getattr(data if hasattr(data, name) else args, name)
+        if name in made and made[name] != value:
+            raise ConfigError(
+                f"{name} is {value!r}, but the profile {path} was made with {made[name]!r}: make"
+                " another profile, or give the same setting."
+            )
+    found = [(one, profiles[one.id]) for one in every if one.id in profiles]
+    known = [profile for one, profile in found if profile.mark == step_mark(one)]
+    if not known or len(known) < len(found):
+        missing = "none" if not found else f"other texts of {len(found) - len(known)}"
+        raise DataError(
+            f"The profile {path} has {missing} of the {len(every)} step instances: make it of the"
+            " same source, with the same --held_out and --split_seed."
+        )
+    chosen = teaching(known, data.profile_min_std, data.profile_max_mean)
+    return Examples(
+        StepInstances(every.trajectories, every.targets, every.settings, chosen),
+        train.noun,
+        f" that teach, of {len(known)} profiled and {len(every)} in all",
+        "raise --profile_max_mean, or profile more steps",
+    )
 
 
 def for_tokenizer(
