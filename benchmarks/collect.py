@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import srl_agent  # noqa: F401  before torch: it says how OpenMP's threads wait
+
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "conformance"))
 

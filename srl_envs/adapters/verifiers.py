@@ -1,7 +1,7 @@
 """verifiers 0.4: a taskset of steps. Its name must be a module of its own at the top.
 
 ``python -m srl_envs.export --to verifiers`` writes one: with OUT on ``PYTHONPATH`` the
-taskset's id is ``srl_step``. Episodes are in :mod:`srl_envs.adapters.verifiers_episodes`.
+taskset's id is ``srl_step``. Episodes are in ``srl_envs.adapters.verifiers_episodes``.
 """
 
 from __future__ import annotations

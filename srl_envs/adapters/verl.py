@@ -1,6 +1,6 @@
 """verl 0.9: the function for ``reward.custom_reward_function``. verl itself is not imported.
 
-Its agent loops are in :mod:`srl_envs.adapters.verl_loops`.
+Its agent loops are in ``srl_envs.adapters.verl_loops``.
 """
 
 from __future__ import annotations

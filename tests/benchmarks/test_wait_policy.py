@@ -37,8 +37,9 @@ STARTED = [
 ]
 
 
-@pytest.mark.parametrize("own", [None, "ACTIVE"])
-@pytest.mark.parametrize("what", STARTED)
+@pytest.mark.parametrize(
+    ("what", "own"), [*((what, None) for what in STARTED), ("srl_agent.train", "ACTIVE")]
+)
 def test_threads_wait_unless_the_user_says_otherwise(what: str, own: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     environment |= {"OMP_WAIT_POLICY": own} if own else {}
