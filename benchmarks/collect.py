@@ -131,18 +131,19 @@ def main() -> None:
     """Train, serve, collect, record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; resumes")
+    parser.add_argument("--teacher", type=Path, help="a model folder; it is not trained first")
     parser.add_argument("--record", help="name under benchmarks/results")
     chosen = parser.parse_args()
     work: Path = chosen.work
     work.mkdir(parents=True, exist_ok=True)
-    teacher = work / "teacher" / "final"
+    teacher = chosen.teacher or work / "teacher" / "final"
     if not teacher.is_dir():
         save_trajectories(lessons(), work / "lessons.jsonl")
         data = ("--source", str(work / "lessons.jsonl"), "--output_dir", str(work / "teacher"))
         run("srl_agent.train", *TRAINING, *data)
     with serving(teacher) as server:
         found = collected(work, server.base_url, str(teacher))
-    text = json.dumps(found, indent=1)
+    text = json.dumps({"teacher": teacher.name, **found}, indent=1)
     print(text)
     if chosen.record:
         folder = ROOT / "benchmarks" / "results" / chosen.record

@@ -1,8 +1,9 @@
 r"""Whether a rewritten solution says the same: which numbers and formulas it invented or lost.
 
 **Numbers** are compared by value, wherever they are written: ``1,000`` is ``1000``,
-``0.50`` is ``.5``, ``\frac{1}{2}`` has the numbers 1 and 2, and "three" is 3. How often a
-number occurs does not count, nor do the numbers of the steps themselves.
+``0.50`` is ``.5``, and ``\frac{1}{2}`` has the numbers 1 and 2. "three" may become 3, or 3
+"three"; a word alone is not checked ("one" is more often a pronoun). How often a number
+occurs does not count, nor do the numbers of the steps themselves.
 
 **Formulas** are what ``$...$`` and its kind enclose, and in plain text the runs of numbers
 and letters that operators join (``48 / 2 = 24``). Each is compared side by side of its
@@ -95,7 +96,7 @@ class Changes:
 
 def only_in(text: str, *others: str) -> Changes:
     """What numbers and formulas of a text are in none of the others."""
-    known = {value for other in others for value in _numbers(other)}
+    known = {value for other in others for value in (*_numbers(other), *_words(other))}
     compact = [_compact(other) for other in others]
     numbers = _numbers(text)
     sides = list(dict.fromkeys(_sides(text)))
@@ -116,9 +117,13 @@ def _numbers(text: str) -> dict[Decimal, str]:
         except InvalidOperation:  # an empty match
             continue
         found.setdefault(value, match[0])
-    for match in _WORD.finditer(plain):
-        found.setdefault(Decimal(_VALUES[match[0].lower()]).normalize(), match[0])
     return found
+
+
+def _words(text: str) -> Iterator[Decimal]:
+    """The values of numbers that are written as words."""
+    for match in _WORD.finditer(text):
+        yield Decimal(_VALUES[match[0].lower()]).normalize()
 
 
 def _sides(text: str) -> Iterator[str]:

@@ -89,7 +89,8 @@ class ModelServer(ThreadingHTTPServer):
         )[0, length:]
         text = self.tokenizer.decode(written, skip_special_tokens=True)
         stopped = [text.index(string) for string in stop if string in text]
-        ends = self.model.generation_config.eos_token_id
+        end = self.model.generation_config.eos_token_id
+        ends = [end] if isinstance(end, int) else end
         finish = "stop" if stopped or int(written[-1]) in ends else "length"
         self.answered += 1
         message = {"role": "assistant", "content": text[: min(stopped)] if stopped else text}
