@@ -160,10 +160,15 @@ if __name__ == "__main__":
     Server.run_webserver()
 """
 
+_FOLDER = Path(__file__).parents[2]
+_OURSELVES = f"-e {_FOLDER}" if (_FOLDER / "pyproject.toml").exists() else "srl-lm"
+
 _NEMO_FILES = {
     "srl.yaml": _NEMO_SERVERS,
     "resources_servers/srl_step/app.py": _NEMO_APP.format("StepServer"),
+    "resources_servers/srl_step/requirements.txt": f"nemo-gym==0.7.0\n{_OURSELVES}\n",
     "resources_servers/srl_episode/app.py": _NEMO_APP.format("EpisodeServer"),
+    "resources_servers/srl_episode/requirements.txt": f"nemo-gym==0.7.0\n{_OURSELVES}\n",
 }
 
 _VERIFIERS = {
