@@ -62,6 +62,7 @@ def _serve(runs: dict[str, ShownRun], port: int) -> int:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen()  # whoever reads the address may come at once
         except OSError as error:
             raise ConfigError(
                 f"Port {port} cannot be used: {error.strerror}. Choose another --port; 0 takes a"

@@ -200,11 +200,12 @@ class RolloutLog:
             numbers = [int(path.stem) for path in part_indexes(self.folder)]
             self._part = max(numbers, default=0)
             drop_cut_line(self.folder / f"{self._part:05}.index")
+            self._rotate()
         path = self.folder / f"{self._part:05}.jsonl.gz"
         if _size(path) >= self._most // _PARTS:
             self._part += 1
             path = self.folder / f"{self._part:05}.jsonl.gz"
-        self._rotate()
+            self._rotate()
         return path
 
     def _rotate(self) -> None:

@@ -90,13 +90,22 @@ class MetricsReader:
         self._path = path
         self._size = -1
         self._metrics = Metrics({}, {}, 0)
+        self._charts: list[Chart] | None = None
 
     def read(self) -> Metrics:
         """All that is in the file now."""
         size = self._path.stat().st_size if self._path.is_file() else 0
         if size != self._size:
-            self._metrics, self._size = _metrics(self._path, size), size
+            self._metrics, self._size, self._charts = _metrics(self._path, size), size, None
         return self._metrics
+
+    def charts(self) -> list[Chart]:
+        """The charts of a run; those without a figure are left out."""
+        metrics = self.read()
+        if self._charts is None:
+            made = [_chart(title, caption, keys, metrics) for title, caption, keys in _CHARTS]
+            self._charts = [chart for chart in made if chart is not None]
+        return self._charts
 
 
 def _metrics(path: Path, size: int) -> Metrics:
@@ -204,12 +213,6 @@ _CHARTS: Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]] = (
 _COLORS = ("blue", "orange", "teal", "purple", "red", "gold", "grey")
 
 
-def charts(metrics: Metrics) -> list[Chart]:
-    """The charts of a run; those without a figure are left out."""
-    made = [_chart(title, caption, keys, metrics) for title, caption, keys in _CHARTS]
-    return [chart for chart in made if chart is not None]
-
-
 def _chart(
     title: str, caption: str, keys: Sequence[tuple[str, str, str]], metrics: Metrics
 ) -> Chart | None:
@@ -280,16 +283,22 @@ def _bands(
     begin: int, end: int, found: Sequence[tuple[str, str, Points]], place: Any
 ) -> list[Band]:
     """At most :data:`_BANDS` strips over the steps of training."""
-    steps = range(max(1, begin), end + 1)
-    size = max(1, -(-len(steps) // _BANDS))
+    begin = max(1, begin)
+    size = max(1, -(-(end + 1 - begin) // _BANDS))
+    means: list[dict[str, float]] = [{} for _ in range(begin, end + 1, size)]
+    for label, _, points in found:
+        sums: dict[int, list[float]] = {}
+        for step, value, _ in points:
+            sums.setdefault((step - begin) // size, []).append(value)
+        for number, values in sums.items():
+            if number >= 0:
+                means[number][label] = fmean(values)
     bands = []
-    for first in range(steps.start, steps.stop, size):
+    for number, of_labels in enumerate(means):
+        first = begin + number * size
         last = min(first + size - 1, end)
         words = [f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"]
-        for label, _, points in found:
-            inside = [value for step, value, _ in points if first <= step <= last]
-            if inside:
-                words.append(f"{label} {_label(fmean(inside))}")
+        words += [f"{label} {_label(value)}" for label, value in of_labels.items()]
         left, right = place(first - 0.5, 0.0)[0], place(last + 0.5, 0.0)[0]
         left, right = max(left, _LEFT), min(right, WIDTH - _RIGHT)
         bands.append(Band(left, round(max(right - left, 0.5), 1), first, last, " · ".join(words)))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from srl_agent.reports.comparison import Match, Segment, match_of
 from srl_agent.reports.explanation import MALFORMATIONS_EXPLAINED, worked_out
-from srl_agent.reports.viewer.curves import HEIGHT, WIDTH, charts, sparkline
+from srl_agent.reports.viewer.curves import HEIGHT, WIDTH, sparkline
 from srl_agent.reports.viewer.queries import GROUP_SORTS, GroupFilter, GroupRow, InstanceRow, Page
 from srl_agent.reports.viewer.run_index import TRAINING
 from srl_agent.reports.viewer.runs import ShownRun
@@ -114,7 +114,7 @@ class Pages:
             self._crumbs(name),
             self._tabs(run, "run"),
             run=run,
-            charts=charts(metrics),
+            charts=run.metrics.charts(),
             band=band,
             step=metrics.last_step,
             counts=run.index.counts(),
@@ -125,7 +125,7 @@ class Pages:
             search=search,
             sorts={one: link.run(name, _flipped(sort, one), 1, search) for one in sorts},
             turned=self._turned(instances, lambda number: link.run(name, sort, number, search)),
-            rows=[(row, self._latest(run, row.id)) for row in instances.rows],
+            rows=[(row, link.group(name, row.last_key)) for row in instances.rows],
             groups=lambda **chosen: link.groups(name, GroupFilter(**chosen)),
             action=link.run(name),
         )
@@ -290,11 +290,6 @@ class Pages:
             flaw = MALFORMATIONS_EXPLAINED.get(record.error or "", "")
             shown.append(ShownRollout(number, record, match, words, flaw, href))
         return shown
-
-    def _latest(self, run: ShownRun, id: str) -> str:
-        chosen = GroupFilter(id=id, fate="")
-        rows = run.index.groups(chosen).rows
-        return self.links.group(run.name, rows[0].key) if rows else ""
 
     def _group_of(self, run: ShownRun, task: str, step: int) -> str:
         rows = run.index.groups(GroupFilter(id=task, first=step, last=step)).rows

@@ -69,6 +69,7 @@ class InstanceRow:
         gain: Mean reward of the last group less that of the first.
         first_step: Of its first group.
         last_step: Of its last group.
+        last_key: The key of its last group.
     """
 
     SORTS: ClassVar[Mapping[str, str]] = {
@@ -90,6 +91,7 @@ class InstanceRow:
     gain: float
     first_step: int
     last_step: int
+    last_key: str
 
 
 GROUP_SORTS: Mapping[str, str] = {

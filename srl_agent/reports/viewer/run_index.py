@@ -43,11 +43,21 @@ CREATE TABLE groups (key TEXT PRIMARY KEY, source TEXT, step INT, place INT, id 
 CREATE INDEX by_step ON groups (step, source);
 CREATE INDEX by_id ON groups (id, step);
 CREATE TABLE instances (id TEXT PRIMARY KEY, title TEXT, groups INT, mean REAL, spread REAL,
-    gain REAL, first_step INT, last_step INT) WITHOUT ROWID;
+    gain REAL, first_step INT, last_step INT, last_key TEXT,
+    first_mean REAL) WITHOUT ROWID;
 CREATE TABLE episodes (number INTEGER PRIMARY KEY, step INT, task TEXT, attempt INT, outcome TEXT,
     reward REAL, turns INT, tokens INT, seconds REAL, file INT, offset INT, size INT);
 CREATE INDEX by_task ON episodes (task, step);
 """
+
+_ADD_TO_INSTANCE = """
+INSERT INTO instances VALUES (?, ?, 1, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    mean = (mean * groups + excluded.mean) / (groups + 1),
+    spread = (spread * groups + excluded.spread) / (groups + 1),
+    gain = excluded.mean - first_mean, groups = groups + 1,
+    last_step = excluded.last_step, last_key = excluded.last_key
+"""
+"""Adds a group that is later than those before; the gain is from the first to the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +173,10 @@ class RunIndex:
         marks = ", ".join("?" * 16)
         self._db.execute("BEGIN")
         self._db.executemany(f"INSERT OR REPLACE INTO groups VALUES ({marks})", rows)
-        self._summarize({row[4] for row in rows})
+        of_instances = (
+            (row[4], row[5], row[7], row[8], row[2], row[2], row[0], row[7]) for row in rows
+        )
+        self._db.executemany(_ADD_TO_INSTANCE, of_instances)
         self._db.execute("COMMIT")
 
     def _forget(self, where: str, values: tuple[Any, ...]) -> None:
@@ -174,14 +187,18 @@ class RunIndex:
         self._summarize(ids)
 
     def _summarize(self, ids: Iterable[str]) -> None:
-        """Bring the table of instances up to date; its gain is from the first to the last group."""
+        """Compute lines of the table of instances anew, after groups were taken away."""
         self._db.executemany(
             """INSERT OR REPLACE INTO instances
             SELECT id, title, count(*), avg(mean), avg(spread),
                 (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
                  ORDER BY step DESC LIMIT 1) -
                 (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
-                 ORDER BY step LIMIT 1), min(step), max(step)
+                 ORDER BY step LIMIT 1), min(step), max(step),
+                (SELECT key FROM groups g WHERE g.id = groups.id AND source = 'train'
+                 ORDER BY step DESC LIMIT 1),
+                (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
+                 ORDER BY step LIMIT 1)
             FROM groups WHERE id = ? AND source = 'train' GROUP BY id""",
             [(one,) for one in ids],
         )
