@@ -4,7 +4,6 @@ The tokenizer is real and has each byte as a token, so that every text comes bac
 """
 
 import asyncio
-import json
 
 import torch
 from common import ANSWERS, TASK, TURNS, report, whole
@@ -131,7 +130,6 @@ async def main():
     episode = {"prompt": prompt, "shown": shown, "reward": output.reward_score, "done": True}
     assert output.extra_fields["reward_extra_info"]["thousandths"] == 1000.0
     report(rewards, prompts, episode)
-    json.dumps(rewards)
 
 
 asyncio.run(main())
