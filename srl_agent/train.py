@@ -10,6 +10,8 @@ Or by the methods that it is compared with (RLVR, SFT), or by several in turn.
     python -m srl_agent.train --config srl_then_rlvr_math_7b
     python -m srl_agent.train --config my.yaml --learning_rate 1e-6 --output_dir runs/mine
 
+Would it work here? `--dry_run` checks everything and trains one micro-batch.
+
 A run: answer what is held out with the base model, teach the format if asked to, answer
 it again, train with the method, write the report. A run whose ``--output_dir`` holds
 checkpoints resumes from the latest whole one; a curriculum passes over the stages that
@@ -24,11 +26,27 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
 from srl_envs.errors import MissingDependencyError, install_command
+
+
+@dataclass
+class TrainCommand:
+    """What the command does beside the run's settings."""
+
+    dry_run: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "Do everything that srl_agent.plan checks on this machine, train a single"
+                " micro-batch in a temporary folder, and stop. Exit status 1 if the run would fail."
+            )
+        },
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,14 +73,18 @@ def _train(argv: list[str] | None) -> int:
                 f"{error.name} is missing. Training needs the extra train:"
                 f" {install_command('train')}"
             ) from None
-    config, stages = parse_stages(
-        [DataConfig, SRLConfig, ModelConfig], "quickstart", argv, prog=program("srl_agent.train")
-    )
+    types = [DataConfig, SRLConfig, ModelConfig, TrainCommand]
+    config, parsed = parse_stages(types, "quickstart", argv, prog=program("srl_agent.train"))
+    stages = [(name, (data, args, model)) for name, (data, args, model, _) in parsed]
     check_used([args for _, (_, args, _) in stages])
     data, args, model = stages[0][1]
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
     level = args.log_level if args.log_level in LOG_LEVELS else "info"
     log_to_stderr(level if args.process_index == 0 else "error")  # processes do not repeat it
+    if parsed[0][1][3].dry_run:
+        from srl_agent.training.rehearsal import dry_run
+
+        return int(dry_run(sys.argv[1:] if argv is None else argv, types))
     with explained_errors(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
             Run(config, data, args, model).train()

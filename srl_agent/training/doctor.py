@@ -301,7 +301,7 @@ def _memory(
     args: Any, model: Any, config: Any, place: Place, table: list[Fit]
 ) -> Iterator[Finding]:
     if place.elsewhere:
-        good = [one.set_up.name for one in table if one.fits and one.divides]
+        good = [one.set_up.name for one in table if one.works]
         text = f"fits as: {', '.join(good)}" if good else "fits in no shipped set-up"
         cure = "" if good else ": lower per_device_train_batch_size or lengths, or use more GPUs"
         yield Finding("memory", "ok" if good else "fails", text + cure)

@@ -18,6 +18,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import disable_progress_bars
+from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
@@ -147,6 +148,27 @@ class Run:
                 f"report: {self.folder / 'report.html'}",
                 flush=True,
             )
+
+    def rehearse(self) -> list[dict[str, float]]:
+        """Train without answers to held-out instances, checkpoints or a report.
+
+        Returns:
+            What each step logged.
+        """
+        try:
+            self.folder.mkdir(parents=True)
+            self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+            parts, model, tokenizer = self.prepared()
+            self._give_folder(model, tokenizer)
+            trainer = self._trainer(model, tokenizer, parts)
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        finally:
+            self.scorer.close()
+        *steps, whole = trainer.state.log_history
+        # Supervised trainers do not tell their phases apart.
+        each = {"time/backward": whole["train_runtime"] / len(steps)}
+        return [step if "time/backward" in step else step | each for step in steps]
 
     def prepared(self) -> tuple[LearningData, Any, Any]:
         """Data, model and tokenizer, after every check that comes before work.

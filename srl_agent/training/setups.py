@@ -120,6 +120,8 @@ class Fit:
         largest: The largest ``per_device_train_batch_size`` that fits and divides the
             rows of a step; 0 if none does.
         divides: Whether the rows of a step divide evenly among the processes.
+        shape: Of the model, with its adapter.
+        load: Of each GPU.
     """
 
     set_up: SetUp
@@ -127,11 +129,18 @@ class Fit:
     room: int
     largest: int
     divides: bool
+    shape: Shape
+    load: Load
 
     @property
     def fits(self) -> bool:
         """Whether the configured micro-batch fits."""
         return self.memory.peak + RESERVE <= self.room
+
+    @property
+    def works(self) -> bool:
+        """Whether the run can be started so without another setting."""
+        return self.fits and self.divides
 
 
 def set_ups(gpus: int, method: str, adapter: bool) -> Iterator[SetUp]:
@@ -187,7 +196,7 @@ def fits(args: Any, model: Any, config: Any, gpus: int, room: int) -> list[Fit]:
         shape = shapes[set_up.adapter]
         divides = args.rows_per_step % set_up.processes == 0
         largest = largest_rows(shape, load, room, int(args.rows_per_step), args.num_generations)
-        found.append(Fit(set_up, plan(shape, load), room, largest, divides))
+        found.append(Fit(set_up, plan(shape, load), room, largest, divides, shape, load))
     return found
 
 
@@ -247,7 +256,7 @@ def _cells(one: Fit) -> list[str]:
         for names in _COLUMNS.values()
     ]
     figures = [f"{size / GIB:.1f}" for size in (*sizes, one.memory.peak)]
-    fits = "yes" if one.fits and one.divides else "rows do not divide" if one.fits else "no"
+    fits = "yes" if one.works else "rows do not divide" if one.fits else "no"
     return [one.set_up.name, str(one.set_up.processes), *figures, fits, str(one.largest or "none")]
 
 

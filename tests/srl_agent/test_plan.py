@@ -10,8 +10,22 @@ import pytest
 from transformers import Qwen2Config
 
 from srl_agent.plan import main
+from srl_agent.train import main as train
+from srl_agent.training.forecast import Work, forecast, how_far_off, recorded_speed
 
-FLAGS = ["--source", "builtin", "--count", "40", "--held_out", "4", "--bf16", "false"]
+QUICK_START = "benchmarks/results/quickstart_2cores"
+FLAGS = [
+    "--measure",
+    "0",
+    "--source",
+    "builtin",
+    "--count",
+    "40",
+    "--held_out",
+    "4",
+    "--bf16",
+    "false",
+]
 
 NO_HUB = ["--source", "builtin", "--count", "800"]
 
@@ -66,6 +80,52 @@ def test_what_would_fail_says_so(
     assert re.search(said, text)
     assert (state, status) in (("fails", 1), ("warning", 0))
     assert (status == 0) == ("2040" in wrong)
+
+
+def test_a_forecast_is_measured_saved_and_held_against_the_run(
+    flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    saved = tmp_path / "forecast.json"
+    small = ["--max_completion_length", "16", "--prompts_per_step", "2", "--eval_instances", "4"]
+    again = ["--measure", "2", "--price", "2", "--forecast", str(saved)]
+    assert main([*flags, *small, *again]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"time .* an optimizer step; measured here in 1 steps of 16 rows", text)
+    assert re.search(r"tokens +[\d.]+k sampled, [\d.]+k trained on", text)
+    assert re.search(r"money +\d+\.\d\d \(", text)
+    assert not (tmp_path / "run").exists()
+    run = str(Path(__file__).parents[2] / QUICK_START)
+    assert main(["--run", run, "--forecast", str(saved)]) == 0
+    assert re.search(r"took 55.9 minutes: off by -\d+%", capsys.readouterr().out)
+
+
+def test_a_recorded_run_gives_back_its_own_time() -> None:
+    folder = Path(__file__).parents[2] / QUICK_START
+    work = Work(50, 32, 140.0, 30.0, True, 3 * 48 + 3 * 96, 96, 3e9)
+    whole = forecast(work, recorded_speed(folder, work))
+    assert whole.seconds == pytest.approx(3352.9, rel=0.05)  # what the run took
+    assert whole.low < whole.seconds < whole.high
+    assert "took 55.9 minutes" in how_far_off(whole, folder)
+
+
+def test_a_gpus_figures_give_a_wide_range(
+    capsys: pytest.CaptureFixture[str], tiny_model_dir: Path
+) -> None:
+    model = ["--model_name_or_path", str(tiny_model_dir), "--max_completion_length", "64"]
+    assert main(["srl_math_7b", *NO_HUB, *model, "--gpus", "4", "--gpu", "h100"]) == 0
+    assert "estimated from the GPU's figures, not measured" in capsys.readouterr().out
+
+
+def test_a_dry_run_trains_one_micro_batch_and_leaves_nothing(
+    flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = [flag for flag in flags[1:] if flag not in ("--measure", "0")]
+    assert train(["--dry_run", *run]) == 0
+    found = lines(capsys.readouterr().out)
+    assert found["training"][1].startswith("1 steps of 16 rows") and not (tmp_path / "run").exists()
+    assert train(["--dry_run", *run, "--model_name_or_path", "./nowhere"]) == 1
+    found = lines(capsys.readouterr().out)
+    assert found["model"][0] == "fails" and "training" not in found
 
 
 def test_a_model_without_weights_or_template_fails(
