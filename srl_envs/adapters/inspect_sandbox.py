@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import shlex
 import threading
 from collections.abc import Callable
@@ -113,7 +114,9 @@ class SRLSandbox(SandboxEnvironment):
         try:
             return await asyncio.to_thread(locked)
         except SandboxFileError as error:
-            raise _ERRORS.get(error.errno or 0, OSError)(error.errno, str(error)) from None
+            number = error.errno or errno.EIO
+            said = f"{os.strerror(number)}: {error}"
+            raise _ERRORS.get(number, OSError)(number, said) from None
 
     def _read(self, file: str) -> bytes:
         try:

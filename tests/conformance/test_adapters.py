@@ -173,3 +173,18 @@ def test_a_trainer_gives_our_rewards_prompts_and_verdict(
     assert got["rewards"] == [reward_of(row, answer, trainer) for row, answer in pairs]
     assert got["prompts"] == [row.messages for row in expected["rows"]]
     assert got["episode"] == expected["episode"]
+
+
+def test_our_sandbox_passes_the_self_check_of_inspect_ai(bubblewrap: None, tmp_path: Path) -> None:
+    """But for what ``doors/inspect_self_check.py`` names."""
+    checks = str(DOORS / "inspect_self_check.py")
+    options = ["-q", "-p", "no:cacheprovider", "--noconftest", f"--rootdir={DOORS}", checks]
+    done = subprocess.run(
+        [str(python_of("inspect_ai")), "-m", "pytest", *options],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
