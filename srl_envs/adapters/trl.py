@@ -20,14 +20,16 @@ from srl_envs.errors import InfrastructureError
 from srl_envs.response import ModelAnswer, SplitAnswer
 
 
-def step_reward(tokenizer: Any) -> Callable[..., list[float]]:
+def step_reward(tokenizer: Any, ends: Sequence[int] = ()) -> Callable[..., list[float]]:
     """A reward function for rows of steps.
 
     Args:
         tokenizer: Of the model. An answer that does not end with its end token (or its
             padding, in models that end turns with it) hit the token limit.
+        ends: Further tokens that end an answer: ``eos_token_id`` of the model's
+            generation config, if that is a list.
     """
-    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    known = {tokenizer.eos_token_id, tokenizer.pad_token_id, *ends}
 
     def step_reward(
         completions: Sequence[Any],
@@ -37,7 +39,7 @@ def step_reward(tokenizer: Any) -> Callable[..., list[float]]:
     ) -> list[float]:
         return [
             StepRow.from_dict(json.loads(text))
-            .score(_answer(completion), truncated=not ids or ids[-1] not in ends)
+            .score(_answer(completion), truncated=not ids or ids[-1] not in known)
             .value
             for completion, ids, text in zip(completions, completion_ids, row, strict=True)
         ]

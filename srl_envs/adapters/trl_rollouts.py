@@ -43,10 +43,12 @@ def episode_reward(completions: Sequence[Any], reward: Sequence[float], **_: Any
 class _Conversation:
     """An episode with its tokens: the model's under a mask of 1, what it saw under 0."""
 
-    def __init__(self, row: EpisodeRow, tokenizer: Any, limit: int) -> None:
-        self.tokenizer, self.limit = tokenizer, limit
+    def __init__(self, row: EpisodeRow, trainer: Any) -> None:
+        self.tokenizer: Any = trainer.processing_class
+        self.limit: int = trainer.max_completion_length
+        self.ends = set(trainer.eos_token_ids)
         self.episode = Episode(row)
-        self.prompt: list[int] = tokenizer.apply_chat_template(
+        self.prompt: list[int] = self.tokenizer.apply_chat_template(
             self.episode.messages, add_generation_prompt=True, return_dict=False
         )
         self.completion: list[int] = []
@@ -56,12 +58,13 @@ class _Conversation:
 
     def answer(self, ids: list[int], logprobs: list[float] | None) -> None:
         room = self.limit - len(self.completion)
-        cut = len(ids) > room or not ids or ids[-1] != self.tokenizer.eos_token_id
+        cut = len(ids) > room or not ids or ids[-1] not in self.ends
         self._add(ids[:room], 1, (logprobs or [0.0] * len(ids))[:room])
         text = self.tokenizer.decode(ids[:room], skip_special_tokens=True)
         seen = self.episode.step(text, truncated=cut)
         self.reward, self.done = self.reward + seen.reward, seen.done
-        shown = [] if seen.done else self._shown(seen.observation, cut)
+        written = ids[:room][-1:] == [self.tokenizer.eos_token_id]
+        shown = [] if seen.done else self._shown(seen.observation, written)
         if not seen.done and len(self.completion) + len(shown) >= self.limit:
             self.reward, self.done = self.reward + self.episode.finish(), True
         if not self.done:
@@ -72,8 +75,11 @@ class _Conversation:
         self.mask += [mask] * len(ids)
         self.logprobs += logprobs
 
-    def _shown(self, observation: str, cut: bool) -> list[int]:
-        """The tokens from the end of an answer to the next: what a template writes there."""
+    def _shown(self, observation: str, ended: bool) -> list[int]:
+        """The tokens between two answers as the template writes them.
+
+        With its end token, unless the answer has ``ended`` with it.
+        """
         end = self.tokenizer.eos_token
         said = [*self.episode.messages, {"role": "assistant", "content": "."}]
         before = self.tokenizer.apply_chat_template(said, tokenize=False)
@@ -84,19 +90,18 @@ class _Conversation:
                 "The chat template changes what it wrote before when a message is added, so no"
                 " conversation can go on: use another template, or SRL steps."
             )
-        start = before.rindex(end) + (0 if cut else len(end))
+        start = before.rindex(end) + (len(end) if ended else 0)
         ids: list[int] = self.tokenizer(after[start:], add_special_tokens=False)["input_ids"]
         return ids
 
 
 def _play_all(rows: Sequence[EpisodeRow], trainer: Any) -> dict[str, Any]:
     """All episodes side by side; in each round those under way are answered together."""
-    limit, tokenizer = trainer.max_completion_length, trainer.processing_class
     played: list[_Conversation] = []
     sampled = False
     try:
         for row in rows:
-            played.append(_Conversation(row, tokenizer, limit))
+            played.append(_Conversation(row, trainer))
         while live := [one for one in played if not one.done]:
             asked = [one.prompt + one.completion for one in live]
             answers, logprobs = trainer._generate_single_turn(asked, None, {}, 1)
