@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -296,3 +300,33 @@ def test_a_full_disk_is_not_a_failure_of_the_model(tmp_path: Path) -> None:
             with pytest.raises(InfrastructureError, match="cannot be written"):
                 asking.ask(wanted)
     assert server.asked.total() < 9
+
+
+def test_ctrl_c_keeps_what_was_answered(tmp_path: Path) -> None:
+    """The process says so and ends; the next one asks for the rest."""
+    problems, drafts = write_csv(tmp_path / "mine.csv", 6), tmp_path / "run" / "drafts.jsonl"
+    held = threading.Event()
+
+    def script(question: str, before: int) -> Reply:
+        if NUMBERS.search(question)[1] in ("14", "15", "16"):  # type: ignore[index]
+            held.wait(60)
+        return Reply(good(question))
+
+    with teacher_server(script) as server:
+        flags = [
+            *("math", "--problems", str(problems), "--model", "teacher", "--tries", "1"),
+            *("--base_url", server.url, "--output_dir", str(tmp_path / "run")),
+        ]
+        command = [sys.executable, "-m", "srl_agent.collect", *flags]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None and not (
+                drafts.is_file() and len(drafts.read_bytes().splitlines()) == 3
+            ):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate()[1]
+        assert process.returncode == 130 and "what was answered is kept" in said
+        held.set()
+        before = server.asked.total()
+        assert main(flags) == 0 and server.asked.total() == before + 3
+    assert len(lines(tmp_path / "run" / "trajectories.jsonl")) == 6
