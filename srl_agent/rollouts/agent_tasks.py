@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import gymnasium as gym
 
@@ -22,6 +22,9 @@ from srl_envs.swe.agent_session import require_runnable
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.trajectory import Trajectory
 
+if TYPE_CHECKING:  # its client of the engine is an extra
+    from srl_agent.rollouts.image_budget import ImageBudget
+
 _NO_BOUND = 1_000_000  # turns: the bound is the roll-out's
 
 
@@ -35,6 +38,8 @@ class Surroundings:
         is_correct: Judges final answers of math; called in several threads.
         sandbox: A name of :data:`srl_envs.sandboxes.SANDBOXES`.
         command_timeout: Seconds that a shell command may take.
+        images: Fetches the images of tasks, and keeps them within a bound; None: they
+            are there.
     """
 
     prompt: PromptSettings
@@ -42,6 +47,7 @@ class Surroundings:
     is_correct: Callable[[str, str], bool]
     sandbox: str = "docker"
     command_timeout: float = 60.0
+    images: ImageBudget | None = None
 
 
 class SharedVerifier:
@@ -122,9 +128,10 @@ class AgentInstance:
             "max_steps": _NO_BOUND,
         }
         if self.trajectory.domain == "swe":
-            from srl_envs.swe.env import SWEEnv
+            from srl_agent.rollouts.held_images import HeldImageEnv
 
-            return SWEEnv(
+            return HeldImageEnv(
+                around.images,
                 prompt=prompt,
                 sandbox=around.sandbox,
                 command_timeout=around.command_timeout,

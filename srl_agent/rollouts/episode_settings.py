@@ -55,6 +55,16 @@ class EpisodeBounds:
         default=60.0, metadata={"help": "Seconds that a shell command may take."}
     )
 
+    max_image_disk_gb: float = field(
+        default=100.0,
+        metadata={
+            "help": (
+                "GiB that images fetched by Docker may take together before unused ones are"
+                " removed, above 0. Images that were there stay."
+            )
+        },
+    )
+
     def limits(self, at_once: int) -> EpisodeLimits:
         """The bounds of episodes of which so many are under way at once."""
         return EpisodeLimits(self.episode_turns, self.episode_tokens, self.episode_seconds, at_once)
@@ -67,7 +77,7 @@ class EpisodeBounds:
         """
         for name in ("episode_turns", "episode_tokens"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("episode_seconds", "command_timeout"):
+        for name in ("episode_seconds", "command_timeout", "max_image_disk_gb"):
             require(getattr(self, name) > 0, name, getattr(self, name), "greater than 0")
         require(
             self.episode_history in HISTORIES,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from srl_agent.rollouts.agent_tasks import (
     AgentInstance,
@@ -15,6 +16,7 @@ from srl_agent.rollouts.agent_tasks import (
 )
 from srl_agent.rollouts.episode_validation import validate_episodes
 from srl_agent.rollouts.episodes import Episodes
+from srl_agent.rollouts.held_images import image_budget
 from srl_agent.rollouts.policies import SamplerPolicy
 from srl_agent.rollouts.sampler import Sampler
 from srl_agent.rollouts.scorers import Instance, Measure
@@ -24,6 +26,9 @@ from srl_envs.errors import require
 from srl_envs.instances import StepInstance, TrajectorySet
 from srl_envs.rewards import needs_state
 from srl_envs.sandboxes import SANDBOXES
+
+if TYPE_CHECKING:  # its client of the engine is an extra
+    from srl_agent.rollouts.image_budget import ImageBudget
 
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "cispo")
 
@@ -38,10 +43,13 @@ class Agent(Method):
 
     def __init__(self) -> None:
         self._verifier = SharedVerifier()
+        self._images: ImageBudget | None = None
 
     def unused(self, args: Any) -> tuple[str, ...]:
         """Turns are compared with the expert's only where that has a weight."""
-        return ("sft_on",) if args.turn_similarity_weight else ("sft_on", "reward")
+        reward = () if args.turn_similarity_weight else ("reward",)
+        images = () if args.sandbox == "docker" else ("max_image_disk_gb",)
+        return ("sft_on", *reward, *images)
 
     def check(self, args: Any) -> None:
         """See :meth:`Method.check`."""
@@ -83,12 +91,16 @@ class Agent(Method):
         """
         require(data.steps == "each", "steps", data.steps, "left alone for agent")
         judged, left_out = judged_tasks(trajectories)
+        if self._images is None:
+            ledger = Path(str(args.output_dir)) / f"fetched_images-{args.process_index}.txt"
+            self._images = image_budget(judged, args.sandbox, args.max_image_disk_gb, ledger)
         around = Surroundings(
             data.prompt_settings,
             args.reward_settings,
             self._verifier,
             args.sandbox,
             args.command_timeout,
+            self._images,
         )
         return Examples(
             AgentInstances(judged, around),
@@ -103,7 +115,13 @@ class Agent(Method):
 
     def scorer(self, args: Any) -> Measure:
         """See :class:`~srl_agent.rollouts.agent_tasks.EpisodeMeasure`."""
-        return EpisodeMeasure(args.reward_settings.format, self._verifier.close)
+        return EpisodeMeasure(args.reward_settings.format, self._close)
+
+    def _close(self) -> None:
+        self._verifier.close()
+        images, self._images = self._images, None
+        if images is not None:
+            images.__exit__()
 
     def expert_answer(self, instance: Instance, args: Any) -> str:
         """The expert's first step."""

@@ -26,12 +26,13 @@ from srl_agent.evaluation.agent.results import (
 from srl_agent.evaluation.folder import RESULTS, model_label
 from srl_agent.inference.backends import GeneratorConfig, open_generator, resolved
 from srl_agent.rollouts.agent_tasks import (
-    AgentInstances,
+    AgentInstance,
     SharedVerifier,
     Surroundings,
     judged_tasks,
 )
 from srl_agent.rollouts.episodes import Episodes
+from srl_agent.rollouts.held_images import image_budget
 from srl_agent.rollouts.policies import GeneratorPolicy
 from srl_agent.runs.provenance import environment
 from srl_envs.data.registry import Split
@@ -52,7 +53,7 @@ def evaluate_agent(config: AgentConfig, model: GeneratorConfig) -> AgentResults:
     tasks = load_tasks(config)
     folder = Path(config.output_dir or _default_folder(config, model)).expanduser()
     with agent_folder(folder, config, model), AttemptStore(folder / EPISODES) as store:
-        speed = _roll_out(config, model, tasks, store)
+        speed = _roll_out(config, model, tasks, store, folder)
         label = model_label(model)
         results = summarize(
             label, config.source, tasks, config.num_samples, store.attempts, config.seed
@@ -106,24 +107,30 @@ def _roll_out(
     model: GeneratorConfig,
     tasks: Sequence[Trajectory],
     store: AttemptStore,
+    folder: Path,
 ) -> dict[str, float]:
     """Try what is missing, and store each episode as it ends; how fast it went."""
+    missing = [
+        (task, number)
+        for number in range(config.num_samples)
+        for task in tasks
+        if (task.id, number) not in store.attempts
+    ]
+    if not missing:
+        return {}
     verifier = SharedVerifier()
+    images = image_budget(
+        tasks, config.sandbox, config.max_image_disk_gb, folder / "fetched_images.txt"
+    )
     around = Surroundings(
         config.prompt_settings,
         config.reward_settings,
         verifier,
         config.sandbox,
         config.command_timeout,
+        images,
     )
-    wanted = [
-        (instance.task, number)
-        for number in range(config.num_samples)
-        for instance in AgentInstances(tasks, around)
-        if (instance.id, number) not in store.attempts
-    ]
-    if not wanted:
-        return {}
+    wanted = [(AgentInstance(task, around).task, number) for task, number in missing]
     every = len(tasks) * config.num_samples
     generator = open_generator(model)
     tokens, started = 0, time.monotonic()
@@ -148,6 +155,8 @@ def _roll_out(
     finally:
         generator.close()
         verifier.close()
+        if images is not None:
+            images.__exit__()
     seconds = time.monotonic() - started
     return {
         "tokens": tokens,

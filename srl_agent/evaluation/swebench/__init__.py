@@ -13,8 +13,7 @@ In the order in which a run uses them:
 * ``path_lines``, ``parse_edits``, ``apply_edits``, ``make_patch``, ``read_patch``:
   answer -> edits -> files -> patch -> what a patch says.
 * ``judging``: verdicts beside the writing; ``harness``, ``harness_worker``: the real
-  harness in processes of its own; ``judgement``: what it says of a patch;
-  ``image_budget``: images within a bound.
+  harness in processes of its own; ``judgement``: what it says of a patch.
 * ``records``: what is kept as soon as it is there; ``samples``: what it says of an
   instance's samples; ``results``, ``tables``, ``page``: figures, tables, and the page to
   read.

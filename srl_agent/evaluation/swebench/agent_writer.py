@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from srl_agent.evaluation.swebench.config import SweBenchConfig
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.prompt_budget import PromptBudget
 from srl_agent.evaluation.swebench.records import Records
 from srl_agent.inference.generator import Generator
 from srl_agent.rollouts.episode_records import Episode, record_of
 from srl_agent.rollouts.episodes import Episodes
+from srl_agent.rollouts.held_images import HeldImageEnv
+from srl_agent.rollouts.image_budget import ImageBudget
 from srl_agent.rollouts.places import Task
 from srl_agent.rollouts.policies import GeneratorPolicy
 from srl_envs.prompts.step import PromptSettings
@@ -113,9 +112,8 @@ class AgentWriter:
             domain="swe",
             metadata={"image": instance.image, "grammar": self._config.grammar},
         )
-        return _InstanceEnv(
+        return HeldImageEnv(
             self._images,
-            instance.image,
             trajectories=[task],
             follow="agent",
             prompt=self._prompt,
@@ -133,21 +131,3 @@ class AgentWriter:
             name, {**answer, "agent": {**record_of(episode), "patch": patch}}
         )
         self._records.add_prediction(name, self._model, patch)
-
-
-class _InstanceEnv(SWEEnv):
-    """An environment that keeps its image on the engine until it is closed."""
-
-    def __init__(self, images: ImageBudget, image: str, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._held = ExitStack()
-        self._images, self._image = images, image
-
-    def reset(self, **how: Any) -> Any:
-        self._held.close()
-        self._held.enter_context(self._images.holding(self._image))
-        return super().reset(**how)
-
-    def close(self) -> None:
-        super().close()
-        self._held.close()

@@ -232,15 +232,6 @@ class SweBenchConfig(EpisodeBounds):
             )
         },
     )
-    max_image_disk_gb: float = field(
-        default=100.0,
-        metadata={
-            "help": (
-                "GiB that fetched images may take together before unused ones are removed, above 0."
-                " Images that were there stay."
-            )
-        },
-    )
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -263,8 +254,7 @@ class SweBenchConfig(EpisodeBounds):
                 self.instances_at_once,
                 "at least 1",
             )
-        for name in ("container_cpus", "max_image_disk_gb"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(self.container_cpus > 0, "container_cpus", self.container_cpus, "above 0")
         if self.num_samples > 1 and self.temperature == 0:
             raise ConfigError(
                 "num_samples is above 1, but temperature is 0: greedy samples are all the same. Set"

@@ -14,8 +14,8 @@ from typing import Any
 
 from srl_agent.evaluation.swebench.builtin import build_images
 from srl_agent.evaluation.swebench.harness import Harness, HarnessSettings
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.judgement import Judgement
+from srl_agent.rollouts.image_budget import ImageBudget
 from srl_envs.errors import InfrastructureError
 from srl_envs.sandbox.engine import engine_address
 from srl_envs.sandbox.protocol import SandboxError

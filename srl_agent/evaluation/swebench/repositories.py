@@ -22,9 +22,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.image_repository import objects_of_image
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
+from srl_agent.rollouts.image_budget import ImageBudget
 from srl_envs.errors import ConfigError, InfrastructureError
 from srl_envs.sandbox.protocol import SandboxError
 

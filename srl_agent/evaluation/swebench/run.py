@@ -26,7 +26,6 @@ from srl_agent.evaluation.swebench.agent_writer import AgentWriter
 from srl_agent.evaluation.swebench.config import BUILTIN, SweBenchConfig
 from srl_agent.evaluation.swebench.given_patches import given_patches
 from srl_agent.evaluation.swebench.host import HostSettings
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.instances import (
     SweBenchInstance,
     instance_of,
@@ -47,6 +46,7 @@ from srl_agent.evaluation.swebench.submission import require_free, write_submiss
 from srl_agent.evaluation.swebench.tables import terminal_text
 from srl_agent.inference.backends import GeneratorConfig, open_generator
 from srl_agent.inference.servers import addresses
+from srl_agent.rollouts.image_budget import ImageBudget
 from srl_agent.runs.provenance import environment
 from srl_envs.errors import InfrastructureError
 from srl_envs.fleet import open_fleet

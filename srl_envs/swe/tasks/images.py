@@ -38,11 +38,11 @@ def image_of(trajectory: Trajectory) -> str:
     """
     metadata = trajectory.metadata
     if "image" in metadata:
-        image = str(metadata["image"])
-        patch, hidden = str(metadata.get("setup_patch") or ""), metadata.get("test_files") or ()
-        if not patch and not hidden:
-            return image
-        return _set_up(image, workdir_of(trajectory), patch, tuple(map(str, hidden)))
+        image, made = str(metadata["image"]), set_up_image(trajectory)
+        if made and not has_image(made):
+            patch, hidden = _set_up(trajectory)
+            sealed_image(image, made, workdir=workdir_of(trajectory), patch=patch, leave_out=hidden)
+        return made or image
     if "task" not in metadata:
         raise ConfigError(
             f"Trajectory {trajectory.id!r} names no image to run its commands in: put one into its "
@@ -50,6 +50,20 @@ def image_of(trajectory: Trajectory) -> str:
             "recorded observations."
         )
     return task_image(load_task(str(metadata["task"])))
+
+
+def set_up_image(trajectory: Trajectory) -> str:
+    """The name of the image that is built of a trajectory's ``image``; empty if none is.
+
+    Raises:
+        SandboxError: The engine cannot be reached, or does not hold ``image``.
+    """
+    patch, hidden = _set_up(trajectory)
+    if "image" not in trajectory.metadata or not (patch or hidden):
+        return ""
+    base, workdir = image_id(str(trajectory.metadata["image"])), workdir_of(trajectory)
+    content = json.dumps([base, workdir, patch, sorted(hidden)])
+    return f"srl-setup:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def with_tests(trajectory: Trajectory) -> Trajectory:
@@ -123,12 +137,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srl" / "swe_tasks"
 
 
-def _set_up(image: str, workdir: str, patch: str, hidden: tuple[str, ...]) -> str:
-    content = json.dumps([image_id(image), workdir, patch, sorted(hidden)])
-    name = f"srl-setup:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    if not has_image(name):
-        sealed_image(image, name, workdir=workdir, patch=patch, leave_out=hidden)
-    return name
+def _set_up(trajectory: Trajectory) -> tuple[str, tuple[str, ...]]:
+    """The patch that is applied to ``image``, and the files that the agent must not see."""
+    metadata = trajectory.metadata
+    hidden = metadata.get("test_files") or ()
+    return str(metadata.get("setup_patch") or ""), tuple(map(str, hidden))
 
 
 def _task_image_name(task: SweTask) -> str:

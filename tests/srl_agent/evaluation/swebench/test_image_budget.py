@@ -9,10 +9,19 @@ from pathlib import Path
 
 import docker.errors
 import pytest
+from small_images import TOOLS, import_image
 from swebench_registry import Registry, serving
 
-from srl_agent.evaluation.swebench.image_budget import GIB, ImageBudget
+from srl_agent.rollouts.agent_tasks import AgentInstance, SharedVerifier, Surroundings
+from srl_agent.rollouts.episode_records import EpisodeLimits
+from srl_agent.rollouts.episodes import Episodes
+from srl_agent.rollouts.held_images import image_budget
+from srl_agent.rollouts.image_budget import GIB, ImageBudget
+from srl_agent.rollouts.policies import Written
+from srl_envs.prompts.step import PromptSettings
+from srl_envs.reward import RewardSettings
 from srl_envs.sandbox.protocol import SandboxError
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 pytestmark = pytest.mark.docker
 
@@ -161,3 +170,61 @@ def test_a_refusal_for_the_rate_limit_is_waited_for(engine, registry, ledger, ca
     with pytest.raises(SandboxError, match=r"(?i)toomanyrequests|429"), budget.holding(image):
         pass
     budget.close()
+
+
+def task_in(image: str, number: int) -> Trajectory:
+    commands = (f"echo {number} > answer", "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT")
+    steps = tuple(ExpertStep(f"```bash\n{command}\n```") for command in commands)
+    checks = [{"command": "cat answer", "output": f"{number}\n"}]
+    metadata = {"grammar": "bash", "image": image, "workdir": "/tmp", "checks": checks}
+    return Trajectory(f"t{number}", f"Write {number}.", steps, domain="swe", metadata=metadata)
+
+
+class Writes:
+    """Writes the number of the task that is asked, and hands it in."""
+
+    batching = "one"
+
+    def write(self, asks):
+        for index, ask in enumerate(asks):
+            number, turn = ask.request.messages[-1]["content"].split()[2], ask.request.number >> 16
+            command = task_in("", int(number[:-1])).steps[turn].action
+            yield index, Written(f"<think></think>\n{command}", 5, "stop")
+
+
+def test_episodes_fetch_their_images_within_the_bound(engine, registry, tmp_path) -> None:
+    name = import_image(engine, "srl-test-held", [*TOOLS, "cat", "env"])
+    container = engine.containers.create(name, "bash")
+    archive, size = b"".join(container.export()), engine.images.get(name).attrs["Size"]
+    container.remove()
+    engine.images.remove(name)
+    tasks = [task_in(registry.add_archive(f"task-{n}", archive), n) for n in range(3)]
+    ledger = tmp_path / "fetched_images.txt"
+    images = image_budget(tasks, "docker", 1.5 * size / GIB, ledger)
+    assert images is not None and image_budget(tasks, "bubblewrap", 1, ledger) is None
+    around = Surroundings(
+        PromptSettings(), RewardSettings(), SharedVerifier(), "docker", 60.0, images
+    )
+    asked = [AgentInstance(task, around).task for task in tasks]
+    with images:
+        episodes = Episodes(Writes(), EpisodeLimits(at_once=1))
+        for episode in episodes.each([(task, n) for task in asked for n in range(2)]):
+            assert (episode.end, episode.reward) == ("ended", 1.0), episode.failure
+            assert 1 <= len(held(engine, registry)) <= 2
+    assert held(engine, registry) == [] and ledger.read_text() == ""
+    assert set(registry.fetched.values()) == {1}, "the episodes of a task share its image"
+
+
+def test_an_image_that_is_built_is_removed_with_the_one_that_it_is_built_on(
+    engine, registry, ledger
+) -> None:
+    fetched, made = registry.add("base", MIB), "srl-test-made:1"
+    with ImageBudget(1 / GIB, ledger) as budget:
+        with budget.holding(fetched):
+            for _ in range(2):
+                with budget.making(made, fetched, lambda: engine.images.get(fetched).tag(made)):
+                    assert engine.images.get(made)
+                    assert set(ledger.read_text().split()) == {fetched, made}
+        assert held(engine, registry) == []
+        with pytest.raises(docker.errors.ImageNotFound):
+            engine.images.get(made)

@@ -20,8 +20,8 @@ import pytest
 from swebench_clones import instance_at, run_git
 from swebench_registry import serving
 
-from srl_agent.evaluation.swebench.image_budget import ImageBudget
 from srl_agent.evaluation.swebench.repositories import Repositories, RepositoryError, why_not_text
+from srl_agent.rollouts.image_budget import ImageBudget
 from srl_envs.errors import ConfigError, InfrastructureError
 
 FILES = {

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,15 +121,38 @@ class ImageBudget:
         Raises:
             SandboxError: It cannot be fetched, or :meth:`stop` was called.
         """
+        with self._in_use(image, lambda: self._fetch(image)):
+            yield self.id_of(image)
+
+    @contextmanager
+    def making(self, image: str, of: str, make: Callable[[], object]) -> Iterator[None]:
+        """An image that is built on one in use is there in the body of the ``with``.
+
+        It is built if it is not there, and removed as a fetched one is. It waits for no
+        room: what it is built on would not make any.
+
+        Args:
+            image: Its name.
+            of: The image that it is built on; the caller holds it.
+            make: Builds it.
+        """
+
+        def build() -> None:
+            self._get(image, make, lambda: max(1, self._size(image) - self._size(of)))
+
+        with self._in_use(image, build):
+            yield
+
+    @contextmanager
+    def _in_use(self, image: str, get: Callable[[], None]) -> Iterator[None]:
         with self._changed:
             self._users[image] += 1
             lock = self._fetching.setdefault(image, threading.Lock())
         try:
             with lock:
                 if not self._size(image):
-                    self._wait_for_room()
-                    self._fetch(image)
-            yield self.id_of(image)
+                    get()
+            yield
         finally:
             with self._changed:
                 self._users[image] -= 1
@@ -167,31 +190,37 @@ class ImageBudget:
 
         A registry may be silent for long, and a program that ends does not wait for it.
         """
-        done: Future[None] = Future()
-        with self._changed:
-            self._fetched[image] = (
-                # Of unknown size; named on disk before it is there, so that a kill leaves nothing
-                # unnamed.
-                0
-            )
-            self._write_ledger()
-        threading.Thread(
-            target=self._pull, args=(image, done), name=f"fetch {image}", daemon=True
-        ).start()
-        with self._changed:
-            self._changed.wait_for(lambda: done.done() or self._is_stopped)
-        try:
+
+        def fetch() -> None:
+            done: Future[None] = Future()
+            threading.Thread(
+                target=self._pull, args=(image, done), name=f"fetch {image}", daemon=True
+            ).start()
+            with self._changed:
+                self._changed.wait_for(lambda: done.done() or self._is_stopped)
             if not done.done():
                 raise SandboxError(f"Fetching the image {image} was broken off.")
             done.result()
-            size = self._size(image)
-        except SandboxError:
+
+        self._wait_for_room()
+        self._get(image, fetch, lambda: self._size(image))
+
+    def _get(self, image: str, get: Callable[[], object], size: Callable[[], int]) -> None:
+        """Note what is fetched or built; its size is known once it is there."""
+        with self._changed:
+            # Named on disk before it is there, so that a kill leaves nothing unnamed.
+            self._fetched[image] = 0
+            self._write_ledger()
+        try:
+            get()
+            taken = size()
+        except BaseException:
             with self._changed:
                 del self._fetched[image]
                 self._write_ledger()
             raise
         with self._changed:
-            self._fetched[image] = size
+            self._fetched[image] = taken
 
     def _pull(self, image: str, done: Future[None]) -> None:
         try:
