@@ -136,15 +136,16 @@ def reward_of(row: StepRow, answer: dict[str, Any], trainer: str) -> float:
 
 
 def python_of(trainer: str) -> Path:
-    python = VENVS / trainer / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"{trainer} is not installed in {VENVS}: .ci/adapters {trainer}")
-    return python
+    return VENVS / trainer / "bin" / "python"
+
+
+def needs(trainer: str) -> pytest.MarkDecorator:
+    reason = f"{trainer} is not installed in {VENVS}: .ci/adapters {trainer}"
+    return pytest.mark.skipif(not python_of(trainer).exists(), reason=reason)
 
 
 def through(trainer: str, sources: Path, expected: dict[str, Any], task: Path) -> dict[str, Any]:
     """What a trainer's door reports."""
-    python = python_of(trainer)
     exported(sources, TRAINERS[trainer], task)
     for name in ("math", "swe", "steps"):
         (task / f"{name}.jsonl").write_bytes((sources / f"{name}.jsonl").read_bytes())
@@ -154,7 +155,7 @@ def through(trainer: str, sources: Path, expected: dict[str, Any], task: Path) -
     (task / "prompts.json").write_text(json.dumps(prompts))
     out = task / "out.json"
     done = subprocess.run(
-        [str(python), str(DOORS / f"{trainer}_door.py"), str(task), str(out)],
+        [str(python_of(trainer)), str(DOORS / f"{trainer}_door.py"), str(task), str(out)],
         capture_output=True,
         text=True,
         timeout=600,
@@ -164,7 +165,7 @@ def through(trainer: str, sources: Path, expected: dict[str, Any], task: Path) -
     return json.loads(out.read_text())  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("trainer", [pytest.param(one, marks=needs(one)) for one in TRAINERS])
 def test_a_trainer_gives_our_rewards_prompts_and_verdict(
     trainer: str, sources: Path, expected: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_trainer_gives_our_rewards_prompts_and_verdict(
     assert got["episode"] == expected["episode"]
 
 
+@needs("inspect_ai")
 def test_our_sandbox_passes_the_self_check_of_inspect_ai(bubblewrap: None, tmp_path: Path) -> None:
     """But for what ``doors/inspect_self_check.py`` names."""
     checks = str(DOORS / "inspect_self_check.py")
