@@ -3,7 +3,7 @@
 # SmolLM2-135M learns the form from 60 built-in solutions, is served by the tests' small
 # OpenAI-compatible server, and is asked for others: a quarter of an hour on 2 cores.
 python benchmarks/collect.py --work /tmp/collect
-# --record copies the figures to benchmarks/results/NAME/.
+# --teacher takes a model folder as it is; --record copies the figures to benchmarks/results/NAME/.
 python benchmarks/collect.py --work /tmp/collect --record collect_2cores
 
 The built-in problems and shell tasks that the teacher is asked are not among those that it
