@@ -1,7 +1,7 @@
 """A small teacher through all three commands of ``srl_agent.collect``, to the end.
 
 # SmolLM2-135M learns the form from 60 built-in solutions, is served by the tests' small
-# OpenAI-compatible server, and is asked for others: a quarter of an hour on 2 cores.
+# OpenAI-compatible server, and is asked for others.
 python benchmarks/collect.py --work /tmp/collect
 # --teacher takes a model folder as it is; --record copies the figures to benchmarks/results/NAME/.
 python benchmarks/collect.py --work /tmp/collect --record collect_2cores
