@@ -112,8 +112,8 @@ VIEWS = {
 }
 
 
-def measure(run: Path, steps: int) -> Iterator[tuple[str, float, float]]:
-    """What was measured, its median and its slowest, in milliseconds (memory in MB)."""
+def measure(run: Path, steps: int) -> Iterator[tuple[str, float, float, float]]:
+    """What was measured: median, slowest and processor time in milliseconds (memory in MB)."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "srl_agent.view", str(run), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as viewer:
@@ -121,24 +121,31 @@ def measure(run: Path, steps: int) -> Iterator[tuple[str, float, float]]:
             assert viewer.stdout is not None
             address = viewer.stdout.readline().strip().rstrip("/")
             _get(address + "/run/long")
-            first = (time.perf_counter() - began) * 1000
-            yield "command to first page", first, first
+            first, process = (time.perf_counter() - began) * 1000, psutil.Process(viewer.pid)
+            yield "command to first page", first, first, _cpu(process)
             while b"still being read" in _get(address + "/run/long"):
                 time.sleep(0.1)
             ready = (time.perf_counter() - began) * 1000
-            yield "command to all groups indexed", ready, ready
+            yield "command to all groups indexed", ready, ready, _cpu(process)
             for name, path in VIEWS.items():
-                times = []
+                times, before = [], _cpu(process)
                 for number in range(7):
                     middle = max(1, steps // 2 + number)
                     begin = time.perf_counter()
                     _get(address + path.format(middle=middle))
                     times.append((time.perf_counter() - begin) * 1000)
-                yield name, statistics.median(times), max(times)
-            memory = psutil.Process(viewer.pid).memory_info().rss / 2**20
-            yield "memory of the viewer (MB)", memory, memory
+                each = (_cpu(process) - before) / len(times)
+                yield name, statistics.median(times), max(times), each
+            memory = process.memory_info().rss / 2**20
+            yield "memory of the viewer (MB)", memory, memory, 0
         finally:
             viewer.terminate()
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Milliseconds of processor time so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system) * 1000
 
 
 def _get(address: str) -> bytes:
@@ -168,9 +175,10 @@ def main() -> None:
                 f"{groups * ANSWERS:,} rollouts in {groups:,} groups: {size / 2**20:.0f} MB on"
                 f" disk, made in {seconds:.0f} s ({each:.2f} ms a group)\n"
             )
-        print(f"| {'measured':<30} | median | slowest |\n|{'-' * 32}|-------:|--------:|")
-        for name, median, slowest in measure(run, arguments.steps):
-            print(f"| {name:<30} | {median:6.0f} | {slowest:7.0f} |", flush=True)
+        print(f"| {'measured':<30} | median | slowest |    CPU |")
+        print(f"|{'-' * 32}|-------:|--------:|-------:|")
+        for name, median, slowest, cpu in measure(run, arguments.steps):
+            print(f"| {name:<30} | {median:6.0f} | {slowest:7.0f} | {cpu:6.0f} |", flush=True)
     finally:
         if arguments.keep is None:
             shutil.rmtree(folder)
