@@ -21,6 +21,7 @@ are finished.
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -81,6 +82,7 @@ def _train(argv: list[str] | None) -> int:
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
     level = args.log_level if args.log_level in LOG_LEVELS else "info"
     log_to_stderr(level if args.process_index == 0 else "error")  # processes do not repeat it
+    _say_defaults(list(sys.argv[1:] if argv is None else argv))
     if parsed[0][1][3].dry_run:
         from srl_agent.training.rehearsal import dry_run
 
@@ -91,6 +93,25 @@ def _train(argv: list[str] | None) -> int:
         else:
             Curriculum(config, stages).train()
     return 0
+
+
+def _say_defaults(arguments: list[str]) -> None:
+    """Without ``--config``, say which settings of the quick start apply to a user's own model."""
+    from srl_agent.command_line import read_config
+
+    given = {part.partition("=")[0] for part in arguments if part.startswith("--")}
+    if "--config" in given or not given & {"--model_name_or_path", "--source", "--dataset_path"}:
+        return
+    applied = [
+        f"{name} {value}"
+        for name, value in read_config("quickstart").items()
+        if f"--{name}" not in given
+    ]
+    logging.getLogger("srl_agent.train").warning(
+        "without --config, the settings of the quick start apply, which were made for a model of"
+        f" 135M parameters on 2 CPU cores and for short steps: {', '.join(applied)}. Give --config,"
+        " or those that do not fit as flags; python -m srl_agent.plan says what fits."
+    )
 
 
 @contextmanager

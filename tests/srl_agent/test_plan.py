@@ -182,3 +182,15 @@ def test_a_model_of_another_size_is_read_from_its_config(
     assert main(["srl_math_7b", *NO_HUB, *flags]) == 0
     text = capsys.readouterr().out
     assert re.search("fits as: .*LoRA, vLLM beside it", text) and "FSDP2, our sampler" in text
+
+
+def test_the_quick_starts_settings_never_apply_silently(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [flag for flag in flags[1:] if flag not in ("--measure", "0")]
+    train(["--dry_run", *own, "--max_completion_length", "16"])
+    said = capsys.readouterr().err
+    assert "warning: without --config, the settings of the quick start apply" in said
+    assert "format_warmup_steps 12" in said and "max_completion_length" not in said
+    train(["--dry_run", *own, "--config", "quickstart"])
+    assert "without --config" not in capsys.readouterr().err
