@@ -29,7 +29,7 @@ from srl_envs.sandbox import SandboxError, SandboxFileError
 # Before Ray is imported: then it listens on this machine only.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Whatever fills the memory of this machine, it is not the actors.
-os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112  Ray spells it so
 
 docker = pytest.mark.docker
 
