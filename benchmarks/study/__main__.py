@@ -3,6 +3,8 @@ r"""The paper's methods side by side on one small model.
 Base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step. Run it from
 the project's root:
 
+    # A model of 0.65M parameters in a made world, pretrained on the spot: docs/study.md.
+    python -m benchmarks.study --size tiny
     # SmolLM2-135M on 2 CPU cores, 91 minutes beside other work; GSM8K from the hub.
     python -m benchmarks.study
     # GSM8K from FOLDER/gsm8k/test.jsonl.
@@ -15,8 +17,8 @@ the project's root:
 Rerun the same command to resume a killed study: what is finished is not repeated, and a
 training resumes from its latest checkpoint.
 
-**What is held equal.** All trained arms of a seed start from the same weights: a
-supervised warm-up that teaches both formats (whole solutions with the answer in a box,
+**What is held equal** (sizes cpu and gpu). All trained arms of a seed start from the same
+weights: a supervised warm-up that teaches both formats (whole solutions with the answer in a box,
 then single steps after a think block), since a model of 135M parameters has neither.
 Then each arm takes the same number of optimizer steps and learns from the same number
 of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
@@ -37,30 +39,26 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
-import yaml
+if not __package__:  # python benchmarks/study: its modules are found from the project's root
+    sys.path[0] = str(Path(__file__).parents[2])
 
-from srl_agent.evaluation.math.benchmarks import load_benchmark
-from srl_agent.runs.files import replace_file
+from benchmarks.study.plan import SIZES, read_size
+from benchmarks.study.processes import Study, claimed
+from benchmarks.study.tiny.plan import tiny_settings
 from srl_envs.command_line import exit_status
-from srl_envs.errors import ConfigError, InfrastructureError
-
-from .plan import TRAINED, Size, read_size, stage_folders, write_config
+from srl_envs.errors import require
 
 RESULTS = Path(__file__).parents[1] / "results"
-RECORDED = ("results.json", "table.md", "plot.png", "findings.md")
+RECORDED = ("results.json", "table.md", "plot.png", "curves.png", "findings.md")
 
 
 def main() -> int:
@@ -73,7 +71,7 @@ def main() -> int:
     parser.add_argument(
         "--size",
         default="cpu",
-        help="cpu, gpu, or the path of a YAML file like those in benchmarks/study/",
+        help="tiny, cpu, gpu, or the path of a YAML file like those in benchmarks/study/",
     )
     parser.add_argument("--model_name_or_path", help="another model than the size's")
     parser.add_argument("--seeds", type=int, help="another number of seeds than the size's")
@@ -93,219 +91,44 @@ def main() -> int:
 
 
 def _study(options: argparse.Namespace) -> int:
+    folder = options.output_dir or Path("runs") / f"study-{Path(options.size).stem}"
+    named = SIZES / f"{options.size}.yaml"
+    path = named if named.is_file() else Path(options.size)
+    tiny = tiny_settings(path, options.seeds)
+    if tiny is not None:
+        for name in ("model_name_or_path", "gsm8k"):
+            require(
+                not getattr(options, name), name, getattr(options, name), "left out with this size"
+            )
+        from benchmarks.study.tiny.study import TinyStudy  # imports torch and TRL
+
+        TinyStudy(folder, tiny).run()
+        _record(options.record, folder)
+        return 0
     size = read_size(
         options.size, {"model_name_or_path": options.model_name_or_path, "seeds": options.seeds}
     )
-    folder = options.output_dir or Path("runs") / f"study-{Path(options.size).stem}"
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder) as lock:
-        gsm8k = _claimed(folder, size, options.gsm8k)
+        gsm8k = claimed(folder, size, options.gsm8k)
         study = Study(folder, size, gsm8k, lock)
         study.run()
-        from .results import write_all  # imports numpy and matplotlib, which only this needs
+        from benchmarks.study.results import write_all  # imports matplotlib, only for this
 
         print("\n" + write_all(folder, size))
-    if options.record:
-        target = RESULTS / f"study_{options.record}"
-        target.mkdir(parents=True, exist_ok=True)
-        for name in RECORDED:
-            shutil.copy(folder / name, target / name)
-        print(f"recorded in {target}")
+    _record(options.record, folder)
     return 0
 
 
-@dataclass(frozen=True)
-class Study:
-    """The study's folder and how it is filled.
-
-    Attributes:
-        folder: Holds ``base.scores.json``, and for each seed ``seed-<n>/<arm>`` (the
-            run folder), ``<arm>.log``, ``<arm>.json``, ``<arm>.scores.json``.
-        size: The settings.
-        gsm8k: ``"hub"``, a path, or None if GSM8K is left out.
-        lock: Open file that children inherit: while one of them lives, no other study
-            takes the folder.
-    """
-
-    folder: Path
-    size: Size
-    gsm8k: str | None
-    lock: TextIO
-
-    def run(self) -> None:
-        """Everything, or what a killed study left to do."""
-        replace_file(
-            self.folder / "size.yaml", yaml.safe_dump(self.size.plain(), sort_keys=False).encode()
-        )
-        for seed in range(self.size.seeds):
-            place = self.folder / f"seed-{seed}"
-            place.mkdir(exist_ok=True)
-            start = self.train("warmup", seed, self.size.model_name_or_path)
-            models = {place / "warmup.scores.json": start} | {
-                place / f"{arm}.scores.json": self.train(arm, seed, start) for arm in TRAINED
-            }
-            if seed == 0:  # the base model's greedy answers depend on no seed
-                models = {self.folder / "base.scores.json": self.size.model_name_or_path} | models
-            self.score(seed, models)
-
-    def train(self, arm: str, seed: int, start: str) -> str:
-        """Train an arm from a model, or go on with it.
-
-        Returns:
-            The folder of the model that counts.
-        """
-        place = self.folder / f"seed-{seed}"
-        record = place / f"{arm}.json"
-        if record.is_file():
-            return str(json.loads(record.read_text())["model"])
-        run = place / arm
-        stages = stage_folders(run, self.size, arm)
-        stopped = False
-        if not _finished(stages[-1]):
-            config = write_config(self.folder / "configs", self.size, arm)
-            command = [
-                "-m",
-                "srl_agent.train",
-                "--config",
-                str(config),
-                "--model_name_or_path",
-                start,
-                "--output_dir",
-                str(run),
-            ]
-            command += ["--seed", str(seed), "--disable_tqdm", "true"]
-            log = place / f"{arm}.log"
-            if self._child(f"seed {seed}, {arm}: training", command, log):
-                stopped = any(
-                    line.startswith("error: Nothing can be learned")
-                    for line in log.read_text(errors="replace").splitlines()[-5:]
-                )
-                if not stopped:
-                    raise InfrastructureError(
-                        f"The training of {arm} with seed {seed} failed; "
-                        f"{log} ends with: {_tail(log)}"
-                    )
-        model = _model_of(stages, start)
-        for stage in stages:  # they served to go on; the weights that count are in final/
-            for checkpoint in stage.glob("checkpoint-*"):
-                if str(checkpoint) != model:
-                    shutil.rmtree(checkpoint)
-        replace_file(
-            record,
-            json.dumps({"model": model, "start": start, "stopped": stopped}, indent=1).encode(),
-        )
-        return model
-
-    def score(self, seed: int, models: dict[Path, str]) -> None:
-        """Score the models of a seed, each into its file, unless it is there.
-
-        One process for all, since it takes longer to start than to score.
-        """
-        missing = [
-            part
-            for output, model in models.items()
-            if not output.is_file()
-            for part in ("--score", model, str(output))
-        ]
-        if not missing:
-            return
-        command = [
-            "-m",
-            "benchmarks.study.scores",
-            "--size",
-            str(self.folder / "size.yaml"),
-            *missing,
-        ]
-        log = self.folder / f"seed-{seed}" / "scores.log"
-        if self._child(
-            f"seed {seed}: scoring", command + (["--gsm8k", self.gsm8k] if self.gsm8k else []), log
-        ):
-            raise InfrastructureError(
-                f"Scoring the models of seed {seed} failed; {log} ends with: {_tail(log)}"
-            )
-
-    def _child(self, label: str, arguments: list[str], log: Path) -> int:
-        """Run a Python program to its end, its output in a log.
-
-        An interrupt waits until the program has written its checkpoint.
-        """
-        print(f"{label} ...", end=" ", flush=True)
-        started = time.monotonic()
-        with log.open("a") as output:
-            # A separate session: Ctrl-C then reaches the child once, as SIGTERM, and it writes a
-            # checkpoint. A second signal would end it at once.
-            child = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[self.lock.fileno()],
-            )
-            try:
-                status = child.wait()
-            except KeyboardInterrupt:
-                child.terminate()
-                child.wait()
-                raise
-            finally:
-                seconds = round(time.monotonic() - started, 1)
-                with (self.folder / "children.jsonl").open("a") as file:
-                    file.write(
-                        json.dumps({"child": label, "seconds": seconds, "status": child.returncode})
-                        + "\n"
-                    )
-        print(f"{seconds:.0f} s", flush=True)
-        return status
-
-
-def _model_of(stages: list[Path], start: str) -> str:
-    """The model an arm ended with: its last finished stage, or a later stage's checkpoint."""
-    model = start
-    for stage in stages:
-        whole = [path for path in stage.glob("checkpoint-*") if (path / "manifest.json").is_file()]
-        if _finished(stage):
-            model = str(stage / "final")
-        elif whole:
-            model = str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
-    return model
-
-
-def _finished(run: Path) -> bool:
-    return (run / "summary.json").is_file() and (run / "report.html").is_file()
-
-
-def _tail(log: Path) -> str:
-    return (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-
-
-def _claimed(folder: Path, size: Size, gsm8k: str | None) -> str | None:
-    """Record the study's settings, or check them against those in the folder.
-
-    Returns:
-        Where GSM8K is; None if it is left out.
-    """
-    path = folder / "study.json"
-    if path.is_file():
-        before: dict[str, Any] = json.loads(path.read_text())
-        if before["size"] != size.plain() or (
-            gsm8k and before["gsm8k"] != str(Path(gsm8k).resolve())
-        ):
-            raise ConfigError(
-                f"{folder} holds a study with other settings: "
-                "choose another --output_dir, or the same settings to resume."
-            )
-        found: str | None = before["gsm8k"]
-        return found
-    place = str(Path(gsm8k).resolve()) if gsm8k else "hub"
-    try:
-        load_benchmark("gsm8k", [Path(place)] if gsm8k else [])
-    except InfrastructureError as error:
-        print(f"GSM8K is left out: {error}", flush=True)
-        place = ""
-    replace_file(
-        path, json.dumps({"size": size.plain(), "gsm8k": place or None}, indent=1).encode()
-    )
-    return place or None
+def _record(name: str | None, folder: Path) -> None:
+    if not name:
+        return
+    target = RESULTS / f"study_{name}"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (folder / recorded for recorded in RECORDED):
+        if path.is_file():
+            shutil.copy(path, target / path.name)
+    print(f"recorded in {target}")
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def test_a_size_names_each_setting(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("seeds: 1\nrollouts: 2\n")
     with pytest.raises(ConfigError, match=r"wrong or missing: .*rollouts"):
         read_size(str(tmp_path / "mine.yaml"), {})
-    with pytest.raises(ConfigError, match="use cpu, gpu"):
+    with pytest.raises(ConfigError, match="use tiny, cpu, gpu"):
         read_size("tpu", {})
 
 
