@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any
@@ -153,13 +154,24 @@ class _Spawner:
         future: Future[subprocess.Popen[bytes]] = Future()
         self._asked.put((future, command, settings))
         try:
-            return future.result(_START_S)
+            try:
+                return future.result(_START_S)
+            except futures.TimeoutError:  # Python 3.10 has its own
+                # What waits in line holds numbers of descriptors that are closed by then.
+                if future.cancel():
+                    raise SandboxError(
+                        f"{command[0]} was not started within {_START_S:g} s: this machine is"
+                        " too busy."
+                    ) from None
+                return future.result()
         except OSError as error:
             raise SandboxError(f"{command[0]} cannot be started: {error}.") from error
 
     def _work(self) -> None:
         while True:
             future, command, settings = self._asked.get()
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 future.set_result(subprocess.Popen(command, **settings))
             except BaseException as error:

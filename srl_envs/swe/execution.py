@@ -52,8 +52,8 @@ _VIEWED = re.compile(  # the file tool's heading, and its number of the line aft
     r"\AHere's the result of running `cat -n` on [^\n]*:\n(.*?)(?:\n +\d+\s*)?\Z", re.DOTALL
 )
 _CACHES = ("__pycache__", "*.pyc", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".cache")
-_DYNAMIC = (  # variables that differ from run to run, or say what was run
-    "BASH.*|EPOCH.*|RANDOM|SRANDOM|SECONDS|LINENO|PPID|HISTCMD|OLDPWD|PIPESTATUS|FUNCNAME|DIRSTACK"
+_DYNAMIC = (  # variables that differ from run to run or container, or say what was run
+    "HOSTNAME|BASH.*|EPOCH.*|RANDOM|SRANDOM|SECONDS|LINENO|PPID|HISTCMD|OLDPWD|PIPESTATUS|FUNCNAME|DIRSTACK"
     "|GROUPS|COLUMNS|LINES|_"
 )
 _SHELL = (  # names that begin with __srl_ are the sandbox's own

@@ -10,12 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from srl_envs.errors import ConfigError
-from srl_envs.sandbox import BubblewrapSandbox, SandboxError, SandboxLimits
+from srl_envs.sandbox import BubblewrapSandbox, SandboxError, SandboxLimits, bwrap_program
 from srl_envs.sandbox.bubblewrap_sandbox import unpacked_image
 from srl_envs.sandboxes import SANDBOXES
 
@@ -200,11 +203,23 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "testbed").mkdir()
     with pytest.raises(SandboxError, match=str(tmp_path)):
         BubblewrapSandbox(str(tmp_path))
-    from srl_envs.sandbox import bwrap_program
-
     bwrap_program.tools.cache_clear()
     monkeypatch.setattr(bwrap_program, "PATH", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SandboxError, match=r"needs bwrap.*install the packages bubblewrap"):
         BubblewrapSandbox()
     bwrap_program.tools.cache_clear()
+
+
+def test_a_program_that_waited_too_long_is_never_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The descriptors it was to have are closed by then, and their numbers are others'."""
+    monkeypatch.setattr(bwrap_program, "_START_S", 0.2)
+    spawner, slow = bwrap_program._Spawner(), Future[Any]()
+    spawner._asked.put((slow, ["true"], {"preexec_fn": partial(time.sleep, 3)}))
+    with pytest.raises(SandboxError, match=r"touch was not started within 0\.2 s"):
+        spawner.run(["touch", str(tmp_path / "late")])
+    assert slow.result(60).wait(60) == 0
+    assert spawner.run(["true"]).wait(60) == 0
+    assert not list(tmp_path.iterdir())
