@@ -70,7 +70,8 @@ def _serve(runs: dict[str, ShownRun], port: int) -> int:
             ) from None
         read_in_background(runs)
         print(f"http://{HOST}:{listening.getsockname()[1]}/", flush=True)
-        print(f"{len(runs)} runs. Ctrl-C ends the viewer.", file=sys.stderr)
+        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        print(f"{count}. Ctrl-C ends the viewer.", file=sys.stderr)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         server.run(sockets=[listening])
     return 0
