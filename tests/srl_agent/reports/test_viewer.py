@@ -240,7 +240,7 @@ def test_the_run_page_links_its_curves_to_their_rollouts(server: Server) -> None
 
 def test_episodes_show_turns_verdict_and_failing_tests(server: Server) -> None:
     text = server.get("/run/agents/episode/2?beside=1").text
-    assert text.count("<h3>Attempt") == 2 and "2 failing tests" in text and "Turn 3" in text
+    assert text.count("<h3>Attempt") == 2 and "Failing tests: 2" in text and "Turn 3" in text
     lost = server.get("/run/agents/episode/3").text
     assert "the engine was lost" in lost and "a failure of the machinery" in lost
     assert server.get("/run/agents/episodes?outcome=solved").text.count("<tr data-item") == 1
