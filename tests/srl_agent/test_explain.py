@@ -88,7 +88,7 @@ def test_the_group_has_the_advantages_of_training() -> None:
 def test_two_answers_are_explained_in_text(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["good.txt", "bad.txt", "--expert", "expert.txt"]) == 0
     said = capsys.readouterr().out
-    assert "2M / T = 2 × 24 / 60 = 0.8000" in said and "'They meet after '" in said
+    assert "2M / T = 2 × 24 / 60 = 0.8000" in said and "'They meet after 6'" in said
     assert "Malformed (no_think): It has no think block." in said
     assert "bad.txt: reward -1.0000, advantage -1.0000" in said
 

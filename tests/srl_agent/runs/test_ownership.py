@@ -37,6 +37,7 @@ try:
 except ConfigError as error:
     os.write(1, f"{error}\\n".encode())
 PartialState().wait_for_everyone()
+PartialState().destroy_process_group()
 """
 
 
