@@ -86,6 +86,9 @@ def test_a_dead_engines_patches_are_judged_by_the_others(engine, row, dataset, t
 def test_in_ray_verdicts_and_logs_come_back(engine, row, dataset, tmp_path, monkeypatch) -> None:
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install -e '.[ray]'")
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists():  # this process read it when it started a Ray before
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     folder = tmp_path / "run"
     assert main(command(dataset, folder, "--ray", "local", "--limit", "2")) == 0
