@@ -53,8 +53,8 @@ _VIEWED = re.compile(  # the file tool's heading, and its number of the line aft
 )
 _CACHES = ("__pycache__", "*.pyc", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".cache")
 _DYNAMIC = (  # variables that differ from run to run or container, or say what was run
-    "HOSTNAME|BASH.*|EPOCH.*|RANDOM|SRANDOM|SECONDS|LINENO|PPID|HISTCMD|OLDPWD|PIPESTATUS|FUNCNAME|DIRSTACK"
-    "|GROUPS|COLUMNS|LINES|_"
+    "HOSTNAME|BASH.*|EPOCH.*|RANDOM|SRANDOM|SECONDS|LINENO|PPID|HISTCMD|OLDPWD|PIPESTATUS"
+    "|FUNCNAME|DIRSTACK|GROUPS|COLUMNS|LINES|_"
 )
 _SHELL = (  # names that begin with __srl_ are the sandbox's own
     "{ builtin pwd; builtin alias; builtin set +o; builtin declare -F; builtin declare -p; } 2>&1"
