@@ -33,9 +33,9 @@ from srl_envs.sandbox.protocol import SandboxError
 from srl_envs.sandbox.streams import Frames
 
 # Engines lose the output of a program now and then, above all on a busy machine, and report a good
-# end: an empty file, or an empty patch. So each ends its output with a mark.
+# end: an empty file, or an empty patch. So each begins and ends its output with a mark.
 _TRIES = 3
-_MARKED = 'mark=$1; shift; "$@"; code=$?; printf %s "$mark"; exit $code'
+_MARKED = 'mark=$1; shift; printf %s "$mark"; "$@"; code=$?; printf %s "$mark"; exit $code'
 _CANNOT_RUN = (
     "OCI runtime",
     "executable file not found",
@@ -249,8 +249,8 @@ class Container:
     def _execute(
         self, program: Sequence[str], timeout: float, stdin: bytes, max_output: int
     ) -> Executed:
-        mark = secrets.token_bytes(8)
-        marked = ["bash", "-p", "-c", _MARKED, "bash", mark.hex(), *program]
+        mark = secrets.token_hex(8)
+        marked = ["bash", "-p", "-c", _MARKED, "bash", mark, *program]
         exec_id, stream = self._attach(marked, stdin=bool(stdin))
         with engine_call(f"run {program[0]} in a container"):
             done = read_to_end(
@@ -261,12 +261,14 @@ class Container:
                 max_output + 2 * len(mark),
                 lambda: self._exit_code(exec_id),
             )
-        whole = done.output.removesuffix(mark.hex().encode())
+        _, began, rest = done.output.partition(mark.encode())
+        whole = rest.removesuffix(mark.encode())
         # The engine says on standard output why it could not start a program.
         if done.exit_code in (126, 127) and b"OCI runtime exec failed" in done.output[:4096]:
             reason = done.error or done.output.decode("utf-8", "replace").strip()
             raise CannotStartError(f"no program can be started in the container: {reason[:200]}")
-        if len(whole) == len(done.output) and done.exit_code < 126:  # else a signal ended bash too
+        is_whole = bool(began) and len(whole) < len(rest)
+        if not is_whole and done.exit_code < 126:  # else a signal ended bash too
             raise _LostOutputError(f"The engine lost the output of {program[0]} in a container.")
         return replace(done, output=whole)
 

@@ -19,9 +19,10 @@ TREE = (
     "export GIT_INDEX_FILE=$(mktemp -u) && git -c safe.directory='*' -c core.autocrlf=false "
     "add -A . 2>/dev/null && git write-tree"
 )
-SEEN = (
-    "git status --porcelain=v1; git diff --cached; git diff; git log --oneline --all; "
-    "git stash list; git count-objects -v; ls -la .git; git config -l"
+SEEN = (  # nothing of it writes the index anew
+    "export GIT_OPTIONAL_LOCKS=0; git status --porcelain=v1; git diff --cached; "
+    "git -c diff.autoRefreshIndex=false diff; git log --oneline --all; "
+    "git stash list; git count-objects -v; ls -la --time-style=full-iso .git; git config -l"
 )
 IDENTITY = "git config user.name Agent; git config user.email agent@example.org; "
 
