@@ -20,6 +20,7 @@ are finished.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
@@ -92,7 +93,18 @@ def _train(argv: list[str] | None) -> int:
             Run(config, data, args, model).train()
         else:
             Curriculum(config, stages).train()
+    # Not after a failure, where the others may wait for what this process will never do.
+    atexit.unregister(_end_process_group)
+    atexit.register(_end_process_group)
     return 0
+
+
+def _end_process_group() -> None:
+    """A process of a launch that ends without this may abort, and its launcher then fails."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _say_defaults(arguments: list[str]) -> None:

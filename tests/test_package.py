@@ -95,3 +95,10 @@ def test_one_version_everywhere(installed: Path) -> None:
         assert found == version and file.startswith(str(installed))
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {version}\n" in citation
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "benchmarks/gpu", "examples"])
+def test_no_script_hides_a_module_of_the_standard_library(folder: str) -> None:
+    """A script's folder is searched first, so torch would import the neighbour."""
+    names = {path.stem for path in (ROOT / folder).iterdir()}
+    assert names and not names & sys.stdlib_module_names

@@ -1,10 +1,10 @@
 r"""Does training only on the steps that teach help, at equal generated tokens?
 
     # The quick-start model after a format warm-up: an hour and more on 2 CPU cores.
-    python benchmarks/profile.py --output results
+    python benchmarks/collect_profile.py --output results
     # Random weights, taught by supervised steps first: some minutes.
-    python benchmarks/profile.py --size tiny --warmup_steps 200 --warmup_learning_rate 3e-3 \
-        --learning_rate 3e-4 --no_think --tokens 60000 --output results
+    python benchmarks/collect_profile.py --size tiny --no_think --tokens 60000 \
+        --warmup_steps 200 --warmup_learning_rate 3e-3 --learning_rate 3e-4 --output results
 
 Three ways to spend the same number of generated tokens, each from the same weights:
 
@@ -24,8 +24,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-if Path(sys.path[0]).resolve() == Path(__file__).parent.resolve():
-    sys.path[0] = str(ROOT)  # this folder would hide the standard library's module profile
+sys.path.insert(0, str(ROOT))
 
 # isort: split
 import srl_agent  # noqa: E402, F401  before torch: it says how OpenMP's threads wait
