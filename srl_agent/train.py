@@ -26,6 +26,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,10 +101,16 @@ def _train(argv: list[str] | None) -> int:
 
 
 def _end_process_group() -> None:
-    """A process of a launch that ends without this may abort, and its launcher then fails."""
+    """End this process's part in the launch.
+
+    Gloo's own threads need Python to let go of the last collective's tensors. If Python is
+    about to end by then, that aborts the process, and the launcher calls a good run failed.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
+        if "gloo" in distributed.get_backend():
+            time.sleep(0.5)  # lets those threads have Python: nothing tells when they are done
         distributed.destroy_process_group()
 
 
