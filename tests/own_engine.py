@@ -60,9 +60,14 @@ def remove_group(group: Path) -> None:
 
 
 class OwnEngine:
-    """A Docker engine that a test may kill."""
+    """A Docker engine that a test may kill.
 
-    def __init__(self) -> None:
+    Args:
+        options: Of ``dockerd``, beside those that keep it apart from the machine.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="srl-"))
         self.address = f"unix://{self.folder}/docker.sock"
         self.start()
@@ -75,7 +80,7 @@ class OwnEngine:
             f"--data-root={self.folder}/data",
             f"--exec-root={self.folder}/exec",
         ]
-        options += [f"--pidfile={self.folder}/pid", f"--host={self.address}"]
+        options += [f"--pidfile={self.folder}/pid", f"--host={self.address}", *self.options]
         log = self.folder / "log"
         with log.open("w") as file:
             self.process = subprocess.Popen(

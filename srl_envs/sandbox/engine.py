@@ -19,6 +19,26 @@ from srl_envs.sandbox.ssh import tunnel_to
 _ADDRESS: ContextVar[str | None] = ContextVar("engine", default=None)
 
 
+class EngineAPI(docker.APIClient):  # type: ignore[misc]  # docker has no types
+    """An engine's certificates are those of ``DOCKER_CERT_PATH``.
+
+    ``requests`` alone would take the authorities of ``REQUESTS_CA_BUNDLE``, a variable for
+    the public web, and then refuse an engine whose authority is the user's.
+    """
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """What ``requests`` adds to a request from the environment; called by it."""
+        chosen = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, chosen, cert)
+
+
+class _Client(docker.DockerClient):  # type: ignore[misc]  # nor here
+    def __init__(self, **settings: Any) -> None:
+        self.api = EngineAPI(**settings)
+
+
 @contextmanager
 def engine_at(address: str | None) -> Iterator[None]:
     """In the body, and in this thread, :func:`connect` reaches this engine.
@@ -55,11 +75,15 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
     here = tunnel_to(address, deadline) if address and address.startswith("ssh://") else address
     environment = {**os.environ, "DOCKER_HOST": here} if here else None
     try:
-        return docker.from_env(timeout=deadline, environment=environment)
+        client: docker.DockerClient = _Client.from_env(timeout=deadline, environment=environment)
+        return client
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        cure = "start one, or set DOCKER_HOST"
+        if address and address.startswith("tcp://"):
+            cure = "start it, or set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as for docker"
         raise SandboxError(
-            f"No Docker engine answers at {address or 'the default socket'}: start one, or set "
-            f"DOCKER_HOST ({_first_line(error)})."
+            f"No Docker engine answers at {address or 'the default socket'}: {cure} "
+            f"({_first_line(error)})."
         ) from error
 
 

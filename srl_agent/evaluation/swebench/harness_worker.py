@@ -9,9 +9,10 @@ called through its public entry and is not changed; what it asks Docker's SDK fo
 every container gets the limits of SETTINGS, no ``SYS_ADMIN``, and the labels by which
 :mod:`srl_envs.sandbox.ownership` finds it when this process has ended, however it
 ended; a name of its own, because the harness removes whatever has the name it wants,
-and another run may judge the same patch; output that is not UTF-8 (a diff of a Latin-1 file)
-is made so, since the harness would fail on it; and the lists of all images and containers,
-with which the harness closes each call, are empty.
+and another run may judge the same patch; certificates as for all our engines;
+output that is not UTF-8 (a diff of a Latin-1 file) is made so, since the harness would
+fail on it; and the lists of all images and containers, with which the harness closes each
+call, are empty.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 import traceback
 from typing import Any
 
+from srl_envs.sandbox.engine import EngineAPI
 from srl_envs.sandbox.ownership import owner_labels
 
 
@@ -81,6 +83,7 @@ def _change_requests(settings: dict[str, Any]) -> None:
 
     It also saves the engine one query about each image after each instance.
     """
+    import docker.client
     from docker.models.containers import Container, ContainerCollection
     from docker.models.images import ImageCollection
 
@@ -122,6 +125,7 @@ def _change_requests(settings: dict[str, Any]) -> None:
             result = result._replace(output=result.output.decode("utf-8", "replace").encode())
         return result
 
+    docker.client.APIClient = EngineAPI
     Container.exec_run = execute_in_utf8
     ContainerCollection.create = create_limited
     ContainerCollection.list = ImageCollection.list = list_nothing
