@@ -11,15 +11,21 @@ relation signs, without layout: a side is kept if it is anywhere in the other te
 chain may be cut in two, and a formula in the text may go on a line of its own.
 
 What the problem says may be repeated: it is not invented.
+
+**Exchanged** is a number whose place another one took: "he eats 5" becomes "he eats 31". A
+place is the word before or after the number, outside formulas. A place that only one text
+has says nothing, so numbers may be put into other words, and in another order.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 
 _WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -31,6 +37,18 @@ _TENS = {
     **{"seventy": 70, "eighty": 80, "ninety": 90, "hundred": 100, "thousand": 1000},
 }
 _VALUES = {**{word: value for value, word in enumerate(_WORDS)}, **_TENS}
+_PASSED_OVER = (
+    *("a", "an", "the", "of", "is", "are", "was", "were", "be", "been", "in", "to", "and"),
+    *("or", "at", "by", "on", "with", "from", "that", "this", "these", "those", "then", "so"),
+    *("therefore", "thus", "only", "another", "more", "just", "about", "also", "there"),
+    *("each", "per", "for", "as"),
+)
+"""Words that do not make a place of a number: the next one does."""
+
+_TOKEN = re.compile(
+    r"(?P<word>[A-Za-z][A-Za-z'\u2019]*)|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+)(?!\d)"
+    r"|[.;:!?()\n,]"
+)
 _WORD = re.compile(rf"(?<![\\A-Za-z])(?:{'|'.join(_VALUES)})(?![A-Za-z])", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\d.])(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+|\d+)?(?:\.\d+)?(?!\d)")
 _GROUPS = re.compile(r",|\{,\}|\\,")
@@ -105,6 +123,57 @@ def only_in(text: str, *others: str) -> Changes:
         tuple(side for side in sides if not any(side in other for other in compact)),
         len(numbers) + len(sides),
     )
+
+
+def exchanged(text: str, original: str, problem: str) -> tuple[str, ...]:
+    """What numbers of a text are where the original has other ones, outside formulas.
+
+    Args:
+        text: Whose numbers are in the original or the problem.
+        original: What it should say.
+        problem: Its places may be used with its own numbers.
+    """
+    mine, theirs, known = _places(text), _places(original), _places(problem)
+    found = []
+    for place, values in mine.items():
+        of_original = theirs.get(place, set())
+        new = values - of_original - known.get(place, set())
+        if new and (gone := of_original - values):
+            written = [", ".join(f"{one:f}" for one in sorted(each)) for each in (new, gone)]
+            found.append(f"{written[0]} for {written[1]} {place}")
+    return tuple(found)
+
+
+def _places(text: str) -> Mapping[str, set[Decimal]]:
+    """The numbers before and after each word; a formula counts as its result."""
+    tokens: list[str | Decimal] = []
+    plain = unicodedata.normalize("NFKC", text)
+    for match in _TOKEN.finditer(_PLAIN.sub(_result, _MATH.sub(_result, plain))):
+        word = match[0].lower().replace("\u2019", "'").removesuffix("'s")
+        if match["number"]:
+            tokens.append(Decimal(match[0].replace(",", "")).normalize())
+        elif word in _VALUES and word != "one":
+            tokens.append(Decimal(_VALUES[word]).normalize())
+        elif word not in _PASSED_OVER:  # a sign ends the place: it is not a word
+            tokens.append(word.removesuffix("s") if len(word) > 3 else word)
+    found: defaultdict[str, set[Decimal]] = defaultdict(set)
+    counted = False  # the word follows a number, and so belongs to that one
+    for before, after in pairwise(tokens):
+        is_word = isinstance(before, str) and before[0].isalpha()
+        if isinstance(after, Decimal) and is_word and not counted:
+            found[f"after {before!r}"].add(after)
+        counted = isinstance(before, Decimal)
+        if isinstance(before, Decimal) and isinstance(after, str) and after[0].isalpha():
+            found[f"before {after!r}"].add(before)
+    return found
+
+
+def _result(formula: re.Match[str]) -> str:
+    """The number that a formula ends with; a sign that ends a place if it has none."""
+    if formula.re is _MATH and not _is_formula(formula[0]):
+        return formula[0]
+    last = _compact(_RELATION.split(formula[0])[-1])
+    return f" {last} " if re.fullmatch(r"\d*\.?\d+", last) else " ; "
 
 
 def _numbers(text: str) -> dict[Decimal, str]:

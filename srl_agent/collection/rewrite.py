@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from srl_agent.collection.config import TeacherConfig
-from srl_agent.collection.content import only_in
+from srl_agent.collection.content import exchanged, only_in
 from srl_agent.collection.drafts import Draft
 from srl_agent.collection.originals import HUB_SETS, load_originals
 from srl_agent.collection.run import Work, collect, exit_status_of
@@ -62,7 +62,7 @@ class RewriteConfig(TeacherConfig):
         metadata={
             "help": (
                 "Share of the rewritten numbers and formulas that may be in neither the solution"
-                " nor the problem, 0 to 1. 0: none."
+                " nor the problem, and of those that may be exchanged, 0 to 1. 0: none."
             )
         },
     )
@@ -128,22 +128,26 @@ def rewrite_work(config: RewriteConfig) -> Work:
 
 
 def compared(verdict: Verdict, original: str, config: RewriteConfig) -> Verdict:
-    """A verdict that also says what numbers and formulas were invented or lost."""
+    """A verdict that also says what numbers and formulas were invented, lost or exchanged."""
     trajectory = verdict.trajectory
     if trajectory is None:
         return verdict
     written, given = _content(trajectory), _STEP_NUMBER.sub(" ", original)
     invented = only_in(written, given, trajectory.prompt)
     lost = only_in(given, written)
-    detail = f"invented: {invented}; lost: {lost}"
+    other = exchanged(written, given, trajectory.prompt)
+    detail = f"invented: {invented}; lost: {lost}; exchanged: {'; '.join(other) or 'nothing'}"
     if invented.share > config.max_invented:
         return Verdict(verdict.draft, None, "a number or formula is invented", detail)
     if lost.share > config.max_lost:
         return Verdict(verdict.draft, None, "a number or formula is lost", detail)
+    if len(other) > config.max_invented * invented.of:
+        return Verdict(verdict.draft, None, "a number is exchanged for another", detail)
     more = {
         "original": original,
         "invented": [*invented.numbers, *invented.formulas],
         "lost": [*lost.numbers, *lost.formulas],
+        "exchanged": [*other],
     }
     changed = replace(trajectory, metadata={**trajectory.metadata, **more})
     return Verdict(verdict.draft, changed, detail=detail)
@@ -157,7 +161,7 @@ def _content(trajectory: Trajectory) -> str:
 
 def _figures(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, str]:
     compared_ones = [one for each in verdicts.values() for one in each if one.detail]
-    changed = [one for one in compared_ones if "number or formula" in one.reason]
+    changed = [one for one in compared_ones if one.reason.startswith("a number ")]
     kept = [one for each in verdicts.values() for one in each if one.trajectory is not None]
     every = len(changed) + len(kept)
     if not every:

@@ -55,6 +55,11 @@ def test_a_rewrite_keeps_the_original_beside_it(tmp_path: Path) -> None:
     [
         (("= 36$ apples.", "= 36$ apples, or 6 boxes."), "a number or formula is invented", "6"),
         (("$36 - 5 = 31$, so", "So"), "a number or formula is lost", "36-5"),
+        (
+            ("so \\boxed{31} are left.", "so 5 are left, which is \\boxed{31}."),
+            "a number is exchanged for another",
+            "5 for 31",
+        ),
         (("boxed{31}", "boxed{32}"), "wrong answer", "32"),
         (("2. **", "Then **"), "no numbered steps", ""),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from srl_agent.collection.content import only_in
+from srl_agent.collection.content import exchanged, only_in
 
 SAME = [
     ("1,000 people", "1000 people"),
@@ -53,6 +53,27 @@ def test_what_the_problem_says_is_not_invented() -> None:
     assert only_in("Of 12 apples 5 are left.", "5 are left.", "There are 12 apples.").count == 0
 
 
+ORIGINAL = "In three bags there are 3 * 12 = 36 apples. Tom eats 5, so 31 are left, worth $1,200."
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (ORIGINAL.replace("eats 5, so 31", "eats 31, so 5"), ("31 for 5 after 'eat'", "5 for 31")),
+        (ORIGINAL.replace("three bags", "12 bags"), ("12 for 3 before 'bag'",)),
+        (ORIGINAL.replace("36 apples", "5 apples"), ("5 for 36 before 'apple'",)),
+        (ORIGINAL.replace("worth $1,200", "worth 36"), ("36 for 1200 after 'worth'",)),
+        (ORIGINAL.replace("3 * 12 = 36 apples", "$3 \\cdot 12 = 36$ apples"), ()),
+        ("31 are left after Tom eats five of the 36 apples (3 bags with 12 each; $1200).", ()),
+        ("Tom has 36 apples and eats 5; what is left: 31 apples. They are worth $1200.", ()),
+    ],
+)
+def test_a_number_in_the_place_of_another_is_named(text: str, said: tuple[str, ...]) -> None:
+    found = exchanged(text, ORIGINAL, "Tom has 12 apples in each of his bags.")
+    assert len(found) >= len(said) and bool(found) == bool(said)
+    assert all(any(part in one for one in found) for part in said)
+
+
 @pytest.mark.shared_data
 def test_real_solutions_and_their_other_edition(shared_data: Path) -> None:
     """GSM8K's socratic edition has the same lines with questions as titles: at most one of a
@@ -66,6 +87,7 @@ def test_real_solutions_and_their_other_edition(shared_data: Path) -> None:
     for one, other in zip(plain[:100], socratic[:100], strict=True):
         mine, theirs = (re.sub(r"<<.*?>>", "", row["answer"]) for row in (one, other))
         blamed += only_in(mine, theirs).count + only_in(theirs, mine, one["question"]).count > 0
+        assert not exchanged(theirs.replace("**", "\n"), mine, one["question"])
         number = source.choice(list(re.finditer(r"\d+", mine)))
         wrong = f"{mine[: number.start()]}{int(number[0]) + 1}{mine[number.end() :]}"
         found += only_in(wrong, mine, one["question"]).count > 0
