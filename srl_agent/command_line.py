@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +32,9 @@ class LogConfig:
             "choices": list(LOG_LEVELS),
         },
     )
+
+
+_CURRICULUM = frozenset({"stages"})
 
 
 def named_configs() -> list[str]:
@@ -75,6 +78,24 @@ def read_config(name_or_path: str) -> dict[str, Any]:
     return settings
 
 
+def configs_like(default: str, known: Iterable[str]) -> list[str]:
+    """The named configs for the command with this default config.
+
+    Their names begin alike (``evaluate_``, ``collect_``, or neither for training), and the
+    command knows all of their settings.
+    """
+    return [
+        name
+        for name in named_configs()
+        if _command(name) == _command(default) and read_config(name).keys() <= set(known)
+    ]
+
+
+def _command(config: str) -> str:
+    first = config.partition("_")[0]
+    return first if first in ("evaluate", "collect") else "train"
+
+
 class ConfigParser(HfArgumentParser):  # type: ignore[misc]
     """Parses flags over a YAML config; errors become a ConfigError instead of an exit.
 
@@ -98,6 +119,7 @@ def parse(
     default_config: str,
     argv: Sequence[str] | None = None,
     prog: str | None = None,
+    also: frozenset[str] = frozenset(),
 ) -> tuple[str, tuple[Any, ...]]:
     """Read ``--config`` and the flags into dataclasses.
 
@@ -106,6 +128,7 @@ def parse(
         default_config: The config without ``--config``.
         argv: The command line; ``sys.argv`` if None.
         prog: The program's name in ``--help``.
+        also: Further settings that a config for this command may have.
 
     Returns:
         The config's name or path, and one instance per type.
@@ -124,13 +147,6 @@ def parse(
             " and the config.yaml in a run's folder, which has all."
         ),
     )
-    parser.add_argument(
-        "--config",
-        default=default_config,
-        help=f"Named config ({', '.join(named_configs())}) or YAML file. Flags override it.",
-    )
-    chosen = _config_of(arguments, default_config)
-    settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
     fields = {
         field.name: field
         for kind in dataclass_types
@@ -138,18 +154,16 @@ def parse(
         if field.init
     }
     known = set(fields)
-    for name, value in settings.items():
-        if name not in known:
-            raise ConfigError(
-                f"{chosen}: unknown setting {name!r}{_did_you_mean(str(name), known)}"
-            )
-        if isinstance(value, list) and "list" not in str(fields[name].type):
-            raise ConfigError(f"{chosen}: {name} is {value!r}: it must be one value, not a list.")
-        if value is None and fields[name].default not in (None, dataclasses.MISSING):
-            raise ConfigError(
-                f"{chosen}: {name} has no value. Give one, or leave the line out for the default:"
-                f" {fields[name].default!r}."
-            )
+    asks_for_help = bool({"-h", "--help"} & set(arguments))
+    names = configs_like(default_config, known | also) if asks_for_help else []
+    parser.add_argument(
+        "--config",
+        default=default_config,
+        help=f"Named config ({', '.join(names)}) or YAML file. Flags override it.",
+    )
+    chosen = _config_of(arguments, default_config)
+    settings = {} if asks_for_help else read_config(chosen)
+    _require_usable(chosen, settings, fields, default_config, also)
     # YAML values go through the same parser as flags, so that both are converted and checked alike.
     flags = [part for name, value in settings.items() for part in _as_flag(name, value)]
     try:
@@ -168,6 +182,34 @@ def parse(
         )
     del rest  # holds --config, which was read above
     return chosen, tuple(instances)
+
+
+def _require_usable(
+    chosen: str,
+    settings: dict[str, Any],
+    fields: dict[str, dataclasses.Field[Any]],
+    default_config: str,
+    also: frozenset[str],
+) -> None:
+    known = set(fields)
+    for name, value in settings.items():
+        if name not in known:
+            if chosen in named_configs():
+                fitting = ", ".join(configs_like(default_config, known | also))
+                raise ConfigError(
+                    f"{chosen} does not fit here, since it sets {name}: use one of {fitting}, or"
+                    " the path of a YAML file."
+                )
+            raise ConfigError(
+                f"{chosen}: unknown setting {name!r}{_did_you_mean(str(name), known)}"
+            )
+        if isinstance(value, list) and "list" not in str(fields[name].type):
+            raise ConfigError(f"{chosen}: {name} is {value!r}: it must be one value, not a list.")
+        if value is None and fields[name].default not in (None, dataclasses.MISSING):
+            raise ConfigError(
+                f"{chosen}: {name} has no value. Give one, or leave the line out for the default:"
+                f" {fields[name].default!r}."
+            )
 
 
 def parse_stages(
@@ -191,7 +233,7 @@ def parse_stages(
     chosen = _config_of(arguments, default_config)
     settings = read_config(chosen) if not {"-h", "--help"} & set(arguments) else {}
     if "stages" not in settings:
-        return chosen, [parse(dataclass_types, default_config, argv, prog)]
+        return chosen, [parse(dataclass_types, default_config, argv, prog, also=_CURRICULUM)]
     stages = settings.pop("stages")
     if not (
         isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)

@@ -5,11 +5,14 @@ with where they were left.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import yaml
 from test_train import arguments, environment
 
 from srl_agent.command_line import read_config
+from srl_agent.evaluate import main as evaluate_main
 from srl_agent.models.loading import load_model_and_tokenizer
 from srl_agent.train import main
 
@@ -227,7 +231,10 @@ def test_a_later_stage_that_was_begun_with_other_settings_is_told_before_anythin
         ("srl_math_7b", "it must be a list of configs"),
         ([], "it must be a list of configs"),
         (["srl_math_8b"], "There is no config 'srl_math_8b'"),
-        (["srl_then_rlvr_math_7b"], "unknown setting 'stages'"),
+        (
+            ["srl_then_rlvr_math_7b"],
+            "srl_then_rlvr_math_7b does not fit here, since it sets stages",
+        ),
     ],
 )
 def test_stages_that_cannot_be_used(
@@ -265,3 +272,23 @@ def test_named_curricula_hold_named_configs(name: str) -> None:
     assert [
         read_config(stage).get("method", "srl") for stage in read_config(name)["stages"]
     ] == name.split("_")[:3:2]
+
+
+@pytest.mark.parametrize(
+    ("command", "config"),
+    [
+        (evaluate_main, ["agent", "--config", "agent_quickstart"]),
+        (evaluate_main, ["math", "--config", "evaluate_agent"]),
+        (main, ["--config", "evaluate_math"]),
+    ],
+)
+def test_a_command_offers_only_configs_that_it_takes(
+    command: Callable[[list[str]], int], config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(config)
+    told = capsys.readouterr().err
+    assert f"{config[-1]} does not fit here" in told
+    with suppress(SystemExit):
+        command([*config[:-2], "--help"])
+    offered = re.search(r"Named config \(([^)]*)\)", capsys.readouterr().out)
+    assert offered and config[-1] not in re.split(r",\s+", offered[1])
