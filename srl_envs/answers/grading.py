@@ -61,6 +61,7 @@ _AFTER = re.compile(
     r"(?<!\b[ap]\.m)(?<!\b[ap])[.!?](?:[\s*$)]|$)|\u3002"
     r"|,?\s\(?(?:because|since|which|as (?:we|shown|required|desired))\b"
 )
+_MATH_BORDER = re.compile(r"(?<!\\)(?:\$\$?|\\[()\[\]])")
 _TAIL = re.compile(r"(?<![\s*_`.,;:])(?:\s|[*_`.,;:]|(?<!\\)\$|\\[)\]])+$")
 _NO_ANSWER = re.compile(
     r"(?:not|correct|right|wrong|incorrect|valid|reasonable|unique|unknown|as follows|below|above"
@@ -100,10 +101,25 @@ def _said(text: str, at: int) -> str | None:
     filler = _FILLER.match(text, at, at + _MAX_SENTENCE)
     start = filler.end() if filler else at
     sentence = text[start : start + _MAX_SENTENCE].partition("\n")[0]
-    answer = _TAIL.sub("", _AFTER.split(sentence, maxsplit=1)[0].rstrip())
+    in_math = len(_MATH_BORDER.findall(text[at:start])) % 2 == 1
+    answer = _TAIL.sub("", sentence[: _sentence_end(sentence, in_math)].rstrip())
     if not answer or answer.count("{") != answer.count("}"):  # a box that is cut off
         return None
     return None if _NO_ANSWER.fullmatch(answer) else answer
+
+
+def _sentence_end(sentence: str, in_math: bool) -> int:
+    """Where the sentence ends. In a formula, ``!`` is a factorial.
+
+    Args:
+        sentence: The text from the answer on.
+        in_math: Whether it begins inside a formula.
+    """
+    for end in _AFTER.finditer(sentence):
+        borders = len(_MATH_BORDER.findall(sentence[: end.start()]))
+        if not (end[0].startswith("!") and borders % 2 != in_math):
+            return end.start()
+    return len(sentence)
 
 
 def _joined_boxes(text: str) -> str | None:

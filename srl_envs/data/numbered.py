@@ -4,7 +4,8 @@ A step begins with ``Step 3: ...``, ``### Step 3 ...``, ``**Step 3** ...``, ``3.
 ``(3) ...`` and their kind.
 
 Rows have ``problem`` (or ``question``), ``solution`` and ``answer``; a row with
-``correct: false`` (or "no", "incorrect") is left out. Nothing of a solution is lost:
+``correct: false`` (or "no", "incorrect") is left out, and one whose ``answer`` is an
+object or a list of several. Nothing of a solution is lost:
 preamble, steps and tail joined give it back.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from srl_envs.data.registry import SourceRequest
@@ -52,13 +54,24 @@ def read(rows: Iterable[Mapping[str, Any]], rejected: Counter[str]) -> Iterable[
             rejected["no numbered steps"] += 1
             continue
         preamble, steps, tail = parts
+        answer = _answer(row.get("answer"))
+        if answer is None:
+            rejected["an answer that is neither text nor a number"] += 1
+            continue
         id = unique_id("numbered", question_key(question) + "\0" + solution, seen)
-        yield Trajectory(id, question, steps, _text(row.get("answer")), preamble, tail)
+        yield Trajectory(id, question, steps, answer, preamble, tail)
 
 
-def _text(answer: Any) -> str:
-    """A final answer as text; anything but text and numbers, such as NaN, is none."""
-    if isinstance(answer, float) and not math.isfinite(answer):
+def _answer(value: Any) -> str | None:
+    """A final answer as text, also from a list of one; empty for none, such as NaN.
+
+    None for a list of several or an object: which part is the answer is not known.
+    """
+    if isinstance(value, list) and len(value) < 2:
+        value = value[0] if value else None
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    text = str(answer) if isinstance(answer, str | int | float) else ""
+    if not isinstance(value, str | int | float | Decimal):
+        return None
+    text = str(value)
     return "" if text.strip().lower() == "nan" else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from srl_envs.instances import TrajectorySet
 from srl_envs.trajectory import Trajectory
 
 _logger = logging.getLogger(__name__)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has one slash left; C:/ is a drive
 
 register_source("builtin", takes_path=False)(builtin.load_math)
 register_source("s1k", hub_name=s1k.HUB_NAME)(s1k.load)
@@ -215,6 +217,8 @@ def _resolve(source: str, path: str | Path | None) -> tuple[str, Path | None]:
     """The source's plain name, and the local path if there is one."""
     if path is not None and not str(path).strip():
         raise ConfigError("path is empty: give a file or folder, or leave it out.")
+    if path is not None and _URL.match(str(path)):
+        raise ConfigError(f"{str(path)!r} is a URL, not a path: fetch it, and give the local file.")
     name = source if source in SOURCES.names() else _hub_names().get(source, source)
     if name not in SOURCES.names():
         if not source.endswith((".jsonl", *(f".jsonl{packed}" for packed in PACKED_SUFFIXES))):

@@ -168,6 +168,11 @@ def test_every_reference_is_met_in_its_own_solutions_box(
         ("The answer is a circle.", None),
         ("Thus, the correct option is **C**.", "C"),
         ("The correct choice is (D), as shown.", "(D)"),
+        ("The final answer is $5!$.", "5!"),
+        ("The answer is $n! + 1$, as shown.", "n! + 1"),
+        ("The answer is \\(5!\\).", "5!"),
+        ("The answer is $5$! Great.", "5"),
+        ("The answer is 5! Great.", "5"),
     ],
 )
 def test_extraction(text: str, answer: str | None) -> None:

@@ -294,3 +294,22 @@ def test_rows_marked_as_not_correct_in_words_are_left_out(tmp_path: Path) -> Non
     )
     loaded = load_trajectories("numbered", path=tmp_path / "rows.jsonl")
     assert len(loaded) == 3 and loaded.rejected == {"marked as not correct": 5}
+
+
+def test_an_answer_that_is_not_text_is_read_or_counted(tmp_path: Path) -> None:
+    solution = "1. **Add**: 2 + 2 = 4.\n2. **Double**: 4 * 2 = 8."
+    answers: list[object] = ["8", 8, ["8"], [8], None, [], ["4", "8"], {"value": 8}, [["8"]]]
+    rows = [{"question": f"q{i}", "solution": solution, "answer": a} for i, a in enumerate(answers)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_trajectories("numbered", path=file)
+    assert [t.answer for t in loaded] == ["8", "8", "8", "8", "", ""]
+    assert loaded.rejected == {"an answer that is neither text nor a number": 3}
+
+
+@pytest.mark.parametrize("place", ["https://a.org/rows.jsonl", "file:///a.jsonl", "hf://data/a"])
+def test_a_url_is_not_a_path(place: str) -> None:
+    with pytest.raises(ConfigError, match=r"is a URL.*fetch"):
+        load_trajectories("numbered", path=place)
+    with pytest.raises(ConfigError, match=r"is a URL.*fetch"):
+        load_trajectories("numbered", path=Path(place))
