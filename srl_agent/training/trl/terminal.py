@@ -126,11 +126,13 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted and number == signal.SIGTERM:
+            return  # a launcher and a scheduler may each send it
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
         print(
             "\nstopping after this step, with a checkpoint; the same command resumes"
-            " (again: stop at once)",
+            " (Ctrl-C again: stop at once)",
             flush=True,
         )
