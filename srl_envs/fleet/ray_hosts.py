@@ -216,7 +216,8 @@ def _connect(address: str) -> None:
         if address == "local":
             raise InfrastructureError(f"Ray cannot be started on this machine: {said}") from error
         raise InfrastructureError(
-            f"No Ray cluster can be used at {address}: {said} Start one with ray start --head."
+            f"No Ray cluster can be used at {address}: {said.rstrip('.')}. Start one with ray "
+            "start --head."
         ) from error
     here = ray.util.get_node_ip_address()
     if address == "local" and not ip_address(here).is_loopback:
