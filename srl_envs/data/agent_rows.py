@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from srl_envs.commands import GRAMMARS, SUBMIT_MARKERS, CommandError
+from srl_envs.data import atif
 from srl_envs.data.agent_environment import environment_of, unreadable_tests
 from srl_envs.data.agent_turns import steps_of, with_fences, without_thought
 from srl_envs.data.chat import COLUMNS, Message, messages_of
@@ -77,7 +78,8 @@ def read(
             looks into the trajectory's own row.
     """
     seen: Counter[str] = Counter()
-    for row in rows:
+    for found in rows:
+        row = atif.row_of(found) if atif.is_document(found) else found
         reason = unsolved(row) if resolved_only else ""
         task = row if tasks is None else tasks.get(str(row.get("instance_id")))
         if reason and not (resolved and reason == _NO_VERDICT):

@@ -23,6 +23,7 @@ HUB_SPLITS = ("xml", "tool", "ticks")
 """The spellings of SWE-smith's runs."""
 
 _RUNS = (".traj", ".traj.json")
+_ATIF = re.compile(rb'\{\s*"schema_version":\s*"ATIF')
 _EVENTS = re.compile(rb'\[\s*\{\s*"id":\s*\d+,\s*"timestamp":')
 
 
@@ -126,16 +127,23 @@ def _runs_at(path: Path) -> list[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return path.name.endswith(_RUNS)
+    """Whether a file is one run, by its name; a document in ATIF by what it says first."""
+    if path.name.endswith(_RUNS):
+        return True
+    return path.suffix == ".json" and _ATIF.match(_head(path)) is not None
 
 
 def _holds_a_run(path: Path) -> bool:
     """Whether a ``.json`` is one run, an object or OpenHands' events, and not a list of rows."""
     if path.suffix != ".json":
         return False
-    with path.open("rb") as file:
-        head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = _head(path)
     return head.startswith(b"{") or _EVENTS.match(head) is not None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
 
 
 def _saved_runs(paths: list[Path]) -> Iterator[Mapping[str, Any]]:

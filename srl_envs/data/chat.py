@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from srl_envs.data.openhands_events import UnknownFormatError, are_events, messages_of_events
+from srl_envs.data.openhands_events import are_events, messages_of_events
 
 Message = Mapping[str, Any]
 """``role``, ``content`` (text), and where there are any ``reasoning`` (text), ``tool_calls``
@@ -44,10 +44,9 @@ def messages_of(row: Mapping[str, Any]) -> list[Message] | None:
     """The conversation of a row; None if it holds none.
 
     Raises:
-        UnknownFormatError: It is in a format that is not read.
+        UnknownFormatError: It is in a format that is not read (see
+            :mod:`srl_envs.data.openhands_events`).
     """
-    if str(row.get("schema_version", "")).startswith("ATIF"):
-        raise UnknownFormatError("trajectories in ATIF are not read: export messages")
     for column in COLUMNS:
         value = _parsed(row.get(column))
         if isinstance(value, list) and are_events(value):

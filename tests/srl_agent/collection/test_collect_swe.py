@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from srl_agent.collect import main
+from srl_envs.commands import grammar_named
 from srl_envs.data import load_trajectories
 from srl_envs.replay import replay
 from srl_envs.trajectory import Trajectory
@@ -85,6 +86,20 @@ def test_atif_documents_hold_calls_with_their_observations(collected: Path) -> N
             assert call["tool_call_id"] == seen["source_call_id"]
             assert call["arguments"]["command"] in mine.action
             assert seen["content"] == mine.observation and step["message"] == mine.thought
+
+
+def test_atif_documents_are_read_back(collected: Path) -> None:
+    """As calls with the same commands, and with the environment."""
+    kept = load_trajectories(str(collected / "trajectories.jsonl"))
+    read = load_trajectories("agent", path=collected / "atif")
+    assert sorted(one.id for one in read) == sorted(one.id for one in kept)
+    for one in read:
+        (mine,) = [other for other in kept if other.id == one.id]
+        assert one.prompt == mine.prompt and one.metadata["image"] == mine.metadata["image"]
+        for step, other in zip(one.steps, mine.steps, strict=True):
+            assert (step.thought, step.observation) == (other.thought, other.observation)
+            command = grammar_named(one.grammar).parse(step.action)
+            assert dict(command.arguments)["command"] in other.action
 
 
 def test_a_broken_off_run_asks_nothing_twice(
