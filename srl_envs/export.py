@@ -92,6 +92,8 @@ def _check(chosen: argparse.Namespace) -> None:
         DataError: The folder is not free.
     """
     check_whole_number("--held_out", chosen.held_out, 0)
+    if chosen.limit is not None:
+        check_whole_number("--limit", chosen.limit, 1)
     SANDBOXES.named(chosen.sandbox)
     REWARDS.named(chosen.reward)
     if chosen.out.exists() and (not chosen.out.is_dir() or any(chosen.out.iterdir())):

@@ -137,6 +137,8 @@ def test_pivot_rows_of_others_are_read(tmp_path: Path) -> None:
         (["--to", "verl", "nothing", "OUT"], "Unknown source 'nothing'"),
         (["--to", "verl", "builtin", "."], "is not empty"),
         (["--to", "verl", "--held_out", "-1", "builtin", "OUT"], "--held_out is -1"),
+        (["--to", "verl", "--limit", "0", "builtin", "OUT"], "--limit is 0"),
+        (["--to", "verl", "--limit", "-1", "builtin", "OUT"], "--limit is -1"),
         (["--to", "verl", "--sandbox", "bubblewrap", "builtin", "OUT"], "no effect without"),
         (["--to", "verl", "--reward", "none", "builtin", "OUT"], "reward is 'none'"),
         (["--to", "verl", "--count", "3", "--held_out", "9", "builtin", "OUT"], "distinct"),
