@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,12 @@ def children(process: int) -> list[int]:
     listed = Path(f"/proc/{process}/task/{process}/children")
     below = [int(child) for child in listed.read_text().split()] if listed.exists() else []
     return [process, *(one for child in below for one in children(child))]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow
@@ -49,6 +57,7 @@ def test_two_nodes_write_a_checkpoint_when_their_time_is_over(
         "SLURM_NNODES": "2",
         "SLURM_GPUS_ON_NODE": "1",
         "CONFIG": str(HERE / "ddp.yaml"),
+        "PORT": str(free_port()),
     }
     with (tmp_path / "log").open("w") as log:
         batch = subprocess.Popen(
@@ -62,8 +71,9 @@ def test_two_nodes_write_a_checkpoint_when_their_time_is_over(
         assert batch.poll() is None, (tmp_path / "log").read_text()[-3000:]
         time.sleep(0.1)
     for process in children(batch.pid):  # launchers and ranks: these get it from both
-        if b"python" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]:
-            os.kill(process, signal.SIGTERM)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if b"python" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]:
+                os.kill(process, signal.SIGTERM)
     assert batch.wait(300) != 0
     log_text = (tmp_path / "log").read_text()
     assert "with a checkpoint" in log_text and "KeyboardInterrupt" not in log_text
