@@ -52,9 +52,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _explain(given: argparse.Namespace) -> int:
+    longest = given.max_reward_characters
+    require(longest >= 1, "max_reward_characters", longest, "at least 1")
     settings = RewardSettings(
         autojunk=given.autojunk == "true",
-        max_characters=given.max_reward_characters,
+        max_characters=longest,
         format=ResponseFormat(
             think_prefilled=given.think_prefilled == "true",
             require_think=given.require_think == "true",

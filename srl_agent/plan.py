@@ -18,19 +18,25 @@ status is 1 if the run would fail.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from srl_agent.training.cards import CARDS, room_of
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
-from srl_envs.errors import MissingDependencyError, install_command, require
+from srl_envs.errors import ConfigError, MissingDependencyError, install_command, require
 
 if TYPE_CHECKING:  # torch takes its time to import
     from srl_agent.training.doctor import Examined, Place
     from srl_agent.training.rehearsal import Rehearsal
+
+
+_MOST_GPUS = 16_384  # as many as the largest trainings of language models have had
 
 
 @dataclass
@@ -48,7 +54,9 @@ class PlanConfig:
     )
     gpus: int | None = field(
         default=None,
-        metadata={"help": "How many GPUs, at least 1. None: 1 with --gpu, else all that are here."},
+        metadata={
+            "help": "How many GPUs, 1 to 16,384. None: 1 with --gpu, else all that are here."
+        },
     )
 
     measure: int = field(
@@ -91,8 +99,23 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         require(self.measure >= 0, "measure", self.measure, "0 or more")
-        require(self.price is None or self.price >= 0, "price", self.price, "0 or more")
-        require(self.gpus is None or self.gpus >= 1, "gpus", self.gpus, "at least 1")
+        require(
+            self.price is None or 0 <= self.price < inf, "price", self.price, "finite, 0 or more"
+        )
+        require(
+            self.gpus is None or 1 <= self.gpus <= _MOST_GPUS,
+            "gpus",
+            self.gpus,
+            f"from 1 to {_MOST_GPUS:,}",
+        )
+        if self.gpu is not None:
+            room_of(self.gpu)
+        for name in ("run", "like"):
+            folder = getattr(self, name)
+            if folder is not None and not Path(folder).is_dir():
+                raise ConfigError(f"{name} is {folder!r}: there is no such folder of a run.")
+        if self.forecast is not None and not Path(self.forecast).absolute().parent.is_dir():
+            raise ConfigError(f"forecast is {self.forecast!r}: its folder does not exist.")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,7 +123,22 @@ def main(argv: list[str] | None = None) -> int:
     return exit_status(lambda: _plan(list(sys.argv[1:] if argv is None else argv)))
 
 
+def _refuse_at_once(arguments: list[str]) -> None:
+    """Check this command's own flags before the libraries of training are imported."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    types = get_type_hints(PlanConfig)
+    for one in fields(PlanConfig):
+        kind = (get_args(types[one.name]) or (types[one.name],))[0]  # of "int | None", int
+        parser.add_argument(f"--{one.name}", type=kind, default=one.default)
+    try:
+        own, _ = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}. See --help.") from None
+    PlanConfig(**vars(own))
+
+
 def _plan(arguments: list[str]) -> int:
+    _refuse_at_once(arguments)
     try:
         from trl import ModelConfig
 
@@ -179,7 +217,6 @@ def _forecast(
         work_of,
     )
     from srl_agent.training.memory import Shape
-    from srl_agent.training.setups import CARDS
 
     data, args, model = settings
     if found.data is None or found.tokenizer is None or found.config is None:
@@ -210,7 +247,6 @@ def _forecast(
 
 def _place(where: PlanConfig) -> Place:
     from srl_agent.training.doctor import Place
-    from srl_agent.training.setups import room_of
 
     here = Place.here()
     if where.gpu is None:

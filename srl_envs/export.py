@@ -26,7 +26,7 @@ from srl_envs.commands import Scored
 from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.agent_sets import HUB_SPLITS
 from srl_envs.data.splits import check_whole_number, split_by_question
-from srl_envs.errors import ConfigError, DataError
+from srl_envs.errors import ConfigError, DataError, require
 from srl_envs.instances import StepInstance, StepInstances
 from srl_envs.math import MATH_AGENT_SYSTEM_PROMPT
 from srl_envs.prompts.step import PromptSettings
@@ -135,9 +135,11 @@ def _prompt(chosen: argparse.Namespace) -> PromptSettings:
 
 
 def _reward(chosen: argparse.Namespace) -> RewardSettings:
+    longest = chosen.max_reward_characters
+    require(longest >= 1, "max_reward_characters", longest, "at least 1")
     return RewardSettings(
         autojunk=chosen.autojunk,
-        max_characters=chosen.max_reward_characters,
+        max_characters=longest,
         format=ResponseFormat(chosen.think_prefilled, chosen.require_think),
         name=chosen.reward,
     )

@@ -297,14 +297,24 @@ def _lengths(
 # ---------------------------------------------------------------- memory, disk, sandboxes
 
 
+def _cure(table: list[Fit]) -> str:
+    """What to change when no set-up works."""
+    if any(one.fits for one in table):
+        rows = table[0].rows
+        return (
+            f": the {rows} rows of a step must divide evenly among the GPUs that train. Use a"
+            f" number of GPUs that divides {rows}, or change prompts_per_step"
+        )
+    return ": lower per_device_train_batch_size or lengths, or use more GPUs"
+
+
 def _memory(
     args: Any, model: Any, config: Any, place: Place, table: list[Fit]
 ) -> Iterator[Finding]:
     if place.elsewhere:
         good = [one.set_up.name for one in table if one.works]
         text = f"fits as: {', '.join(good)}" if good else "fits in no shipped set-up"
-        cure = "" if good else ": lower per_device_train_batch_size or lengths, or use more GPUs"
-        yield Finding("memory", "ok" if good else "fails", text + cure)
+        yield Finding("memory", "ok" if good else "fails", text + ("" if good else _cure(table)))
         return
     shape, load = Shape.of(config, get_peft_config(model)), load_of(args, model, place.room)
     if place.gpus:

@@ -19,11 +19,11 @@ from typing import Any
 from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.scorers import Instance
 from srl_agent.runs.reading import read_run
+from srl_agent.training.cards import Card
 from srl_agent.training.data import LearningData
 from srl_agent.training.memory import Load, Shape
 from srl_agent.training.methods import METHODS
 from srl_agent.training.rehearsal import Rehearsal
-from srl_agent.training.setups import Card
 from srl_envs.errors import DataError
 
 _COUNTED = 200  # examples whose tokens are counted

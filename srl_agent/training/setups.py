@@ -21,36 +21,6 @@ from srl_agent.training.memory import (
     plan,
 )
 from srl_agent.training.methods import METHODS
-from srl_envs.errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A GPU.
-
-    Attributes:
-        gib: What programs can use of its memory.
-        tflops: Dense bf16, as its maker says.
-        bandwidth: Of its memory, GB/s.
-    """
-
-    gib: float
-    tflops: float
-    bandwidth: float
-
-
-CARDS = {
-    "a10g": Card(22, 70, 600),
-    "l4": Card(22, 121, 300),
-    "rtx4090": Card(23.5, 165, 1008),
-    "a100-40": Card(39.4, 312, 1555),
-    "l40s": Card(44.4, 362, 864),
-    "a100": Card(79.2, 312, 2039),
-    "h100": Card(79.2, 989, 3350),
-    "h200": Card(139.8, 989, 4800),
-    "b200": Card(178, 2250, 8000),
-}
-"""What ``--gpu`` takes."""
 
 _QWEN_7B = {
     "hidden_size": 3584,
@@ -119,7 +89,7 @@ class Fit:
         room: Bytes of each GPU.
         largest: The largest ``per_device_train_batch_size`` that fits and divides the
             rows of a step; 0 if none does.
-        divides: Whether the rows of a step divide evenly among the processes.
+        rows: Of an optimizer step, over all processes.
         shape: Of the model, with its adapter.
         load: Of each GPU.
     """
@@ -128,7 +98,7 @@ class Fit:
     memory: MemoryPlan
     room: int
     largest: int
-    divides: bool
+    rows: int
     shape: Shape
     load: Load
 
@@ -140,7 +110,7 @@ class Fit:
     @property
     def works(self) -> bool:
         """Whether the run can be started so without another setting."""
-        return self.fits and self.divides
+        return self.fits and self.rows % self.set_up.processes == 0
 
 
 def set_ups(gpus: int, method: str, adapter: bool) -> Iterator[SetUp]:
@@ -194,9 +164,9 @@ def fits(args: Any, model: Any, config: Any, gpus: int, room: int) -> list[Fit]:
         )
         load = replace(load, vllm_sleeps=True)
         shape = shapes[set_up.adapter]
-        divides = args.rows_per_step % set_up.processes == 0
-        largest = largest_rows(shape, load, room, int(args.rows_per_step), args.num_generations)
-        found.append(Fit(set_up, plan(shape, load), room, largest, divides, shape, load))
+        rows = int(args.rows_per_step)
+        largest = largest_rows(shape, load, room, rows, args.num_generations)
+        found.append(Fit(set_up, plan(shape, load), room, largest, rows, shape, load))
     return found
 
 
@@ -258,22 +228,3 @@ def _cells(one: Fit) -> list[str]:
     figures = [f"{size / GIB:.1f}" for size in (*sizes, one.memory.peak)]
     fits = "yes" if one.works else "rows do not divide" if one.fits else "no"
     return [one.set_up.name, str(one.set_up.processes), *figures, fits, str(one.largest or "none")]
-
-
-def room_of(gpu: str) -> int:
-    """Bytes of a GPU, by a name of :data:`CARDS` or its GiB.
-
-    Raises:
-        ConfigError: Neither.
-    """
-    if card := CARDS.get(gpu.lower()):
-        return int(card.gib * GIB)
-    try:
-        gib = float(gpu)
-    except ValueError:
-        gib = 0.0
-    if not gib > 0:
-        raise ConfigError(
-            f"gpu is {gpu!r}: use one of {', '.join(CARDS)}, or the GiB that one GPU has."
-        )
-    return int(gib * GIB)

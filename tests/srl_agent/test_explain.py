@@ -159,3 +159,11 @@ def test_bad_input_is_one_line(
     assert main(flags) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said and said.count("\n") == 1
+
+
+def test_a_wrong_bound_is_named_as_the_flag(
+    texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["good.txt", "--expert", "expert.txt", "--max_reward_characters", "0"]
+    assert main(flags) == 2
+    assert "error: max_reward_characters is 0: it must be at least 1" in capsys.readouterr().err

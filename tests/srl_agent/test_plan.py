@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,38 @@ def test_what_would_fail_says_so(
     assert re.search(said, text)
     assert (state, status) in (("fails", 1), ("warning", 0))
     assert (status == 0) == ("2040" in wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("--gpu nonsense", "gpu is 'nonsense': use one of a10g"),
+        ("--gpu inf", "gpu is 'inf'"),
+        ("--gpus 1000000 --gpu h100", "gpus is 1000000: it must be from 1 to 16,384"),
+        ("--gpus=abc", "argument --gpus: invalid int value: 'abc'"),
+        ("--price inf", "price is inf"),
+        ("--run nowhere", "run is 'nowhere': there is no such folder"),
+        ("--like nowhere", "like is 'nowhere'"),
+        ("--forecast nowhere/f.json", "its folder does not exist"),
+    ],
+)
+def test_a_wrong_flag_is_refused_before_training_is_imported(wrong: str, said: str) -> None:
+    code = (
+        "import sys; from srl_agent.plan import main; status = main();"
+        "sys.exit(9 if {'torch', 'transformers', 'trl'} & set(sys.modules) else status)"
+    )
+    command = [sys.executable, "-c", code, "quickstart", *wrong.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and said in done.stderr and not done.stdout
+
+
+def test_more_gpus_than_rows_are_said_to_be_the_trouble(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags, "--gpus", "1000", "--gpu", "h100"]) == 1
+    state, text = lines(capsys.readouterr().out)["memory"]
+    assert state == "fails" and re.search(r"the \d+ rows of a step must divide evenly", text)
+    assert "lower per_device" not in text
 
 
 def test_a_forecast_is_measured_saved_and_held_against_the_run(
