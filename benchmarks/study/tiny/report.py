@@ -111,15 +111,22 @@ def _setting(results: dict[str, Any]) -> str:
         for number, base in enumerate(bases)
     )
     runs = settings["bases"] * settings["seeds"]
+    over = "trainings and problems"
+    if runs == 1:
+        over = "problems: how far another training would lie, one training does not show"
     return (
-        f"{settings['bases']} bases, {settings['seeds']} seeds of each, so {runs} trainings of"
-        f" each arm, of {settings['steps']} steps of {settings['training']['prompts_per_step']}"
-        f" prompts, from {settings['train']} solved problems. Scored on {settings['test']}"
-        f" problems that no arm has seen and no setting was chosen on. {each}. It ran on"
+        f"{_count(settings['bases'], 'base')}, {_count(settings['seeds'], 'seed')} of each, so"
+        f" {_count(runs, 'training')} of each arm, of {settings['steps']} steps of"
+        f" {settings['training']['prompts_per_step']} prompts, from {settings['train']} solved"
+        f" problems. Scored on {settings['test']} problems that no arm has seen and no"
+        f" setting was chosen on. {each}. It ran on"
         f" {results['environment']['cpu_cores']} CPU cores and took"
-        f" {results['seconds'] / 60:.0f} minutes. Intervals are 95%, by a bootstrap over"
-        " trainings and problems."
+        f" {results['seconds'] / 60:.0f} minutes. Intervals are 95%, by a bootstrap over {over}."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _claim(results: dict[str, Any], arm: str, other: str, claim: str, measure: Measure) -> str:
@@ -140,8 +147,9 @@ def _claim(results: dict[str, Any], arm: str, other: str, claim: str, measure: M
 def _notes(results: dict[str, Any]) -> list[str]:
     runs = results["settings"]["bases"] * results["settings"]["seeds"]
     lines = [
-        f"- {runs} trainings of each arm from {results['settings']['bases']} bases: how far"
-        " another base would lie is not known."
+        f"- {_count(runs, 'training')} of each arm from"
+        f" {_count(results['settings']['bases'], 'base')}: how far another base would lie is not"
+        " known."
     ]
     for name, took in results["took"].items():
         stops = sum(one["stopped"] for one in took)
