@@ -80,6 +80,11 @@ def load_originals(
 
     asked, others = sorted_out(readable(), limit)
     found = Problems.of(asked, [*refused, *others])
+    if not found.asked and not found.refused:
+        raise DataError(
+            f"{place} is empty: each row must have the columns problem (or question),"
+            f" {column or 'solution'}, and answer if the solution does not say it clearly."
+        )
     if not asked:
         raise DataError(f"{place} has no solution to rewrite ({found.counted()}).")
     return Originals(found, solutions)

@@ -82,6 +82,8 @@ def load_problems(
         found = _of_source(source, path, count, reasons)
     asked, refused = sorted_out(found, limit)
     problems = Problems.of(asked, refused, reasons)
+    if not asked and not refused and file is not None:
+        raise _empty(Path(file))
     if not asked:
         raise DataError(
             f"{file or source} has no problem that can be asked ({problems.counted()})."
@@ -92,9 +94,17 @@ def load_problems(
 def _of_file(path: Path) -> Iterator[Problem]:
     if not path.is_file():
         raise DataError(f"{path} is not a file: --problems takes a file of rows.")
+    if path.stat().st_size == 0:
+        raise _empty(path)
     name = path.name.partition(".")[0]
     for number, row in enumerate(read_rows("problems", "", path, "train")):
         yield read_problem(name, row, f"{path}, row {number + 1}", number)
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(
+        f"{path} is empty: each row must have the columns problem (or question) and answer."
+    )
 
 
 def _of_source(

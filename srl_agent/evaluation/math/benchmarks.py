@@ -214,24 +214,27 @@ def read_problem(name: str, row: Mapping[str, Any], where: str, number: int) -> 
     if not isinstance(text, str) or not text.strip():
         raise DataError(
             f"{where}: the key 'problem' (or 'question') must hold the problem's text, not"
-            f" {_shown(text)}."
+            f" {_shown(text)}. It has the keys {', '.join(map(str, row))}."
         )
     answer = row.get("answer")
-    if answer is None and isinstance(row.get("solution"), str):
+    if _is_missing(answer) and isinstance(row.get("solution"), str):
         answer = final_answer(row["solution"])
-    if (
-        isinstance(answer, bool)
-        or not isinstance(answer, str | int | float)
-        or not str(answer).strip()
-    ):
+    if _is_missing(answer) or isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise DataError(
-            f"{where}: the key 'answer' must hold the reference answer, not {_shown(answer)}."
+            f"{where}: the key 'answer' must hold the reference answer, not {_shown(answer)}. It"
+            f" has the keys {', '.join(map(str, row))}."
         )
     reference = str(answer).strip()
     if name == "gsm8k" or "\n#### " in reference:
         reference = (final_answer(reference) or reference).replace(",", "")
     id = row.get("id", row.get("unique_id"))
-    return Problem(name, f"{name}-{number}" if id is None else str(id), text.strip(), reference)
+    id = f"{name}-{number}" if _is_missing(id) else str(id)
+    return Problem(name, id, text.strip(), reference)
+
+
+def _is_missing(cell: object) -> bool:
+    """Whether it is what a table has in an empty cell: None, blank text, or NaN as by pandas."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
 
 
 def _shown(value: object) -> str:
