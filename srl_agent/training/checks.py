@@ -318,7 +318,7 @@ def _check_reporter(name: str) -> None:
 
     if name not in INTEGRATION_TO_CALLBACK:
         raise ConfigError(
-            f"report_to is {name!r}: it must be none or one of"
+            f"report_to is {name!r}: it must be none or all alone, or some of"
             f" {', '.join(INTEGRATION_TO_CALLBACK)}. metrics.jsonl is always written."
         )
     try:

@@ -362,6 +362,16 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
         },
     )
 
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"],
+        metadata={
+            "help": (
+                "Trackers that get the metrics too, one or several: tensorboard, trackio, wandb or"
+                " another of transformers; all that are installed with all. metrics.jsonl is"
+                " always written."
+            )
+        },
+    )
     log_rollouts: str = field(
         default="all",
         metadata={

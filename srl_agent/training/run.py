@@ -19,6 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers import PrinterCallback
+from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config
 
@@ -85,6 +86,7 @@ class Run:
         if args.output_dir in (None, "trainer_output"):
             args.output_dir = str(free_folder(Path("runs") / Path(config).stem))
         self.folder = Path(args.output_dir)
+        args.run_name = args.run_name or self.folder.resolve().name  # what trackers call it
         self._settings = run_settings(config, data, args, model)
         self.method = METHODS.named(args.method)
         self.scorer = self.method.scorer(args)
@@ -224,7 +226,7 @@ class Run:
             adapter.revision = self.model_config.model_revision
         forget_trainer_before(self.args)
         try:
-            return self.method.make_trainer(
+            trainer = self.method.make_trainer(
                 model,
                 self.args,
                 parts.train,
@@ -236,6 +238,11 @@ class Run:
             )
         except ValueError as error:  # what TRL and PEFT say of settings that do not fit the model
             raise error if isinstance(error, SRLError) else ConfigError(str(error)) from None
+        for callback in trainer.callback_handler.callbacks:
+            # A validation before the first step would open ./runs/DATE_HOST in the working folder.
+            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = str(self.folder / "tensorboard")
+        return trainer
 
     def _load(self, name_or_path: str, revision: str | None) -> tuple[Any, Any]:
         with as_whole_models():

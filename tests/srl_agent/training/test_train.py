@@ -64,9 +64,13 @@ def environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def train(*flags: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.CompletedProcess[str]:
+def train(
+    *flags: str, launcher: tuple[str, ...] = ("-m",), cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *launcher, "srl_agent.train", *flags]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=500, cwd=cwd
+    )
 
 
 def lines(run: Path, kind: str) -> dict[int, dict[str, float]]:
@@ -133,6 +137,31 @@ def test_a_run_leaves_its_folder_complete(undisturbed: Path) -> None:
     for step, row in steps.items():
         means = [line["mean"] for line in kept if line["step"] == step]
         assert row["reward"] == pytest.approx(sum(means) / 2, abs=1e-5)
+
+
+def test_tensorboard_gets_the_figures_of_metrics_jsonl(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    reading = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="the package tensorboard is not installed",
+    )
+    run = tmp_path / "run"
+    done = train(
+        *arguments(tiny_model_dir, run, max_steps=1), "--report_to", "tensorboard", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    events = reading.EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    for kind, prefix, names in (
+        ("train", "", ("reward_all", "similarity", "groups_kept", "malformed/no_think")),
+        ("eval", "eval_", ("reward", "format_rate", "similarity")),
+    ):
+        for name in names:
+            written = {one.step: one.value for one in events.Scalars(f"{kind}/{name}")}
+            ours = {step: row[prefix + name] for step, row in lines(run, kind).items()}
+            assert written == pytest.approx(ours)
 
 
 def test_without_a_bar_the_first_validation_is_a_short_line_too(
@@ -372,6 +401,7 @@ def test_nothing_to_learn_stops_with_the_cure(tiny_model_dir: Path, tmp_path: Pa
         (["--use_vllm", "true"], 'pip install -e ".[vllm]" (in the project\'s folder)'),
         (["--use_liger_kernel", "true"], "use_liger_kernel needs the package 'liger_kernel'"),
         (["--deepspeed", "/nope.json"], "deepspeed"),
+        (["--report_to", "none", "nonsense"], "report_to is 'none'"),
         (["--report_to", "nonsense"], "report_to is 'nonsense'"),
         (["--push_to_hub", "true"], "push_to_hub is not supported"),
         (["--resume_from_checkpoint", "/nope"], "there is no folder /nope"),
