@@ -7,14 +7,15 @@ is verified as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import gymnasium as gym
 
 from srl_envs.env import ExpertStepEnv
-from srl_envs.errors import ConfigError
+from srl_envs.errors import ConfigError, InfrastructureError, SRLError
 from srl_envs.prompts.step import Message
 from srl_envs.response import Response, ResponseFormat, parse_response
 from srl_envs.reward import response_rewards
@@ -168,7 +169,7 @@ class GymnasiumPlace:
     """A place of any environment with text observations and text actions.
 
     The environment gets the action without the thought. A malformed answer does not
-    reach it; the next prompt says so.
+    reach it; the next prompt says so. What it raises is a failure of the machinery.
 
     Args:
         env: Its rewards are summed up. Where ``info`` has ``messages``, these are the
@@ -185,7 +186,8 @@ class GymnasiumPlace:
 
     def begin(self, task: Task) -> tuple[Message, ...]:
         """See :meth:`Place.begin`."""
-        observation, info = self._env.reset(seed=task.seed, options=dict(task.options) or None)
+        with _failures_of(self._env, "reset"):
+            observation, info = self._env.reset(seed=task.seed, options=dict(task.options) or None)
         self._start = [
             {"role": "system", "content": AGENT_SYSTEM_PROMPT},
             {"role": "user", "content": _text(observation)},
@@ -199,7 +201,8 @@ class GymnasiumPlace:
             note = f"Your answer was malformed ({response.error}): nothing was done."
             self._turns.append((text, note))
             return Seen(self._messages({}), note, response)
-        observation, reward, terminated, out_of_turns, info = self._env.step(response.action)
+        with _failures_of(self._env, "step"):
+            observation, reward, terminated, out_of_turns, info = self._env.step(response.action)
         self._return += float(reward)
         self._correct = bool(info["correct"]) if "correct" in info else self._correct
         self._turns.append((response.action, _text(observation)))
@@ -217,7 +220,8 @@ class GymnasiumPlace:
 
     def close(self) -> None:
         """See :meth:`Place.close`."""
-        self._env.close()
+        with _failures_of(self._env, "close"):
+            self._env.close()
 
     def _messages(self, info: Mapping[str, Any]) -> tuple[Message, ...]:
         if "messages" in info:
@@ -250,3 +254,17 @@ def _text(observation: Any) -> str:
             " environment whose observations and actions are texts."
         )
     return observation
+
+
+@contextmanager
+def _failures_of(env: gym.Env[Any, Any], method: str) -> Iterator[None]:
+    """Whatever the environment raises, except our own errors, as InfrastructureError."""
+    try:
+        yield
+    except SRLError:
+        raise
+    except Exception as error:
+        name = type(env.unwrapped).__name__
+        raise InfrastructureError(
+            f"{name}.{method} raised {type(error).__name__}: {error}"
+        ) from error

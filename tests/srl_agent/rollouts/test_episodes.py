@@ -225,18 +225,46 @@ def test_a_failure_of_the_machinery_repeats_once_and_then_masks(failures: int) -
     assert (bad.end, bad.reward) == (("ended", 1.0) if failures == 1 else ("machinery", None))
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("method", ["reset", "step", "close"])
+def test_what_a_users_environment_raises_is_a_failure_of_the_machinery(
+    method: str, failures: int
+) -> None:
+    made: list[Counter] = []
+
+    class Raising(Counter):
+        pass
+
+    def raising(self: Counter, *_: Any, **more: Any) -> Any:
+        if self in made[:failures]:
+            raise KeyError("lost")
+        return getattr(Counter, method)(self, *_, **more)
+
+    setattr(Raising, method, raising)
+
+    def make() -> Counter:
+        made.append(Raising())
+        return made[-1]
+
+    policy = Scripted(lambda text, turn: "<think></think>up")
+    bad, good = Episodes(policy).roll_out([Task("bad", make), Task("good", Counter)])
+    assert good.reward == 1.0 and len(made) == 2
+    assert bad.failure == f"Raising.{method} raised KeyError: 'lost'"
+    assert (bad.end, bad.reward) == (("ended", 1.0) if failures == 1 else ("machinery", None))
+
+
 def test_any_other_error_closes_all_and_is_raised() -> None:
     closed: list[Any] = []
 
     def broken() -> None:
-        raise ZeroDivisionError
+        raise ConfigError("a wrong setting")
 
     policy = Scripted(lambda text, turn: "<think></think>up")
     tasks = [
         Task("a", partial(Counter, broken, closed)),
         Task("b", partial(Counter, closed=closed)),
     ]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ConfigError, match="a wrong setting"):
         Episodes(policy).roll_out(tasks)
     assert len({id(one) for one in closed}) == 2
 
