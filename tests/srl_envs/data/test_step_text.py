@@ -282,7 +282,7 @@ def test_no_white_space_of_any_kind_stands_around_a_title() -> None:
         ("0", "0"),
         (2.5, "2.5"),
         (None, ""),
-        (["3"], ""),
+        (["3"], "3"),
         ("", ""),
     ],
 )
