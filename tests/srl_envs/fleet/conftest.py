@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,18 @@ def value_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def fill(value_repository: Path) -> Callable[[OwnEngine], None]:
+    """Gives an engine the image."""
+    return partial(_fill, repository=value_repository)
+
+
 @pytest.fixture(scope="module")
-def three_engines(value_repository: Path) -> Iterator[list[OwnEngine]]:
+def three_engines(fill: Callable[[OwnEngine], None]) -> Iterator[list[OwnEngine]]:
     """Three engines with an image of git and a repository; tests may kill and restart them."""
     with own_engines(3) as engines:
         for engine in engines:
-            fill(engine, value_repository)
+            fill(engine)
         yield engines
 
 
@@ -48,7 +55,7 @@ def engines(three_engines: list[OwnEngine]) -> list[OwnEngine]:
     return three_engines
 
 
-def fill(engine: OwnEngine, repository: Path) -> None:
+def _fill(engine: OwnEngine, repository: Path) -> None:
     with engine.client() as client:
         base = import_image(client, "srl-fleet-base", (*TOOLS, *_GIT))
     with engine_at(engine.address):

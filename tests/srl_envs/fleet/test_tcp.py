@@ -6,11 +6,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import fill
 from fleet_work import IMAGE, expected, products, small_sandbox
 from own_engine import OwnEngine, require_own_engines
 
@@ -41,7 +40,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def behind_tls(certificates: Path, value_repository: Path) -> Iterator[tuple[OwnEngine, str]]:
+def behind_tls(
+    certificates: Path, fill: Callable[[OwnEngine], None]
+) -> Iterator[tuple[OwnEngine, str]]:
     """An engine that also listens on a port of loopback, and the port's address."""
     require_own_engines()
     with socket.socket() as free:
@@ -55,7 +56,7 @@ def behind_tls(certificates: Path, value_repository: Path) -> Iterator[tuple[Own
         f"--tlskey={certificates}/server-key.pem",
     )
     try:
-        fill(engine, value_repository)
+        fill(engine)
         yield engine, address
     finally:
         engine.remove()
