@@ -347,9 +347,9 @@ def _sandbox(args: Any, parts: LearningData) -> Iterator[Finding]:
     """Where commands run, and their images; only episodes in software engineering need one."""
     if not isinstance(parts.train, AgentInstances):
         return
-    told = [t for t in parts.train.trajectories if t.domain == "swe"]
-    images = {str(one.metadata["image"]) for one in told if "image" in one.metadata}
-    if told and not images:  # built-in tasks, whose images are built from the base image
+    agents = [t for t in parts.train.trajectories if t.domain == "swe"]
+    images = {str(one.metadata["image"]) for one in agents if "image" in one.metadata}
+    if agents and not images:  # built-in tasks, whose images are built from the base image
         images = {BASE_IMAGE}
     if not images:
         return

@@ -286,8 +286,8 @@ def test_a_command_offers_only_configs_that_it_takes(
     command: Callable[[list[str]], int], config: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(config)
-    told = capsys.readouterr().err
-    assert f"{config[-1]} does not fit here" in told
+    error = capsys.readouterr().err
+    assert f"{config[-1]} does not fit here" in error
     with suppress(SystemExit):
         command([*config[:-2], "--help"])
     offered = re.search(r"Named config \(([^)]*)\)", capsys.readouterr().out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,12 @@ def environment(**more: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         **more,
     }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def launch(folder: Path, config: str, processes: int, *jobs: dict[str, Any], **more: str) -> str:

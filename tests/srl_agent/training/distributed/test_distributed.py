@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from launching import HERE, environment, job, launch, rows
+from launching import HERE, environment, free_port, job, launch, rows
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.slow
@@ -104,9 +103,7 @@ def on_two_machines(
     folder: Path, model: Path, output_dir: str, **over: Any
 ) -> list[tuple[int, str]]:
     """Status and log of a process on each of two "machines" with working folders of their own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     machines = []
     for rank in ("0", "1"):
         here = folder / f"machine-{rank}"

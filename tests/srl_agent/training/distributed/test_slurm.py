@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from launching import HERE, environment, job
+from launching import HERE, environment, free_port, job
 
 from srl_agent.training.trl.terminal import CheckpointOnInterrupt
 
@@ -28,12 +27,6 @@ def children(process: int) -> list[int]:
     listed = Path(f"/proc/{process}/task/{process}/children")
     below = [int(child) for child in listed.read_text().split()] if listed.exists() else []
     return [process, *(one for child in below for one in children(child))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow
