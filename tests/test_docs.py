@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import fields
@@ -46,7 +47,10 @@ def test_links_and_files_exist(name: str) -> None:
     assert [path for path in files if not (ROOT / path).exists()] == []
 
 
-def test_commands_name_flags_and_configs_that_exist() -> None:
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_commands_name_flags_and_configs_that_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from srl_agent.command_line import named_configs
 
     text = "\n".join(TEXTS.values())
@@ -60,12 +64,11 @@ def test_commands_name_flags_and_configs_that_exist() -> None:
             if (name, of) == (module, subcommand)
             for flag in re.findall(r"(?<!\S)--[a-z]\w+", rest.split("#")[0])
         }
-        known = subprocess.run(
-            [sys.executable, "-m", module, *subcommand.split(), "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        monkeypatch.setattr(sys, "argv", [module, *subcommand.split(), "--help"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(module, run_name="__main__")
+        assert not end.value.code
+        known = capsys.readouterr().out
         assert [flag for flag in wanted if not re.search(rf"{flag}\b", known)] == [], module
 
 
