@@ -180,18 +180,22 @@ def study(options: argparse.Namespace, work: Path) -> Stage:
 
 
 def tiny_study(work: Path, model: str) -> Path:
-    """The CPU's size of the study with little work."""
+    """The GPU's size of the study with little work."""
     import yaml
 
-    size = yaml.safe_load((ROOT / "benchmarks" / "study" / "cpu.yaml").read_text())
+    size = yaml.safe_load((ROOT / "benchmarks" / "study" / "gpu.yaml").read_text())
     size |= {"model_name_or_path": model, "seeds": 1, "steps": 2}
-    size["training"] |= {"count": 170, "held_out": 20, "bf16": False, "require_think": False}
-    size["training"] |= {"prompts_per_step": 2, "num_generations": 2}
-    size["training"] |= {"per_device_train_batch_size": 2}
-    size["sft"] |= {"per_device_train_batch_size": 2}
+    size["training"] |= {"source": "builtin", "count": 170, "held_out": 20, "targets": "all"}
+    size["training"] |= {"bf16": False, "gradient_checkpointing": False, "require_think": False}
+    size["training"] |= {"prompts_per_step": 2, "num_generations": 2, "max_prompt_length": 1024}
+    size["training"] |= {"per_device_train_batch_size": 2, "max_sampling_rounds": 2}
+    for part in ("srl", "one_step", "rlvr"):
+        size[part] |= {"max_completion_length": 72}
+    size["sft"] |= {"max_completion_length": 400}
     for part in ("warmup_solutions", "warmup_steps"):
-        size[part] |= {"prompts_per_step": 2, "per_device_train_batch_size": 2, "max_steps": 1}
-        size[part] |= {"max_completion_length": 400}
+        size[part] |= {"prompts_per_step": 2, "max_steps": 1, "max_completion_length": 400}
+    size["scores"] |= {"questions": 8, "gsm8k": 8, "step_tokens": 72, "answer_tokens": 72}
+    size["scores"] |= {"dtype": "float32"}
     path = work / "tiny.yaml"
     path.write_text(yaml.safe_dump(size))
     return path

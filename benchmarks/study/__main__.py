@@ -4,22 +4,20 @@ Base, SFT, RLVR, SRL, SRL -> RLVR, SRL without dynamic sampling, SRL one-step. R
 the project's root:
 
     # A model of 0.65M parameters in a made world, pretrained on the spot: docs/study.md.
-    python -m benchmarks.study --size tiny
-    # SmolLM2-135M on 2 CPU cores, 91 minutes beside other work; GSM8K from the hub.
     python -m benchmarks.study
-    # GSM8K from FOLDER/gsm8k/test.jsonl.
-    python -m benchmarks.study --gsm8k FOLDER/gsm8k
-    # Qwen2.5-1.5B-Instruct on one GPU (not run yet).
+    # Qwen2.5-1.5B-Instruct on one GPU (not run yet); GSM8K from the hub.
     python -m benchmarks.study --size gpu
+    # GSM8K from FOLDER/gsm8k/test.jsonl.
+    python -m benchmarks.study --size gpu --gsm8k FOLDER/gsm8k
     # Copy the results to benchmarks/results/study_NAME as well.
     python -m benchmarks.study --record NAME
 
 Rerun the same command to resume a killed study: what is finished is not repeated, and a
 training resumes from its latest checkpoint.
 
-**What is held equal** (sizes cpu and gpu). All trained arms of a seed start from the same
+**What is held equal** (size gpu). All trained arms of a seed start from the same
 weights: a supervised warm-up that teaches both formats (whole solutions with the answer in a box,
-then single steps after a think block), since a model of 135M parameters has neither.
+then single steps after a think block), since a small model may have neither.
 Then each arm takes the same number of optimizer steps and learns from the same number
 of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
 rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL
@@ -70,8 +68,8 @@ def main() -> int:
     )
     parser.add_argument(
         "--size",
-        default="cpu",
-        help="tiny, cpu, gpu, or the path of a YAML file like those in benchmarks/study/",
+        default="tiny",
+        help="tiny (default), gpu, or the path of a YAML file like those in benchmarks/study/",
     )
     parser.add_argument("--model_name_or_path", help="another model than the size's")
     parser.add_argument("--seeds", type=int, help="another number of seeds than the size's")

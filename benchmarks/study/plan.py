@@ -72,7 +72,7 @@ class Size:
 
 
 def read_size(name_or_path: str, changes: Mapping[str, Any]) -> Size:
-    """A size by name (``cpu``, ``gpu``) or by the path of a YAML file.
+    """A size by name (``gpu``) or by the path of a YAML file.
 
     Args:
         name_or_path: Which.
@@ -89,7 +89,7 @@ def read_size(name_or_path: str, changes: Mapping[str, Any]) -> Size:
     )
     if not path.is_file():
         raise ConfigError(
-            f"--size {name_or_path}: use tiny, cpu, gpu, "
+            f"--size {name_or_path}: use tiny, gpu, "
             f"or the path of a YAML file like those in {SIZES}."
         )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -127,7 +127,7 @@ def _claims(results: dict[str, Any], measures: Sequence[Measure]) -> str:
                 if found["low"] > 0
                 else "the other way round"
                 if found["high"] < 0
-                else "cannot be told"
+                else "cannot tell"
             )
             lines.append(
                 f"  - {measure.label}: {answer}: {_verdict(results, arm, other, measure)}."
@@ -160,7 +160,7 @@ def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str
         each.append(f"{ARMS[arm]}: {', '.join(both)}")
     told = (
         "a malformed step counts -1. These arms write more steps in the format than the "
-        "warm-up; that those are nearer to the expert's cannot be told"
+        "warm-up; no gain in the similarity of those is shown"
     )
     return [f"- {reward.label}: {told}. {'; '.join(each)}."] if arms else []
 
@@ -210,15 +210,9 @@ def _difference(results: dict[str, Any], arm: str, other: str, measure: Measure)
 
 
 def _verdict(results: dict[str, Any], arm: str, other: str, measure: Measure) -> str:
-    """A difference with its interval, and whether it can be told from none."""
+    """A difference with its interval, and whether it is one."""
     found = _difference(results, arm, other, measure)
-    word = (
-        "higher"
-        if found["low"] > 0
-        else "lower"
-        if found["high"] < 0
-        else "no difference that can be told"
-    )
+    word = "higher" if found["low"] > 0 else "lower" if found["high"] < 0 else "no difference shown"
     return f"{word} ({_numbers(found, measure)})"
 
 

@@ -1,7 +1,7 @@
 r"""Score models for the study: single steps by their reward, whole problems by their final answer.
 
-    python -m benchmarks.study.scores --size cpu \
-        --score quickstart base.json --score runs/study-cpu/seed-0/srl/final srl.json
+    python -m benchmarks.study.scores --size gpu \
+        --score quickstart base.json --score runs/study-gpu/seed-0/srl/final srl.json
 
 All answers are greedy.
 

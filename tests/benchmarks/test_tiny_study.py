@@ -44,7 +44,7 @@ TINY = plan.Tiny(
 def test_the_recorded_settings_are_read() -> None:
     tiny = plan.tiny_settings(ROOT / "benchmarks" / "study" / "tiny.yaml", 5)
     assert tiny is not None and (tiny.bases, tiny.seeds) == (2, 5)
-    assert plan.tiny_settings(ROOT / "benchmarks" / "study" / "cpu.yaml") is None
+    assert plan.tiny_settings(ROOT / "benchmarks" / "study" / "gpu.yaml") is None
     with pytest.raises(ConfigError, match="multiple of 3"):
         replace(TINY, steps=4)
 
