@@ -5,10 +5,12 @@
     python -m srl_agent.view runs --port 8000
     # The same pages as files to share.
     python -m srl_agent.view runs/mine --export pages
+    # What srl_envs.replay --report wrote.
+    python -m srl_agent.view replayed.jsonl
 
-Training, evaluation of agents and their episodes are shown as far as they are on disk; a
-run that is going on is followed. Nothing is written into a run's folder. The page is
-served on this machine only (127.0.0.1); from another machine, open a tunnel:
+Training, evaluations, collections and replays are shown as far as they are on disk; a run
+that is going on is followed. Nothing is written into a run's folder. The page is served
+on this machine only (127.0.0.1); from another machine, open a tunnel:
 ``ssh -L 7860:127.0.0.1:7860 HOST``.
 """
 
@@ -89,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="the folder of a run (finished, going on or killed), or a folder with runs",
+        help="the folder of a run (finished, going on or killed), a folder with runs, or the"
+        " report of a replay",
     )
     parser.add_argument(
         "--port",

@@ -15,18 +15,22 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
+from srl_envs.commands import Command
 from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.jsonl import save_trajectories
 from srl_envs.errors import ConfigError, DataError, InfrastructureError
 from srl_envs.fleet import Fleet, open_fleet
 from srl_envs.fleet.addresses import ENGINES_HELP, RAY_HELP, check_ray, engine_addresses
+from srl_envs.prompts.step import cut_middle
 from srl_envs.sandbox import DamagedRepositoryError, Sandbox, SandboxLimits
 from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.agent_session import (
@@ -38,12 +42,32 @@ from srl_envs.swe.agent_session import (
 from srl_envs.swe.tasks.checks import checks_of, failing_checks, set_up
 from srl_envs.swe.tasks.hidden_tests import require_tests_that_run
 from srl_envs.swe.tasks.images import image_of, sandbox_of
-from srl_envs.swe.tasks.verification import verify_patch
+from srl_envs.swe.tasks.verification import patch_verdict
 from srl_envs.trajectory import Trajectory
 
 _logger = logging.getLogger(__name__)
 
 _COMPARED = 16_000
+_LONGEST_TEXT = 2000  # characters of a command or an observation in the report
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """One command of a replay; long texts are cut in the middle.
+
+    Attributes:
+        command: What was run.
+        observation: What came back.
+        recorded: What the expert saw; empty where it is the same.
+        drift: How far the observation is from the recorded one, in [0, 1].
+        seconds: How long the command took.
+    """
+
+    command: str
+    observation: str
+    recorded: str
+    drift: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,9 @@ class Replay:
             in [0, 1].
         patch_characters: Length of the patch that its commands made.
         failure: What the machinery said if it failed; empty otherwise.
+        failing: The tests or checks that do not pass.
+        seconds: From the sandbox's start to the verdict.
+        steps: What each command gave; empty in reports of earlier versions.
     """
 
     id: str
@@ -65,6 +92,15 @@ class Replay:
     drift: float
     patch_characters: int
     failure: str = ""
+    failing: tuple[str, ...] = ()
+    seconds: float = 0.0
+    steps: tuple[ReplayedStep, ...] = ()
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Replay:
+        """A line of a report; raises TypeError if it is not one."""
+        steps = tuple(ReplayedStep(**step) for step in row.get("steps", ()))
+        return cls(**{**row, "steps": steps, "failing": tuple(row.get("failing", ()))})
 
 
 def replay(
@@ -102,7 +138,7 @@ def replay(
         return sandbox_of(one, maker, limits)
 
     commands = expert_commands(trajectory)
-    drifts = []
+    began, steps = time.monotonic(), []
     with closing(make(trajectory)) as place:
         set_up(trajectory, place)
         checks = checks_of(trajectory)
@@ -112,15 +148,40 @@ def replay(
         for step, command in zip(trajectory.steps, commands, strict=True):
             if stop is not None and stop.is_set():
                 raise InfrastructureError("The replay was given up.")
-            drifts.append(drift(command, session.observe(command), step.observation, _COMPARED))
-        mean = sum(drifts) / len(drifts)
-        if checks:
-            return Replay(trajectory.id, not failing_checks(checks, place), mean, 0)
+            steps.append(_replayed(session, command, step.observation))
         try:
-            patch = place.diff()
+            patch = "" if checks else place.diff()
         except DamagedRepositoryError:
             patch = ""
-    return Replay(trajectory.id, verify_patch(trajectory, patch, make), mean, len(patch))
+        failing = failing_checks(checks, place) if checks else ()
+    resolved: bool | None = not failing
+    if not checks:
+        verdict = patch_verdict(trajectory, patch, make)
+        resolved = None if verdict is None else verdict.resolved
+        failing = () if verdict is None else tuple(verdict.failing)
+    return Replay(
+        id=trajectory.id,
+        resolved=resolved,
+        drift=sum(step.drift for step in steps) / len(steps),
+        patch_characters=len(patch),
+        failing=failing,
+        seconds=round(time.monotonic() - began, 3),
+        steps=tuple(steps),
+    )
+
+
+def _replayed(session: AgentSession, command: Command, recorded: str) -> ReplayedStep:
+    began = time.monotonic()
+    seen = session.observe(command)
+    seconds = round(time.monotonic() - began, 3)
+    far = drift(command, seen, recorded, _COMPARED)
+    return ReplayedStep(
+        command=cut_middle(command.text, _LONGEST_TEXT),
+        observation=cut_middle(seen, _LONGEST_TEXT),
+        recorded=cut_middle(recorded, _LONGEST_TEXT) if far else "",
+        drift=far,
+        seconds=seconds,
+    )
 
 
 class _Stop(threading.Event):
@@ -230,7 +291,7 @@ def _replay_open(
                 done[result.id] = result
                 if chosen.report:
                     with chosen.report.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+                        file.write(json.dumps(asdict(result)) + "\n")
             verdict = {True: "resolved", False: "not resolved", None: result.failure or "no tests"}[
                 result.resolved
             ]
@@ -319,8 +380,8 @@ def read_report(path: Path | None) -> dict[str, Replay]:
         path.read_bytes().splitlines(), start=1
     ):  # as text, a U+2028 in a reason would end a line too
         try:
-            result = Replay(**json.loads(line))
-        except (TypeError, ValueError) as error:
+            result = Replay.from_row(json.loads(line))
+        except (AttributeError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}, line {number}: not a line of a replay's report ({error}). Mend or remove "
                 "the line, or name another file."

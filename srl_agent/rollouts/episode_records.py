@@ -154,7 +154,12 @@ def _turn(turn: Turn, longest: int | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """A turn of the file; see :class:`Turn`. Its texts may have been cut in the middle."""
+    """A turn of the file; see :class:`Turn`. Its texts may have been cut in the middle.
+
+    Attributes:
+        drift: Of a replay: how far the observation is from the recorded one.
+        recorded: What the expert saw, where that differs.
+    """
 
     thought: str
     action: str
@@ -163,6 +168,8 @@ class TurnRecord:
     similarity: float | None
     tokens: int
     seconds: float
+    drift: float | None = None
+    recorded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class ServedLinks:
         asked: dict[str, Any] = {
             "text": text,
             "fate": chosen.fate,
+            "part": chosen.part,
             "kind": chosen.kind,
             "id": chosen.id,
             "search": chosen.search,
@@ -183,6 +184,7 @@ class _Asked:
     def filter(self) -> GroupFilter:
         return GroupFilter(
             fate=self.text("fate"),
+            part=self.text("part"),
             kind=self.text("kind"),
             id=self.text("id"),
             search=self.text("search"),

@@ -15,7 +15,7 @@ from srl_agent.reports.comparison import Match, Segment, match_of
 from srl_agent.reports.explanation import MALFORMATIONS_EXPLAINED, worked_out
 from srl_agent.reports.viewer.curves import HEIGHT, WIDTH, sparkline
 from srl_agent.reports.viewer.queries import GROUP_SORTS, GroupFilter, GroupRow, InstanceRow, Page
-from srl_agent.reports.viewer.run_index import TRAINING
+from srl_agent.reports.viewer.run_files import TRAINING
 from srl_agent.reports.viewer.runs import ShownRun
 from srl_agent.rollouts.rollout_log import FOLDER, GroupRecord, RolloutRecord, read_dropped
 from srl_envs.errors import MissingDependencyError, install_command
@@ -90,7 +90,7 @@ class Pages:
                     "href": self.links.run(run.name),
                     "step": metrics.last_step,
                     "spark": sparkline(rewards[:: max(1, len(rewards) // 60)]),
-                    "facts": run.facts()[:3],
+                    "facts": [*run.headline(), *run.facts()][:3],
                 }
             )
         return self._render("runs.html.j2", "Runs", [("Runs", "")], [], rows=rows)
@@ -119,6 +119,9 @@ class Pages:
             step=metrics.last_step,
             counts=run.index.counts(),
             kinds=run.index.kinds(),
+            parts=run.index.parts(),
+            fates=run.index.fates(),
+            noun="groups" if run.kind.trains else "tasks",
             dropped=read_dropped(run.folder / FOLDER),
             instances=instances,
             sort=sort,
@@ -145,8 +148,8 @@ class Pages:
         further = link.groups(name, chosen, text, looked_at) if looked_at < total else ""
         return self._render(
             "groups.html.j2",
-            f"Groups · {name}",
-            self._crumbs(name, ("Groups", "")),
+            f"{_noun(run)} · {name}",
+            self._crumbs(name, (_noun(run), "")),
             self._tabs(run, "groups"),
             page=page,
             rows=[(row, link.group(name, row.key)) for row in page.rows],
@@ -157,6 +160,8 @@ class Pages:
             total=total,
             further=further,
             kinds=run.index.kinds(),
+            fates=run.index.fates(),
+            noun=_noun(run),
             sorts={
                 one: link.groups(name, replace(chosen, sort=_flipped(chosen.sort, one), page=1))
                 for one in ("step", "mean", "spread", "best", "tokens")
@@ -182,16 +187,18 @@ class Pages:
             f"{group.title or group.id} · step {row.step} · {name}",
             self._crumbs(
                 name,
-                ("Groups", link.groups(name, GroupFilter())),
+                (_noun(run), link.groups(name, GroupFilter())),
                 (f"step {row.step}" if row.source == TRAINING else row.source, ""),
             ),
             self._tabs(run, "groups"),
             row=row,
             group=group,
             rollouts=rollouts,
-            best=max(rollouts, key=lambda one: one.record.reward).number if rollouts else 0,
+            best=max(rollouts, key=_known_reward).number if rollouts else 0,
             unmarked=[Segment(group.expert, matches=True)],
             trained=row.source == TRAINING,
+            expert=run.kind.expert,
+            scored=run.kind.scored,
             history=history,
             here=here,
             keys=json.dumps(
@@ -223,6 +230,7 @@ class Pages:
             self._tabs(run, "episodes"),
             page=found,
             rows=[(row, link.episode(name, row.number)) for row in found.rows],
+            has_drift=any(row.drift is not None for row in found.rows),
             turned=self._turned(found, lambda one: link.episodes(name, outcome, task, one)),
             outcome=outcome,
             task=task,
@@ -274,7 +282,7 @@ class Pages:
         shown = []
         for number, record in enumerate(group.rollouts):
             match, words = None, ""
-            if record.error is None and record.action:
+            if record.similarity is not None and record.action:
                 match = match_of(
                     record.action,
                     group.expert,
@@ -302,8 +310,8 @@ class Pages:
     def _tabs(self, run: ShownRun, now: str) -> list[tuple[str, str, bool]]:
         counts, link = run.index.counts(), self.links
         tabs = [("Run", link.run(run.name), now == "run")]
-        if counts["answers"]:
-            tabs.append(("Groups", link.groups(run.name, GroupFilter()), now == "groups"))
+        if counts["groups"]:
+            tabs.append((_noun(run), link.groups(run.name, GroupFilter()), now == "groups"))
         if counts["episodes"]:
             tabs.append(("Episodes", link.episodes(run.name), now == "episodes"))
         return tabs
@@ -405,8 +413,19 @@ def _flipped(now: str, column: str) -> str:
     return column if now == f"-{column}" and column in known else f"-{column}"
 
 
+def _noun(run: ShownRun) -> str:
+    return "Groups" if run.kind.trains else "Answers"
+
+
+def _known_reward(one: ShownRollout) -> float:
+    reward = one.record.reward
+    return reward if math.isfinite(reward) else -math.inf
+
+
 def _label(row: GroupRow, number: int, count: int) -> str:
-    at = f"step {row.step:,}" if row.source == TRAINING else f"{row.source}, step {row.step:,}"
+    at = f"step {row.step:,}" if row.source == TRAINING else row.source
+    if row.fate == "held out":
+        at = f"{row.source}, step {row.step:,}"
     return f"{at} ({number + 1} of {count}) · mean {figure(row.mean)}"
 
 

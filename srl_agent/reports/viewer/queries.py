@@ -110,7 +110,8 @@ class GroupFilter:
     """Which groups, in which order.
 
     Attributes:
-        fate: ``kept``, ``dropped``, ``surplus``, ``held out``; empty: all.
+        fate: ``kept``, ``dropped``, ``held out``, ``solved``, ...; empty: all.
+        part: A source of groups: a benchmark, for example; empty: all.
         kind: A kind of malformed answer, ``any`` or ``none``; empty: all.
         id: An instance's; empty: all.
         search: A part of the instance's id or title.
@@ -121,6 +122,7 @@ class GroupFilter:
     """
 
     fate: str = ""
+    part: str = ""
     kind: str = ""
     id: str = ""
     search: str = ""
@@ -134,6 +136,8 @@ class GroupFilter:
         tests: list[tuple[str, list[Any]]] = []
         if self.fate:
             tests.append(("fate = ?", [self.fate]))
+        if self.part:
+            tests.append(("source = ?", [self.part]))
         if self.kind in ("any", "none"):
             tests.append(("errors != ''" if self.kind == "any" else "errors = ''", []))
         elif self.kind:
@@ -153,3 +157,51 @@ class GroupFilter:
     def order(self) -> str:
         """The order in SQL."""
         return GROUP_SORTS.get(self.sort, GROUP_SORTS["-step"])
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRow:
+    """An episode in a list.
+
+    Attributes:
+        number: In this index; of one run it does not change while the file is there.
+        step: The training step; 0 in an evaluation.
+        task: Its id.
+        attempt: Of the attempts at this task, from 0.
+        outcome: ``solved``, ``failed`` or ``none``: there is no verdict.
+        reward: None without a verdict.
+        drift: Of a replay: how far its observations are from the recorded ones.
+        turns: How many answers.
+        tokens: That the model wrote.
+        seconds: Until its verdict.
+    """
+
+    number: int
+    step: int
+    task: str
+    attempt: int
+    outcome: str
+    reward: float | None
+    drift: float | None
+    turns: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A part of a run: its training, a benchmark in one mode, a stage of held-out answers.
+
+    Attributes:
+        source: Its name.
+        groups: How many.
+        answers: In all of them.
+        mean: Of the groups' mean rewards; None if none is known.
+        malformed: Groups with an answer that is malformed, cut off or rejected.
+    """
+
+    source: str
+    groups: int
+    answers: int
+    mean: float | None
+    malformed: int

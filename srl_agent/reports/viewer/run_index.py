@@ -1,90 +1,26 @@
-"""What a run's folder holds, indexed in memory: groups of answers, and episodes.
-
-Nothing is written to the folder. Files are read from where the last refresh stopped, so a
-page of a running run costs what was added since. Texts stay on disk until a page shows
-them.
-"""
+"""What pages ask of a run: lists of groups, instances and episodes, and single ones."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from srl_agent.reports.viewer.queries import GroupFilter, GroupRow, InstanceRow, Page
-from srl_agent.rollouts.episode_records import EpisodeRecord
-from srl_agent.rollouts.rollout_log import (
-    FOLDER,
-    GroupRecord,
-    RolloutRecord,
-    index_lines,
-    part_indexes,
-    read_group,
+from srl_agent.reports.viewer.kinds import Kind
+from srl_agent.reports.viewer.queries import (
+    EpisodeRow,
+    GroupFilter,
+    GroupRow,
+    InstanceRow,
+    Page,
+    PartRow,
 )
-from srl_agent.runs.answers import Answer, answer_of
+from srl_agent.reports.viewer.run_files import KEPT, TRAINING, RunFiles
+from srl_agent.rollouts.episode_records import EpisodeRecord
+from srl_agent.rollouts.rollout_log import FOLDER, GroupRecord, RolloutRecord, read_group
+from srl_agent.runs.answers import Answer
 from srl_envs.errors import DataError
-
-TRAINING = "train"
-"""The source of groups that were rolled out to train on; others are the stages of ``samples/``."""
-
-_CHUNK = 5000  # lines between which pages may read
-
-_SCHEMA = """
-CREATE TABLE groups (key TEXT PRIMARY KEY, source TEXT, step INT, place INT, id TEXT, title TEXT,
-    fate TEXT, mean REAL, spread REAL, best REAL, answers INT, tokens REAL, errors TEXT,
-    file TEXT, offset INT, size INT) WITHOUT ROWID;
-CREATE INDEX by_step ON groups (step, source);
-CREATE INDEX by_id ON groups (id, step);
-CREATE TABLE instances (id TEXT PRIMARY KEY, title TEXT, groups INT, mean REAL, spread REAL,
-    gain REAL, first_step INT, last_step INT, last_key TEXT,
-    first_mean REAL) WITHOUT ROWID;
-CREATE TABLE episodes (number INTEGER PRIMARY KEY, step INT, task TEXT, attempt INT, outcome TEXT,
-    reward REAL, turns INT, tokens INT, seconds REAL, file INT, offset INT, size INT);
-CREATE INDEX by_task ON episodes (task, step);
-"""
-
-_ADD_TO_INSTANCE = """
-INSERT INTO instances VALUES (?, ?, 1, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-    mean = (mean * groups + excluded.mean) / (groups + 1),
-    spread = (spread * groups + excluded.spread) / (groups + 1),
-    gain = excluded.mean - first_mean, groups = groups + 1,
-    last_step = excluded.last_step, last_key = excluded.last_key
-"""
-"""Adds a group that is later than those before; the gain is from the first to the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeRow:
-    """An episode in a list.
-
-    Attributes:
-        number: In this index; of one run it does not change while the file is there.
-        step: The training step; 0 in an evaluation.
-        task: Its id.
-        attempt: Of the attempts at this task, from 0.
-        outcome: ``solved``, ``failed`` or ``none``: there is no verdict.
-        reward: None without a verdict.
-        turns: How many answers.
-        tokens: That the model wrote.
-        seconds: Until its verdict.
-    """
-
-    number: int
-    step: int
-    task: str
-    attempt: int
-    outcome: str
-    reward: float | None
-    turns: int
-    tokens: int
-    seconds: float
 
 
 class RunIndex:
@@ -92,157 +28,22 @@ class RunIndex:
 
     Args:
         folder: The run's.
+        kind: Of the run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: Kind) -> None:
         self.folder = folder
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        self._db.executescript(_SCHEMA)
-        self._read: dict[str, int] = {}
-        self._files: dict[int, tuple[Path, int]] = {}
-        self._samples: dict[Path, tuple[int, dict[str, list[Answer]]]] = {}
-        self._refreshed = 0.0
-        self._reading = threading.Lock()
-
-    # ---------------------------------------------------------------- following the files
+        self._files = RunFiles(folder, kind)
+        self._db, self._lock = self._files.db, self._files.lock
 
     @property
     def is_reading(self) -> bool:
         """Whether files are being read just now, so that lists are not complete."""
-        return self._reading.locked()
+        return self._files.is_reading
 
     def refresh(self, at_most_every: float = 1.0, wait: float = 0.5) -> None:
-        """Read what was added since the last time.
-
-        Args:
-            at_most_every: Seconds for which nothing is looked at again.
-            wait: Seconds to wait for another thread that is reading.
-        """
-        if not self._reading.acquire(timeout=wait):
-            return
-        try:
-            if self._refreshed and time.monotonic() - self._refreshed < at_most_every:
-                return
-            self._read_groups()
-            self._read_samples()
-            self._read_episodes()
-            self._refreshed = time.monotonic()
-        finally:
-            self._reading.release()
-
-    def _read_groups(self) -> None:
-        indexes = part_indexes(self.folder / FOLDER)
-        names = {index.stem for index in indexes}
-        with self._lock:
-            for gone in [name for name in self._read if name not in names]:
-                del self._read[gone]  # deleted to stay within the bound on disk
-                self._forget("file = ? AND source = ?", (gone, TRAINING))
-        for index in indexes:
-            lines = _lines_of(index, self._read.get(index.stem, 0))
-            while chunk := list(islice(lines, _CHUNK)):
-                with self._lock:
-                    self._add_groups(index.stem, chunk)
-                    self._read[index.stem] = chunk[-1]["end"]
-
-    def _add_groups(self, part: str, lines: list[Mapping[str, Any]]) -> None:
-        rows: list[tuple[Any, ...]] = []
-        newest = self._newest()
-        for line in lines:
-            try:
-                row = _group_row(part, line)
-            except (KeyError, TypeError):
-                continue  # of another version
-            step, place = row[2], row[3]
-            if place == 0 and step <= newest:  # a run that was killed logs these steps again
-                self._insert(rows)
-                rows = []
-                self._forget("source = ? AND step >= ?", (TRAINING, step))
-            newest = max(newest, step)
-            rows.append(row)
-        self._insert(rows)
-
-    def _newest(self) -> int:
-        query = "SELECT max(step) FROM groups WHERE source = ?"
-        found: int | None = self._db.execute(query, (TRAINING,)).fetchone()[0]
-        return -1 if found is None else found
-
-    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
-        if not rows:
-            return
-        marks = ", ".join("?" * 16)
-        self._db.execute("BEGIN")
-        self._db.executemany(f"INSERT OR REPLACE INTO groups VALUES ({marks})", rows)
-        of_instances = (
-            (row[4], row[5], row[7], row[8], row[2], row[2], row[0], row[7]) for row in rows
-        )
-        self._db.executemany(_ADD_TO_INSTANCE, of_instances)
-        self._db.execute("COMMIT")
-
-    def _forget(self, where: str, values: tuple[Any, ...]) -> None:
-        query = f"SELECT DISTINCT id FROM groups WHERE {where}"
-        ids = {row[0] for row in self._db.execute(query, values)}
-        self._db.execute(f"DELETE FROM groups WHERE {where}", values)
-        self._db.executemany("DELETE FROM instances WHERE id = ?", [(one,) for one in ids])
-        self._summarize(ids)
-
-    def _summarize(self, ids: Iterable[str]) -> None:
-        """Compute lines of the table of instances anew, after groups were taken away."""
-        self._db.executemany(
-            """INSERT OR REPLACE INTO instances
-            SELECT id, title, count(*), avg(mean), avg(spread),
-                (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
-                 ORDER BY step DESC LIMIT 1) -
-                (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
-                 ORDER BY step LIMIT 1), min(step), max(step),
-                (SELECT key FROM groups g WHERE g.id = groups.id AND source = 'train'
-                 ORDER BY step DESC LIMIT 1),
-                (SELECT mean FROM groups g WHERE g.id = groups.id AND source = 'train'
-                 ORDER BY step LIMIT 1)
-            FROM groups WHERE id = ? AND source = 'train' GROUP BY id""",
-            [(one,) for one in ids],
-        )
-
-    def _read_samples(self) -> None:
-        for path in sorted((self.folder / "samples").glob("*.jsonl")):
-            stage, _, step = path.stem.rpartition("-")
-            written = _modified(path)
-            if not step.isdecimal() or self._samples.get(path, (0, {}))[0] == written:
-                continue
-            answers: dict[str, list[Answer]] = {}
-            for row, _, _ in _json_rows(path, 0):
-                if isinstance(row.get("instance_id"), str):
-                    answers.setdefault(row["instance_id"], []).append(answer_of(row))
-            with self._lock:
-                self._samples[path] = (written, answers)
-                self._db.execute(
-                    "DELETE FROM groups WHERE source = ? AND step = ?", (stage, int(step))
-                )
-                rows = [
-                    _answers_row(stage, int(step), place, path, group)
-                    for place, group in enumerate(answers.values())
-                ]
-                marks = ", ".join("?" * 16)
-                self._db.executemany(f"INSERT OR REPLACE INTO groups VALUES ({marks})", rows)
-
-    def _read_episodes(self) -> None:
-        found = {path.stat().st_ino: path for path in sorted(self.folder.glob("episodes*.jsonl"))}
-        with self._lock:
-            for gone in [number for number in self._files if number not in found]:
-                del self._files[gone]
-                self._db.execute("DELETE FROM episodes WHERE file = ?", (gone,))
-        for number, path in found.items():
-            lines = _json_rows(path, self._files.get(number, (path, 0))[1])
-            self._files[number] = (path, self._files.get(number, (path, 0))[1])
-            while chunk := list(islice(lines, _CHUNK)):
-                rows = [_episode_row(number, *line) for line in chunk]
-                marks = ", ".join("?" * 12)
-                with self._lock:
-                    self._db.executemany(f"INSERT INTO episodes VALUES ({marks})", rows)
-                    _, offset, size = chunk[-1]
-                    self._files[number] = (path, offset + size)
-
-    # ---------------------------------------------------------------- what pages ask
+        """Read what was added to the files; see :meth:`RunFiles.refresh`."""
+        self._files.refresh(at_most_every, wait)
 
     def groups(self, chosen: GroupFilter) -> Page[GroupRow]:
         """A page of groups."""
@@ -260,8 +61,8 @@ class RunIndex:
 
     def episodes(self, outcome: str = "", task: str = "", page: int = 1) -> Page[EpisodeRow]:
         """A page of episodes, the newest first."""
-        tests = [(f"{name} = ?", value) for name, value in
-                 (("outcome", outcome), ("task", task)) if value]  # fmt: skip
+        tests = [("outcome = ?", outcome)] if outcome else []
+        tests += [("instr(lower(task), ?)", task.lower())] if task else []
         where = " AND ".join(test for test, _ in tests) or "1"
         order = "step DESC, task, attempt"
         return self._page("episodes", EpisodeRow, where, [value for _, value in tests], order, page)
@@ -340,9 +141,12 @@ class RunIndex:
         if row is None:
             return None
         source, step, place, file, offset, size, id = row
+        if key.startswith(f"{KEPT}."):
+            listed = self._files.kept.group(file)
+            return None if listed is None else listed.record
         if source != TRAINING:
             path = self.folder / "samples" / file
-            return _group_of_answers(step, place, self._samples[path][1][id])
+            return _group_of_answers(step, place, self._files.samples[path][1][id])
         try:
             return read_group(self.folder / FOLDER / f"{file}.index", offset, size)
         except DataError:
@@ -382,27 +186,43 @@ class RunIndex:
             ).fetchall()
             counts = {str(fate): int(count) for fate, count, _ in fates}
             counts["answers"] = sum(int(answers) for _, _, answers in fates)
+            counts["groups"] = sum(int(count) for _, count, _ in fates)
             for table in ("instances", "episodes"):
                 counts[table] = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return counts
 
+    def fates(self) -> list[str]:
+        """Every fate that a group has."""
+        with self._lock:
+            return [row[0] for row in self._db.execute("SELECT DISTINCT fate FROM groups")]
+
+    def parts(self) -> list[PartRow]:
+        """The parts of the run, each summed up."""
+        query = (
+            "SELECT source, count(*), sum(answers), avg(mean), sum(errors != '') FROM groups"
+            " GROUP BY source ORDER BY min(step), source"
+        )
+        with self._lock:
+            return [PartRow(*row) for row in self._db.execute(query)]
+
     def episode(self, number: int) -> tuple[EpisodeRow, EpisodeRecord] | None:
         """An episode with its turns; None if there is none, or it was dropped just now."""
         names = ", ".join(EpisodeRow.__slots__)
-        query = f"SELECT {names}, file, offset, size FROM episodes WHERE number = ?"
+        query = f"SELECT {names}, file, offset, size, kept FROM episodes WHERE number = ?"
         with self._lock:
             row = self._db.execute(query, (number,)).fetchone()
-            path = None if row is None else self._files.get(row[-3], (None, 0))[0]
-        if row is None or path is None:
+        if row is None:
             return None
-        *values, _, offset, size = row
+        *values, file, offset, size, kept = row
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                record = EpisodeRecord.from_row(json.loads(file.read(size)), str(path))
+            if kept is not None:
+                found = self._files.kept.episode(kept)
+            else:
+                found = self._files.episode_at(file, offset, size)
+            record = None if found is None else EpisodeRecord.from_row(found, f"episode {number}")
         except (OSError, ValueError):  # a DataError is a ValueError
             return None
-        return EpisodeRow(*values), record
+        return None if record is None else (EpisodeRow(*values), record)
 
     def attempts(self, task: str, step: int) -> list[EpisodeRow]:
         """The episodes of a task at one step: a group."""
@@ -410,38 +230,6 @@ class RunIndex:
         query = f"SELECT {names} FROM episodes WHERE task = ? AND step = ? ORDER BY attempt"
         with self._lock:
             return [EpisodeRow(*row) for row in self._db.execute(query, (task, step))]
-
-
-def _lines_of(index: Path, start: int) -> Iterator[Mapping[str, Any]]:
-    try:
-        yield from index_lines(index, start)
-    except FileNotFoundError:  # rotated away just now
-        return
-
-
-def _group_row(part: str, line: Mapping[str, Any]) -> tuple[Any, ...]:
-    step, place = line["step"], line["place"]
-    numbers = (line["mean"], line["spread"], line["best"], line["answers"], line["tokens"])
-    at = (part, line["offset"], line["size"])
-    names = (line["id"], line["title"], line["fate"])
-    key = f"{TRAINING}.{step}.{place}"
-    return (key, TRAINING, step, place, *names, *numbers, " ".join(line["errors"]), *at)
-
-
-def _answers_row(
-    stage: str, step: int, place: int, path: Path, answers: list[Answer]
-) -> tuple[Any, ...]:
-    rewards = [answer.reward for answer in answers if answer.reward is not None]
-    mean = fmean(rewards) if rewards else None
-    spread = fmean((one - mean) ** 2 for one in rewards) ** 0.5 if mean is not None else None
-    tokens = fmean(answer.tokens or 0 for answer in answers)
-    errors = " ".join(sorted(answer.error for answer in answers if answer.error))
-    first = answers[0]
-    key, best = f"{stage}.{step}.{place}", max(rewards, default=None)
-    return (
-        *(key, stage, step, place, first.instance_id, first.title, "held out"),
-        *(mean, spread, best, len(answers), tokens, errors, path.name, place, 0),
-    )
 
 
 def _group_of_answers(step: int, place: int, answers: list[Answer]) -> GroupRecord:
@@ -464,41 +252,7 @@ def _group_of_answers(step: int, place: int, answers: list[Answer]) -> GroupReco
     return GroupRecord(step, place, *names, "held out", why, rollouts)
 
 
-def _episode_row(file: int, row: Mapping[str, Any], offset: int, size: int) -> tuple[Any, ...]:
-    turns = row.get("turns")
-    turns = turns if isinstance(turns, list) else []
-    correct, reward = row.get("correct"), row.get("reward")
-    if correct is None and reward is not None:
-        correct = reward > 0
-    outcome = "none" if correct is None else "solved" if correct else "failed"
-    tokens = sum(turn.get("tokens", 0) for turn in turns if isinstance(turn, dict))
-    return (
-        *(None, row.get("step", 0), str(row.get("task", "")), row.get("number", 0), outcome),
-        *(reward, len(turns), tokens, row.get("seconds", 0.0), file, offset, size),
-    )
-
-
-def _json_rows(path: Path, start: int) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """The objects of a JSONL file from a byte on, with their place; damaged lines are skipped."""
-    with path.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return  # it is being written
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if isinstance(row, dict):
-                yield row, start, len(line)
-            start += len(line)
-
-
 def _texts(group: GroupRecord) -> Iterator[str]:
     yield from (group.id, group.title, group.expert, group.prompt)
     for rollout in group.rollouts:
         yield rollout.text
-
-
-def _modified(path: Path) -> int:
-    return path.stat().st_mtime_ns

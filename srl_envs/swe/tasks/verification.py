@@ -90,18 +90,6 @@ class Verdict:
     log: str
 
 
-def verify_patch(
-    trajectory: Trajectory, patch: str, make_sandbox: Callable[[Trajectory], Sandbox]
-) -> bool | None:
-    """Whether a patch resolves a trajectory's task; None if the trajectory has no tests.
-
-    Raises:
-        ConfigError, SandboxError: See :func:`patch_verdict`.
-    """
-    verdict = patch_verdict(trajectory, patch, make_sandbox)
-    return None if verdict is None else verdict.resolved
-
-
 def patch_verdict(
     trajectory: Trajectory, patch: str, make_sandbox: Callable[[Trajectory], Sandbox]
 ) -> Verdict | None:

@@ -19,6 +19,7 @@ import pytest
 from viewer_runs import ATTACK, INSTANCES, agent_run, training_run, write_metrics, write_step
 
 from srl_agent.reports.viewer.export import export
+from srl_agent.reports.viewer.kinds import KINDS
 from srl_agent.reports.viewer.queries import GroupFilter
 from srl_agent.reports.viewer.run_index import RunIndex
 from srl_agent.reports.viewer.runs import find_runs
@@ -252,7 +253,7 @@ def test_episodes_show_turns_verdict_and_failing_tests(server: Server) -> None:
 
 def test_a_running_run_is_followed(tmp_path: Path) -> None:
     run = training_run(tmp_path / "run", steps=2)
-    index = RunIndex(run)
+    index = RunIndex(run, KINDS["training"])
     index.refresh()
     assert index.groups(GroupFilter(fate="kept")).total == 2
     write_step(RolloutLog(run, "all", 2**20), 3)
@@ -269,7 +270,7 @@ def test_a_killed_run_that_resumed_shows_its_steps_once(tmp_path: Path) -> None:
     log = RolloutLog(run, "all", 2**20)  # from a checkpoint of step 3
     for step, instances in ((4, (3, 4, 5)), (5, (6, 7, 8))):
         write_step(log, step, instances)
-    index = RunIndex(run)
+    index = RunIndex(run, KINDS["training"])
     index.refresh()
     kept = index.groups(GroupFilter(fate="kept", sort="step")).rows
     assert [(row.step, row.id) for row in kept] == [
@@ -282,7 +283,7 @@ def test_a_killed_run_that_resumed_shows_its_steps_once(tmp_path: Path) -> None:
 
 def test_a_deleted_part_leaves_the_lists(tmp_path: Path) -> None:
     run = training_run(tmp_path / "run", steps=4)
-    index = RunIndex(run)
+    index = RunIndex(run, KINDS["training"])
     index.refresh()
     for path in (run / FOLDER).iterdir():
         path.unlink()
@@ -297,7 +298,7 @@ def test_rotated_and_half_written_episodes_are_read_once(tmp_path: Path) -> None
     file = run / "episodes.jsonl"
     line = file.read_bytes().splitlines(keepends=True)[0]
     file.write_bytes(file.read_bytes() + line[: len(line) // 2])
-    index = RunIndex(run)
+    index = RunIndex(run, KINDS["training"])
     index.refresh()
     assert index.episodes().total == 3
     file.rename(run / "episodes.older.jsonl")

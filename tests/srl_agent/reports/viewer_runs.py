@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from srl_agent.collection.drafts import Draft, DraftStore
+from srl_agent.collection.folder import DRAFTS, REJECTS, TRAJECTORIES, write_lines
+from srl_agent.evaluation.math.samples import Sample, SampleStore
+from srl_agent.evaluation.swebench.judgement import Judgement
+from srl_agent.evaluation.swebench.records import Records
 from srl_agent.rollouts.dynamic_sampling import FilledBatch, RolloutGroup
-from srl_agent.rollouts.episode_records import Episode, EpisodeLog, Turn
+from srl_agent.rollouts.episode_records import Episode, EpisodeLog, Turn, record_of
 from srl_agent.rollouts.places import Outcome
 from srl_agent.rollouts.policies import Written
 from srl_agent.rollouts.rollout_log import RolloutLog
 from srl_agent.rollouts.scorers import StepScorer
 from srl_agent.runs.answers import Answer, write_answers
+from srl_agent.runs.ownership import CONFIG, write_settings_file
 from srl_envs import load_trajectories
+from srl_envs.data.jsonl import save_trajectories
+from srl_envs.replay import Replay, ReplayedStep
 from srl_envs.response import Response, ResponseFormat
 from srl_envs.reward import RewardSettings
+from srl_envs.trajectory import ExpertStep, Trajectory
 
 INSTANCES = load_trajectories("builtin", count=85).instances()
 SCORER = StepScorer(RewardSettings(format=ResponseFormat(require_think=True)))
@@ -105,3 +116,86 @@ def agent_run(run: Path) -> Path:
 def _turn(action: str, observation: str) -> Turn:
     written = Written(f"<think>look</think>{action}", 7, "stop")
     return Turn(written, Response("look", action), observation, 0.4, True, 0.2)
+
+
+# ---------------------------------------------------------------- other commands
+
+
+def math_run(run: Path) -> Path:
+    """A math evaluation: a problem asked greedily and three times, graded but for one."""
+    run.mkdir(parents=True)
+    _settings(run, "math", {"evaluation": {"seed": 3}, "model": {"model": "tiny"}})
+    problem = {"benchmark": "amc23", "id": "p1", "text": f"What is 6 × 3? {ATTACK}", "answer": "18"}
+    (run / "problems.jsonl").write_text(json.dumps(problem) + "\n")
+    with SampleStore(run / "samples.jsonl") as store:
+        store.append(Sample("amc23", "p1", "greedy", 0, f"It is 18 {ATTACK}", 9, False, "18", True))
+        store.append(Sample("amc23", "p1", "sampled", 0, "It is 18", 9, False, "18", True))
+        store.append(Sample("amc23", "p1", "sampled", 1, "It is\ud800", 4, True, None, False))
+        store.append(Sample("amc23", "p1", "sampled", 2, "1. Step\n\n17", 4, False, "17", steps=2))
+    return run
+
+
+def swebench_run(run: Path) -> Path:
+    """An evaluation on SWE-bench: patches to one issue, an agent at another."""
+    run.mkdir(parents=True)
+    _settings(run, "swebench", {"evaluation": {}, "model": {"model": "tiny"}})
+    records, patch = Records(run), "diff --git a/b b/b\n"
+    sample = {"number": 0, "answer": f"Edit b {ATTACK}", "tokens": 5, "patch": patch}
+    empty = {"number": 1, "answer": "I do not know.", "tokens": 6, "patch": ""}
+    repair = {
+        "messages": [{"role": "user", "content": "b fails"}],
+        "samples": [sample, empty],
+        "chosen": 0,
+    }
+    records.write_answer("b__b-1", {"instance_id": "b__b-1", "mode": "oracle", "repair": repair})
+    records.add_prediction("b__b-1", "tiny", patch)
+    records.add_judgement(Judgement("b__b-1", "unresolved", failing=("test_b",)))
+    episode = Episode("c__c-2", 0, (_turn("ls", "c.py"),), "ended", None, 3.0, 1.0, 0.0)
+    way = {**record_of(episode), "patch": patch}
+    records.write_answer("c__c-2", {"instance_id": "c__c-2", "mode": "agent", "agent": way})
+    records.add_prediction("c__c-2", "tiny", patch)
+    records.add_judgement(Judgement("c__c-2", "resolved"))
+    return run
+
+
+def collect_run(run: Path) -> Path:
+    """A collection: a problem kept, one rejected, one refused, one not judged yet."""
+    run.mkdir(parents=True)
+    _settings(run, "collect math", {"settings": {"model": "teacher"}})
+    with DraftStore(run / DRAFTS) as store:
+        for id, number, text in (
+            ("kept", 0, f"1. **Add**: 5 {ATTACK}"),
+            ("kept", 1, "5"),
+            ("rejected", 0, "I give up\ud800"),
+            ("open", 0, "1. **Add**: 7"),
+        ):
+            store.append(Draft(id, number, text, 7, 20, "stop", "mark"))
+    kept = Trajectory("kept", "What is 2 + 3?", (ExpertStep("5", title="Add"),), answer="5")
+    save_trajectories([kept], run / TRAJECTORIES)
+    why = {"reason": "no numbered steps", "detail": "", "problem": "What?", "answer": "1"}
+    rejects = [
+        {"id": "kept", "try": 1, **why},
+        {"id": "rejected", "try": 0, **why, "detail": "no step"},
+        {"id": "refused", "reason": "proof", "problem": "Prove it.", "answer": ""},
+    ]
+    write_lines(run / REJECTS, rejects)
+    return run
+
+
+def replay_report(path: Path) -> Path:
+    """A report of ``srl_envs.replay``: a replay that drifts and fails, and one without steps."""
+    steps = (
+        ReplayedStep("ls", f"a.py {ATTACK}", "", 0.0, 0.2),
+        ReplayedStep("cat a.py", "no such file", "print(1)", 0.9, 0.1),
+    )
+    replays = (
+        Replay("drifts", False, 0.45, 7, failing=("test_a",), seconds=2.5, steps=steps),
+        Replay("older", True, 0.0, 7),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in replays))
+    return path
+
+
+def _settings(run: Path, task: str, more: Mapping[str, Any]) -> None:
+    write_settings_file(run / CONFIG, {"task": task, **more, "identity": {}})

@@ -22,7 +22,7 @@ from srl_envs.sandboxes import SANDBOXES
 from srl_envs.swe.env import SWEEnv
 from srl_envs.swe.tasks.hidden_tests import hidden_tests, log_parser, passed_in_pytest
 from srl_envs.swe.tasks.images import image_of, sandbox_of
-from srl_envs.swe.tasks.verification import judge, verify_patch
+from srl_envs.swe.tasks.verification import judge, patch_verdict
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 RIGHT, WRONG = "def half(x):\n    return x / 2\n", "def half(x):\n    return x // 2\n"
@@ -132,10 +132,13 @@ def test_what_a_patch_does_to_the_tests_does_not_count(tasks: dict[str, Any], ki
     def make(one: Trajectory) -> Any:
         return sandbox_of(one, SANDBOXES.named("docker"))
 
-    assert verify_patch(trajectory, FIX + configured, make) is True
+    verdict = patch_verdict(trajectory, FIX + configured, make)
+    assert verdict and verdict.resolved is True
     if kind == "rebench":  # there the agent's repository has no such file
-        assert verify_patch(trajectory, forged, make) is False
-        assert verify_patch(trajectory, FIX + forged, make) is True
+        verdict = patch_verdict(trajectory, forged, make)
+        assert verdict and verdict.resolved is False
+        verdict = patch_verdict(trajectory, FIX + forged, make)
+        assert verdict and verdict.resolved is True
 
 
 @pytest.mark.docker

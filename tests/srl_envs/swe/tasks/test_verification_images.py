@@ -11,7 +11,7 @@ import pytest
 
 from srl_envs.sandbox import DockerSandbox, Sandbox, SandboxError, SandboxLimits
 from srl_envs.swe.tasks.images import sandbox_of
-from srl_envs.swe.tasks.verification import verify_patch
+from srl_envs.swe.tasks.verification import patch_verdict
 from srl_envs.trajectory import ExpertStep, Trajectory
 
 pytestmark = pytest.mark.docker
@@ -93,8 +93,10 @@ def test_a_right_patch_is_judged_right(
             sandbox.run(CHANGE)
             patch = sandbox.diff()
         assert "+new" in patch and "+three" in patch
-        assert verify_patch(task, patch, make) is True
-        assert verify_patch(task, "", make) is False
+        verdict = patch_verdict(task, patch, make)
+        assert verdict and verdict.resolved is True
+        verdict = patch_verdict(task, "", make)
+        assert verdict and verdict.resolved is False
     finally:
         engine.images.remove(name, force=True)
 
@@ -111,6 +113,6 @@ def test_a_repository_that_its_user_may_not_write_is_no_verdict(
 
     try:
         with pytest.raises(SandboxError, match="/test bed"):
-            verify_patch(task_in(name), patch, make)
+            patch_verdict(task_in(name), patch, make)
     finally:
         engine.images.remove(name, force=True)
