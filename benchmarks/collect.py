@@ -3,11 +3,15 @@
 # SmolLM2-135M learns the form from 60 built-in solutions, is served by the tests' small
 # OpenAI-compatible server, and is asked for others.
 python benchmarks/collect.py --work /tmp/collect
-# --teacher takes a model folder as it is; --record copies the figures to benchmarks/results/NAME/.
-python benchmarks/collect.py --work /tmp/collect --record collect_2cores
+# The model of the quick start learns the form; the agents' model after SRL acts, on tasks
+# that it did not see. --record copies the figures to benchmarks/results/NAME/.
+python benchmarks/collect.py --work /tmp/collect --start QUICKSTART_RUN/final \
+    --actor AGENT_RUN/1-srl_shell_quickstart/final --asked 24 --tries 2 --record collect_2cores
+# A model folder as it is, without being taught.
+python benchmarks/collect.py --work /tmp/collect --teacher FOLDER
 
 The built-in problems and shell tasks that the teacher is asked are not among those that it
-learned from. How many are kept is reported, whatever it is.
+learned the form from. How many are kept is reported, whatever it is.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +30,7 @@ import srl_agent  # noqa: F401  before torch: it says how OpenMP's threads wait
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "conformance"))
 
+import yaml  # noqa: E402
 from chat_completions_server import serving  # noqa: E402
 
 from srl_envs.data import load_trajectories  # noqa: E402
@@ -32,27 +38,24 @@ from srl_envs.data.jsonl import save_trajectories  # noqa: E402
 from srl_envs.prompts.teacher import rewrite_text  # noqa: E402
 from srl_envs.trajectory import ExpertStep, Trajectory  # noqa: E402
 
-TRAINED, ASKED = 60, 8
+TRAINED = 60
+"""Problems that the teacher learns the form from."""
 TRAINING = (
-    *("--config", "sft_math_7b", "--model_name_or_path", "quickstart", "--system_prompt", ""),
+    *("--config", "sft_math_7b", "--system_prompt", ""),
     *("--bf16", "false", "--gradient_checkpointing", "false", "--learning_rate", "2e-4"),
     *("--prompts_per_step", "4", "--per_device_train_batch_size", "4", "--warmup_steps", "1"),
     *("--max_steps", "14", "--eval_strategy", "no", "--save_steps", "7", "--held_out", "4"),
     *("--eval_instances", "1", "--test_instances", "1", "--max_prompt_length", "512"),
     *("--max_completion_length", "256"),
 )
-TEACHER = (
-    "--tries",
-    "1",
-    "--temperature",
-    "0",
-    "--max_new_tokens",
-    "192",
-    "--system_prompt",
-    "",
-    "--concurrency",
-    "2",
+WRITING = ("--max_new_tokens", "192", "--system_prompt", "")
+ACTING = (
+    *("--source", "builtin_shell", "--sandbox", "bubblewrap", "--max_new_tokens", "96"),
+    *("--episode_turns", "3"),
 )
+STAGE = ROOT / "srl_agent" / "configs" / "srl_shell_quickstart.yaml"
+ASKED_AS = ("families", "count", "held_out", "system_prompt", "history_turns")
+"""Settings of that stage with which its model is asked."""
 
 
 def titled(one: Trajectory) -> tuple[ExpertStep, ...]:
@@ -69,9 +72,9 @@ def titled(one: Trajectory) -> tuple[ExpertStep, ...]:
     )
 
 
-def lessons() -> Iterator[Trajectory]:
-    """Of each problem: solve it, and rewrite its solution."""
-    for one in load_trajectories("builtin", count=ASKED + TRAINED)[ASKED:]:
+def lessons(asked: int) -> Iterator[Trajectory]:
+    """Of each problem after those that are asked: solve it, and rewrite its solution."""
+    for one in load_trajectories("builtin", count=asked + TRAINED)[asked:]:
         steps = titled(one)
         yield replace(one, id=f"{one.id}-solve", steps=steps, tail="")
         prompt = rewrite_text(one.prompt, prose(one))
@@ -88,62 +91,82 @@ def run(*command: str) -> None:
     subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
 
 
-def collected(work: Path, url: str, model: str) -> dict[str, dict[str, object]]:
-    """The figures of the three commands."""
-    server = ("--model", model, "--base_url", url, "--timeout", "600")
-    problems = work / "problems.jsonl"
-    asked = list(load_trajectories("builtin", count=ASKED + TRAINED))[:ASKED]
-    rows = [{"id": x.id, "problem": x.prompt, "solution": prose(x)} for x in asked]
-    answers = [{"id": x.id, "problem": x.prompt, "answer": x.answer} for x in asked]
-    solutions = work / "solutions.jsonl"
-    for path, content in ((problems, answers), (solutions, rows)):
+def figures(name: str, folder: Path, *command: str) -> dict[str, object]:
+    """What a command of ``collect`` says at its end, and how long it took."""
+    started = time.monotonic()
+    run("srl_agent.collect", name, *command, "--output_dir", str(folder))
+    seconds = round(time.monotonic() - started)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    names = ("problems", "kept", "passed", "answers", "open", "rejected", "figures", "spent")
+    return {one: results[one] for one in names} | {"seconds": seconds}
+
+
+def served(url: str, model: Path) -> tuple[str, ...]:
+    """The flags that name the server."""
+    where = ("--model", str(model), "--base_url", url)
+    return (*where, "--timeout", "600", "--concurrency", "2")
+
+
+def written(work: Path, teacher: Path, asked: int, tries: int) -> dict[str, object]:
+    """The figures of ``math`` and ``rewrite``."""
+    found = list(load_trajectories("builtin", count=asked + TRAINED))[:asked]
+    rows = [{"id": one.id, "problem": one.prompt} for one in found]
+    answers = [{**row, "answer": one.answer} for row, one in zip(rows, found, strict=True)]
+    solved = [{**row, "solution": prose(one)} for row, one in zip(rows, found, strict=True)]
+    problems, solutions = work / "problems.jsonl", work / "solutions.jsonl"
+    for path, content in ((problems, answers), (solutions, solved)):
         path.write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
-    command = "srl_agent.collect"
-    place = {name: str(work / name) for name in ("math", "rewrite", "swe")}
-    run(
-        command,
-        "math",
-        "--problems",
-        str(problems),
-        *server,
-        *TEACHER,
-        "--output_dir",
-        place["math"],
-    )
-    run(
-        *(command, "rewrite", "--solutions", str(solutions), *server, *TEACHER),
-        *("--output_dir", place["rewrite"]),
-    )
-    run(
-        *(command, "swe", "--source", "builtin_shell", "--count", "12", "--limit", "2"),
-        *("--sandbox", "bubblewrap", "--num_samples", "1", "--episode_turns", "3"),
-        *("--max_new_tokens", "96", "--concurrency", "2", *server, "--output_dir", place["swe"]),
-    )
-    found = {}
-    for name, folder in place.items():
-        results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
-        names = ("problems", "kept", "passed", "answers", "open", "rejected", "figures", "spent")
-        found[name] = {one: results[one] for one in names}
-    return found
+    drawn = ("--tries", str(tries), "--temperature", "0.7" if tries > 1 else "0")
+    with serving(teacher) as server:
+        flags = (*served(server.base_url, teacher), *WRITING, *drawn)
+        return {
+            "math": figures("math", work / "math", "--problems", str(problems), *flags),
+            "rewrite": figures("rewrite", work / "rewrite", "--solutions", str(solutions), *flags),
+        }
+
+
+def acted(work: Path, actor: Path, trained: bool, tasks: int, tries: int) -> dict[str, object]:
+    """The figures of ``swe``; a trained actor gets tasks held out from its training."""
+    flags = ["--limit", str(tasks), "--num_samples", str(tries)]
+    flags += ["--temperature", "0.7" if tries > 1 else "0"]
+    if trained:
+        stage = yaml.safe_load(STAGE.read_text(encoding="utf-8"))
+        flags += ["--split", "validation", "--require_think", "true"]
+        flags += ["--observation_characters", str(stage["observation_characters"])]
+        for name in ASKED_AS:
+            value = stage[name]
+            flags += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    else:
+        flags += ["--count", "12"]
+    with serving(actor) as server:
+        return figures("swe", work / "swe", *ACTING, *flags, *served(server.base_url, actor))
 
 
 def main() -> None:
     """Train, serve, collect, record."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; resumes")
+    parser.add_argument("--start", default="quickstart", help="the model that learns the form")
     parser.add_argument("--teacher", type=Path, help="a model folder; it is not trained first")
+    parser.add_argument("--actor", type=Path, help="a model of agent_quickstart, for collect swe")
+    parser.add_argument("--asked", type=int, default=8, help="problems, and solutions to rewrite")
+    parser.add_argument("--tasks", type=int, default=2, help="of the shell")
+    parser.add_argument("--tries", type=int, default=1, help="of each")
     parser.add_argument("--record", help="name under benchmarks/results")
     chosen = parser.parse_args()
-    work: Path = chosen.work
+    work: Path = chosen.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    teacher = chosen.teacher or work / "teacher" / "final"
+    teacher = (chosen.teacher or work / "teacher" / "final").resolve()
     if not teacher.is_dir():
-        save_trajectories(lessons(), work / "lessons.jsonl")
+        save_trajectories(lessons(chosen.asked), work / "lessons.jsonl")
         data = ("--source", str(work / "lessons.jsonl"), "--output_dir", str(work / "teacher"))
-        run("srl_agent.train", *TRAINING, *data)
-    with serving(teacher) as server:
-        found = collected(work, server.base_url, str(teacher))
-    text = json.dumps({"teacher": teacher.name, **found}, indent=1)
+        run("srl_agent.train", *TRAINING, "--model_name_or_path", chosen.start, *data)
+    found = written(work, teacher, chosen.asked, chosen.tries)
+    actor = (chosen.actor or teacher).resolve()
+    found["swe"] = acted(work, actor, bool(chosen.actor), chosen.tasks, chosen.tries)
+    text = json.dumps(found, indent=1)
     print(text)
     if chosen.record:
         folder = ROOT / "benchmarks" / "results" / chosen.record

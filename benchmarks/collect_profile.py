@@ -5,6 +5,10 @@ r"""Does training only on the steps that teach help, at equal generated tokens?
     # Random weights, taught by supervised steps first: some minutes.
     python benchmarks/collect_profile.py --size tiny --no_think --tokens 60000 \
         --warmup_steps 200 --warmup_learning_rate 3e-3 --learning_rate 3e-4 --output results
+    # The made world of the tiny study, from the bases that it made: some 15 minutes.
+    python benchmarks/collect_profile.py --world runs/study-tiny/base-*/phase-2 \
+        --tokens 200000 --profiled 200 --max_mean 0.95 --prompts_per_step 8 --micro_batch 64 \
+        --max_completion_length 40 --warmup_steps 0 --learning_rate 3e-4 --output results
 
 Three ways to spend the same number of generated tokens, each from the same weights:
 
@@ -45,6 +49,7 @@ import torch  # noqa: E402
 from transformers import PrinterCallback, TrainerCallback  # noqa: E402
 
 from benchmarks.shapes import SHAPES, random_model  # noqa: E402
+from benchmarks.study.tiny.world import PROMPT, Chain, problems, write_expert  # noqa: E402
 from srl_agent.inference.chat import end_token_ids  # noqa: E402
 from srl_agent.intervals import bootstrap, paired_bootstrap  # noqa: E402
 from srl_agent.models.loading import load_model_and_tokenizer  # noqa: E402
@@ -57,7 +62,10 @@ from srl_agent.training.trl.format_warmup import warm_up  # noqa: E402
 from srl_agent.training.trl.grpo import SRLTrainer  # noqa: E402
 from srl_envs.data import load_trajectories  # noqa: E402
 from srl_envs.data.splits import split_by_question  # noqa: E402
-from srl_envs.instances import StepInstance, StepInstances  # noqa: E402
+from srl_envs.instances import StepInstance, StepInstances, TrajectorySet  # noqa: E402
+
+CHAIN = 6
+"""Operations in a problem of the made world, as in the tiny study."""
 
 ARMS = ("selection", "dynamic sampling", "neither")
 
@@ -113,8 +121,10 @@ def settings(options: argparse.Namespace, seed: int, folder: str, filters: bool)
     """The run's settings; arms differ in dynamic sampling only."""
     return SRLConfig(
         output_dir=folder,
-        per_device_train_batch_size=options.num_generations,
-        gradient_accumulation_steps=options.prompts_per_step,
+        per_device_train_batch_size=options.micro_batch,
+        gradient_accumulation_steps=options.num_generations
+        * options.prompts_per_step
+        // options.micro_batch,
         num_generations=options.num_generations,
         max_completion_length=options.max_completion_length,
         learning_rate=options.learning_rate,
@@ -136,9 +146,32 @@ def settings(options: argparse.Namespace, seed: int, folder: str, filters: bool)
     )
 
 
+def data_of(options: argparse.Namespace, seed: int) -> tuple[StepInstances, Sequence[StepInstance]]:
+    """The steps that may be trained on, and the held-out ones."""
+    if options.world:
+        tests = problems("test", options.held_out, CHAIN)
+        learned = problems(f"profile/{seed}", options.count, CHAIN, tests)
+        kept, held = experts(learned), experts(tests)
+        train, rest = (StepInstances(one, "all", PROMPT) for one in (kept, held))
+    else:
+        everything = load_trajectories("builtin", count=options.count)
+        kept, held = split_by_question(everything, options.held_out, 0)
+        train, rest = StepInstances(kept), StepInstances(held)
+    return train, spread_evenly(rest, options.held_out_steps)
+
+
+def experts(chains: Sequence[Chain]) -> TrajectorySet:
+    """The expert's solutions in the made world."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "expert.jsonl"
+        write_expert(path, chains)
+        return load_trajectories(str(path))
+
+
 def base_model(options: argparse.Namespace, data: StepInstances, seed: int) -> tuple[Any, Any]:
     """The weights from which all arms of a seed start, after the format warm-up."""
-    model, tokenizer = load_model_and_tokenizer(options.model, dtype=torch.float32)
+    name = options.world[seed % len(options.world)] if options.world else options.model
+    model, tokenizer = load_model_and_tokenizer(name, dtype=torch.float32)
     if options.size:
         model = random_model(options.size, tokenizer, torch.float32, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
@@ -234,9 +267,10 @@ def run_arm(
 
 def report(results: Sequence[Result], before: Sequence[float], options: argparse.Namespace) -> str:
     """The table of all arms, and the paired differences of selection to the others."""
+    model = "the made world's bases" if options.world else options.size or options.model
     lines = [
-        f"{options.size or options.model}, {options.seeds} seeds, {options.tokens:,} generated"
-        f" tokens each; {len(before) // options.seeds} held-out steps with {options.samples}"
+        f"{model}, {options.seeds} seeds, {options.tokens:,} generated tokens each;"
+        f" {len(before) // options.seeds} held-out steps with {options.samples}"
         f" answers each; G {options.num_generations}, {options.prompts_per_step} prompts a step,"
         f" {options.profiled} steps profiled, max_mean {options.max_mean:g}.",
         "",
@@ -276,6 +310,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--model", default="quickstart")
     made.add_argument("--size", choices=list(SHAPES), help="random weights of this shape instead")
+    made.add_argument("--world", nargs="+", help="bases of the tiny study instead, one a seed")
     made.add_argument("--count", type=int, default=400, help="built-in problems")
     made.add_argument("--held_out", type=int, default=60, help="questions that are held out")
     made.add_argument("--held_out_steps", type=int, default=64)
@@ -286,6 +321,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max_mean", type=float, default=0.8)
     made.add_argument("--num_generations", type=int, default=8)
     made.add_argument("--prompts_per_step", type=int, default=4)
+    made.add_argument("--micro_batch", type=int, help="answers at once; None: one group")
     made.add_argument("--max_completion_length", type=int, default=64)
     made.add_argument("--learning_rate", type=float, default=1e-5)
     made.add_argument("--warmup_steps", type=int, default=12)
@@ -297,12 +333,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
+    options.micro_batch = options.micro_batch or options.num_generations
     results, before = [], []
     for seed in range(options.seeds):
-        everything = load_trajectories("builtin", count=options.count)
-        kept, held = split_by_question(everything, options.held_out, 0)
-        train = StepInstances(kept)
-        held_out = spread_evenly(StepInstances(held), options.held_out_steps)
+        train, held_out = data_of(options, seed)
         base, tokenizer = base_model(options, train, seed)
         with tempfile.TemporaryDirectory() as folder:
             args = settings(options, seed, folder, True)

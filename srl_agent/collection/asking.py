@@ -86,6 +86,8 @@ class Asking:
                     continue
                 if not answered and (fruitless == 2 or isinstance(failure, ConfigError)):
                     raise failure
+                if left and fruitless < 2:
+                    _logger.warning(f"{len(left)} requests are left: {failure}")
                 if not given:
                     left = dict(reversed(left.items()))
                 self.failure = failure if left else None
@@ -115,7 +117,6 @@ class Asking:
             except StopIteration:
                 return None, given
             except (InfrastructureError, ConfigError) as error:
-                _logger.warning(f"{len(batch) - given} requests are left: {error}")
                 return error, given
             key = keys[index]
             took = prompt_tokens(self._generator, batch[key].messages)

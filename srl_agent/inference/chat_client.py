@@ -104,10 +104,12 @@ class _Fault(Exception):
 class ChatClient:
     """Asks one server; any number of requests may be under way. Made by :func:`connected`."""
 
-    def __init__(self, endpoint: Endpoint, client: AsyncOpenAI) -> None:
+    def __init__(
+        self, endpoint: Endpoint, client: AsyncOpenAI, on_retry: Callable[[str], None]
+    ) -> None:
         import anyio
 
-        self._endpoint, self._client = endpoint, client
+        self._endpoint, self._client, self._on_retry = endpoint, client, on_retry
         self._stopped = anyio.Event()
 
     @property
@@ -157,6 +159,7 @@ class ChatClient:
                 reason, pause = str(fault), self._pause(attempts, fault.wait)
             if attempts > self._endpoint.retries or pause > LONGEST_RETRY_AFTER:
                 break
+            self._on_retry(reason)
             with anyio.move_on_after(pause):
                 await self._stopped.wait()
             if self.is_stopped:
@@ -228,8 +231,12 @@ class ChatClient:
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[ChatClient]:
+async def connected(
+    endpoint: Endpoint, on_retry: Callable[[str], None]
+) -> AsyncIterator[ChatClient]:
     """A :class:`ChatClient` whose connections end with the block.
+
+    ``on_retry`` gets the reason each time before a request is sent again.
 
     Of the environment it takes a proxy, for other machines only, and ``SSL_CERT_FILE``.
     ``openai`` would also send OPENAI_ORG_ID and OPENAI_PROJECT_ID, to whatever server.
@@ -271,7 +278,7 @@ async def connected(endpoint: Endpoint) -> AsyncIterator[ChatClient]:
         max_retries=0,
         http_client=http,
     ) as client:
-        yield ChatClient(endpoint, client)
+        yield ChatClient(endpoint, client, on_retry)
 
 
 def _is_address(url: str) -> bool:

@@ -224,13 +224,16 @@ class OpenAIGenerator:
             if choice["finish_reason"] in _UNFINISHED:
                 raise ValueError(f"finish_reason is {choice['finish_reason']!r}")
             text = _whole_answer(choice["message"])
+            usage = answer.get("usage") or {}
+            if "completion_tokens" not in usage:
+                raise ValueError("usage does not say completion_tokens")
             before = before_stop(text, settings.stop)  # some servers leave the stop string in
             ended = before is not None or choice["finish_reason"] != "length"
             return Completion(
                 text if before is None else before,
-                int(answer["usage"]["completion_tokens"]),
+                int(usage["completion_tokens"]),
                 "stop" if ended else "length",
-                _whole(answer["usage"].get("prompt_tokens")),
+                _whole(usage.get("prompt_tokens")),
             )
 
         try:

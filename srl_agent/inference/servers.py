@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from srl_agent.inference.chat_client import ChatClient, Endpoint, connected
@@ -46,12 +47,14 @@ class _Server:
         open: Requests under way there, of all threads.
         rests_until: On the clock of ``time.monotonic``; None while it answers.
         died_of: The last error that it rested for.
+        has_failed: Whether a request was sent again.
     """
 
     endpoint: Endpoint
     open: int = 0
     rests_until: float | None = None
     died_of: str = ""
+    has_failed: bool = False
 
 
 class Servers:
@@ -116,6 +119,17 @@ class Servers:
             came_back, server.rests_until = server.rests_until is not None, None
         if came_back:
             _logger.warning(f"{server.endpoint.url} answers again.")
+
+    def asked_again(self, index: int, reason: str) -> None:
+        """A request is sent again. The first time is logged, unless other servers answer."""
+        server = self._servers[index]
+        with self._lock:
+            is_first, server.has_failed = not server.has_failed, True
+        if is_first and len(self._servers) == 1:
+            _logger.warning(
+                f"{server.endpoint.url}: {reason}. Requests are sent again, up to"
+                f" {server.endpoint.retries} times each."
+            )
 
     def died(self, index: int, error: InfrastructureError) -> None:
         """Let the server rest."""
@@ -209,5 +223,8 @@ async def connected_to(servers: Servers) -> AsyncIterator[Connections]:
             :func:`~srl_agent.inference.chat_client.connected` says.
     """
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(each)) for each in servers.endpoints]
+        clients = [
+            await stack.enter_async_context(connected(each, partial(servers.asked_again, index)))
+            for index, each in enumerate(servers.endpoints)
+        ]
         yield Connections(servers, clients)

@@ -188,6 +188,40 @@ def test_a_server_that_never_answers_is_one_line(
     assert status == 2 and error.startswith("error: ") and "Is the server running?" in error
 
 
+@pytest.mark.parametrize(
+    "status, said",
+    [(401, "refuses the API key"), (404, "this model"), (400, "refuses the request")],
+)
+def test_what_the_server_refuses_is_one_line_and_not_sent_again(
+    status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--tries", "1", "--retries", "6", "--log_level", "info", "--concurrency", "1")
+    ended, asked = run(lambda question, before: Reply(status=status), tmp_path, *flags)
+    words = [line for line in capsys.readouterr().err.splitlines() if "scripted" in line]
+    assert ended == 2 and len(words) == 1 and words[0].startswith("error: ") and said in words[0]
+    assert set(asked.values()) == {1}
+
+
+def test_a_server_that_fails_at_first_is_named_while_it_is_asked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(question: str, before: int) -> Reply:
+        return Reply(good(question)) if before else Reply(status=429)
+
+    flags = ("--tries", "1", "--retries", "1", "--log_level", "warning")
+    ended, _ = run(script, tmp_path, *flags)
+    words = [line for line in capsys.readouterr().err.splitlines() if "HTTP 429" in line]
+    assert ended == 0 and len(words) == 1 and "sent again, up to 1 times each" in words[0]
+
+
+def test_an_answer_without_its_tokens_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":null}'
+    ended, _ = run(lambda question, before: Reply(body=body), tmp_path)
+    assert ended == 2 and "usage does not say completion_tokens" in capsys.readouterr().err
+
+
 def test_no_more_tokens_than_the_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each answer takes 18 tokens, and might take its prompt and 100."""
     flags = ("--tries", "1", "--max_new_tokens", "100", "--max_tokens_total")
