@@ -15,8 +15,10 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
+from srl_agent.inference.think_tags import names_assistant, think_tags, writes_channels
 from srl_envs.errors import ConfigError
 from srl_envs.prompts.step import Message
 from srl_envs.response import CLOSE, OPEN, ResponseFormat
@@ -35,23 +37,17 @@ SYSTEM_ROLES = get_args(SystemRole)
 _SYSTEM_PROBE = "You think inside <think> </think>, then you answer."
 _USER_PROBE = "How many probes are there?"
 _ANSWER_PROBE = "There are two probes."
+_PROBE: list[Message] = [
+    {"role": "system", "content": _SYSTEM_PROBE},
+    {"role": "user", "content": _USER_PROBE},
+]
 """Templates may change texts that hold tags; SmolLM3's takes "/think" out of system messages."""
 
-_THINK_TAGS = (
-    (OPEN, CLOSE),
-    ("<thought>", "</thought>"),
-    ("<thinking>", "</thinking>"),
-    ("<reasoning>", "</reasoning>"),
-    ("[THINK]", "[/THINK]"),
-    ("<seed:think>", "</seed:think>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("◁think▷", "◁/think▷"),
-)
-"""How families of models write a think block; the first that a template mentions is its own."""
+_REFUSALS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What templates raise beside their own errors; the last also for ranges that are too long."""
 
-_CHANNELS = "<|channel|>analysis"
-"""Of gpt-oss, whose thought and answer are two messages: there is no block."""
+_SHIELD = "\ue000"
+"""Put into a tag that a template would take out of a message, and removed afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +65,7 @@ class Prompt:
 
 
 def without_system_role(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation with its system message in front of the first user message.
-
-    An empty line separates the two texts.
-    """
+    """The same conversation; its system message and a blank line begin the first user message."""
     if not messages or messages[0]["role"] != "system":
         return list(messages)
     system, rest = messages[0]["content"], list(messages[1:])
@@ -106,18 +99,17 @@ class ChatEncoder:
     def __init__(self, tokenizer: Any, system_role: SystemRole = "auto") -> None:
         self._tokenizer = tokenizer
         template = str(tokenizer.chat_template)
-        self._open, self._close = next(
-            (tags for tags in _THINK_TAGS if tags[0] in template or tags[1] in template),
-            _THINK_TAGS[0],
-        )
-        self._channels = _CHANNELS in template
-        self.merges, self._in_parts, self._end = self._form(system_role)
+        self.merges, self._end = self._form(system_role)
+        self._open, self._close = think_tags(self._end, template)
+        self._channels = writes_channels(self._end, template)
+        self._require_start()
         if self.merges and system_role == "auto":
             _say_merged(tokenizer.name_or_path)
         added = tokenizer.added_tokens_decoder.items()
         special = {index for index, token in added if token.special} | {*tokenizer.all_special_ids}
-        tags = {OPEN, CLOSE, self._open, self._close}
-        self._dropped = special - {index for index, token in added if token.content in tags}
+        tags = (OPEN, CLOSE, self._open, self._close)
+        kept = {index for index, token in added if any(token.content in tag for tag in tags)}
+        self._dropped = special - kept
 
     def __call__(self, messages: Sequence[Message], format: ResponseFormat | None = None) -> Prompt:
         """The prompt that ends where the answer starts.
@@ -138,27 +130,25 @@ class ChatEncoder:
         return self._prompt(*self._before_end(text, chat), format)
 
     def continued(
-        self, message: Message, format: ResponseFormat | None = None, *, ended: bool = True
+        self, message: Message, format: ResponseFormat | None = None, *, ended: int | None
     ) -> Prompt:
         """What a model reads after an answer's own tokens: a message, up to the next answer.
 
         Args:
             message: Of the user, who replies to the answer.
             format: Which shape the next answer must have, as for :meth:`__call__`.
-            ended: Whether the answer's tokens hold the one that ends it.
+            ended: The token that ends the answer, the last of its own; None if it was
+                cut off.
 
         Raises:
             ConfigError: The template refuses such a conversation.
         """
-        chat: list[Message] = [
-            {"role": "user", "content": _USER_PROBE},
-            {"role": "assistant", "content": _ANSWER_PROBE},
-            message,
-        ]
+        chat = [_PROBE[1], Message(role="assistant", content=_ANSWER_PROBE), message]
         text = self._rendered(chat).rpartition(_ANSWER_PROBE)[2]
-        end_token = str(self._tokenizer.eos_token)
-        if ended and text.lstrip().startswith(end_token):
-            text = text.lstrip().removeprefix(end_token)
+        if ended is not None:
+            ends = (self._tokenizer.decode([ended]), str(self._tokenizer.eos_token))
+            written = next((end for end in ends if end and text.lstrip().startswith(end)), "")
+            text = text.lstrip().removeprefix(written) if written else text
         return self._prompt(*self._before_end(text, chat), format)
 
     def _prompt(self, before: str, end: str, format: ResponseFormat | None) -> Prompt:
@@ -213,48 +203,61 @@ class ChatEncoder:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return [*ids, self._tokenizer.eos_token_id]
 
-    def _form(self, system_role: SystemRole) -> tuple[bool, bool, str]:
-        """Whether system messages are merged, contents go in parts, and how prompts end."""
-        probe: list[Message] = [
-            {"role": "system", "content": _SYSTEM_PROBE},
-            {"role": "user", "content": _USER_PROBE},
-        ]
-        refusal = "it leaves out or changes the text of the messages"
-        for self._in_parts in (False, True):
-            for merges in (False, True) if system_role == "auto" else (True,):
-                try:
-                    text = self._rendered(without_system_role(probe) if merges else probe)
-                except ConfigError as error:
-                    refusal = str(error)
-                    continue
-                if _SYSTEM_PROBE in text and _USER_PROBE in text:
-                    return merges, self._in_parts, text.rpartition(_USER_PROBE)[2]
+    def _form(self, system_role: SystemRole) -> tuple[bool, str]:
+        """Whether system messages are merged, and how prompts end."""
+        refusal, roles = "", (False, True) if system_role == "auto" else (True,)
+        for shields, in_parts, merges in product((False, True), (False, True), roles):
+            self._shields, self._in_parts = shields, in_parts
+            try:
+                text = self._rendered(without_system_role(_PROBE) if merges else _PROBE)
+            except ConfigError as error:
+                refusal = refusal if shields or in_parts else str(error)
+                continue
+            if _SYSTEM_PROBE in text and _USER_PROBE in text:
+                return merges, text.rpartition(_USER_PROBE)[2]
+            refusal = "it leaves out or changes the text of the messages"
         raise ConfigError(
             f"The model's chat template cannot write a prompt of instructions and a question:"
             f" {refusal}. Use another model, or put a chat_template.jinja into its folder."
         )
 
-    def _rendered(self, chat: Sequence[Message]) -> str:
+    def _require_start(self) -> None:
+        """Refuse a template whose prompts end before the answer's own turn begins."""
+        chat = without_system_role(_PROBE) if self.merges else _PROBE
+        prompt, answer = self._rendered(chat), Message(role="assistant", content=_ANSWER_PROBE)
+        try:
+            text = self._rendered([*chat, answer], add_generation_prompt=False)
+        except ConfigError:
+            return
+        between = text.removeprefix(prompt).partition(_ANSWER_PROBE)[0].strip()
+        if text.startswith(prompt) and names_assistant(between):
+            raise ConfigError(
+                f"The model's chat template does not begin an answer: it ignores"
+                f" add_generation_prompt, and {between!r} comes before answers. Put a"
+                " chat_template.jinja that writes it into the model's folder."
+            )
+
+    def _rendered(self, chat: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         from jinja2 import TemplateError
 
-        messages: list[Any] = list(chat)
-        if self._in_parts:
-            for place, message in enumerate(chat):
-                parts = [{"type": "text", "text": message["content"]}]
-                messages[place] = {**message, "content": parts}
+        messages: list[Any] = []
+        for message in chat:
+            content: Any = message["content"]
+            if self._shields and message["role"] != "assistant":
+                content = content.replace(CLOSE, f"</{_SHIELD}{CLOSE[2:]}")
+            if self._in_parts:
+                content = [{"type": "text", "text": content}]
+            messages.append({**message, "content": content})
         try:
             text: str = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
+                messages, add_generation_prompt=add_generation_prompt, tokenize=False
             )
-        except (
-            *(TemplateError, ValueError, TypeError, LookupError, AttributeError),
-            ArithmeticError,  # also of jinja's sandbox, for ranges that are too long
-        ) as error:
+        except (TemplateError, *_REFUSALS) as error:
             roles = ", ".join(message["role"] for message in chat) or "no messages"
             raise ConfigError(
                 f"The model's chat template refuses a conversation of {roles}: {error}"
             ) from error
-        return text
+        return text.replace(_SHIELD, "") if self._shields else text
 
     def _before_end(self, text: str, chat: Sequence[Message]) -> tuple[str, str]:
         """A prompt in two parts: up to the last message's content, and what comes after it."""

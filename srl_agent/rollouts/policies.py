@@ -184,7 +184,8 @@ def prompt_of(chat: ChatEncoder, ask: Ask) -> tuple[list[int], str]:
         prompt = chat(request.messages, request.format)
         return prompt.ids, prompt.opened
     before = [*ask.after.prompt_ids, *ask.after.completion_ids]
-    prompt = chat.continued(request.messages[-1], request.format, ended=not ask.after.truncated)
+    ended = None if ask.after.truncated else ask.after.completion_ids[-1]
+    prompt = chat.continued(request.messages[-1], request.format, ended=ended)
     return [*before, *prompt.ids], prompt.opened
 
 

@@ -10,24 +10,36 @@ from dataclasses import dataclass
 BLANK = r"[^\S\r\n]"  # a blank: any white space within a line, such as a no-break space
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
+_CHINESE = "一二三四五六七八九十"
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
 _NUMBERS = {
-    name.lower(): i for names in ("abcdefgh", _WORDS, _ROMAN) for i, name in enumerate(names, 1)
+    name.lower(): i
+    for names in ("abcdefgh", _WORDS, _ROMAN, _CHINESE, _CIRCLED)
+    for i, name in enumerate(names, 1)
 }
-_STEP = (  # in seven languages
-    "step|schritt|\u00e9tape|etape|paso|passo|\u0448\u0430\u0433|\u6b65\u9aa4|\u30b9\u30c6\u30c3\u30d7"
+_STEP = (
+    "step|schritt|étape|etape|paso|passo|шаг|крок|krok|stap|adım|bước|langkah"
+    "|步骤|步驟|ステップ|手順|단계|(?:ال)?خطوة|चरण"
 )
 MARK = (  # a heading, an emoji, the start of bold or italics
-    rf"(?P<mark>(?:\#{{1,6}}{BLANK}*)?(?:[^\w\s!-/:-@\[-`{{-~]{{1,3}}{BLANK}*)?"
-    r"(?:\\(?:(?:sub)*section|paragraph|text(?:bf|it))\*?\{)?(?:\*{1,3}|__)?)"
+    rf"(?P<mark>(?P<hash>\#{{1,6}}{BLANK}*)?(?:[^\w\s!-/:-@\[-`{{-~]{{1,3}}{BLANK}*)?"
+    r"(?:\\(?:(?:sub)*section|paragraph|text(?:bf|it)|underline|emph)\*?\{)?(?:\*{1,3}|__)?)"
 )
 _WORD = re.compile(
-    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\[?(?i:{_STEP}){BLANK}*[(\#]?"
+    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}\[?(?i:{_STEP})(?:-|{BLANK}*[(\#]?)"
     rf"(?P<number>\d{{1,4}}(?![\d]|[.,]\d)|(?i:{'|'.join(reversed(_WORDS))})\b"
     rf"|(?:{'|'.join(reversed(_ROMAN))})\b)"
     rf"(?P<behind>(?:\)|{BLANK}*(?:/|of\b){BLANK}*\d+)?"
     rf"(?:{BLANK}*[:\uff1a|]|[.)]|\]:?|{BLANK}*[-\u2013\u2014](?!\d)|(?=\*|__|\}})"
     rf"|(?={BLANK}*\r?$)|(?={BLANK}+(?:[A-Z]|\*\*))"
     rf"|(?={BLANK}+\([^()\n]*\){BLANK}*(?:[:*}}]|\r?$))))",
+    re.MULTILINE,
+)
+_ORDINAL = re.compile(  # Chinese and Korean
+    rf"^(?P<indent>{BLANK}*)(?:[-*+\u2022]{BLANK}+)?{MARK}(?P<first>第{BLANK}*)?"
+    rf"(?P<number>\d{{1,4}}|(?(first)[{_CHINESE}]|(?!)))"
+    rf"(?P<behind>{BLANK}*(?(first)步[骤驟]?|단계)"
+    rf"(?:{BLANK}*[:：|、，,]|[.)）]|{BLANK}*[-–—](?!\d)|(?=\*|__|\}}|{BLANK}|\r?$)))",
     re.MULTILINE,
 )
 _CASE = re.compile(
@@ -39,14 +51,16 @@ _CASE = re.compile(
     re.MULTILINE,
 )
 _NUMBER = re.compile(
-    rf"^(?P<indent>{BLANK}*){MARK}(?P<number>\d{{1,4}})"
-    rf"(?P<behind>(?:\\?[.)\uff0e\u3001]|\ufe0f?\u20e3)(?={BLANK}|\*\*|__|\}})"
-    rf"|[\uff0e\u3001](?=[^\W\d_])|(?=(?:\*\*|__)[.):]))[^\n]*$",
+    rf"^(?P<indent>{BLANK}*){MARK}(?P<number>\d{{1,4}}|[{_CHINESE}](?=、))"
+    rf"(?P<behind>(?:\\?[.)\uff0e\u3001]|\.-|\ufe0f?\u20e3)(?={BLANK}|\*\*|__|\}})"
+    rf"|[\uff0e\u3001](?=[^\W\d_])|\.(?=[^\W\d_]{{2}})|(?=(?:\*\*|__)[.):])"
+    rf"|(?(hash)(?={BLANK}+[^\W\d_]{{2}})|(?!)))[^\n]*$",
     re.MULTILINE,
 )
 _PARENTHESES = re.compile(
-    rf"^(?P<indent>{BLANK}*){MARK}\((?P<number>\d{{1,4}})"
-    rf"(?P<behind>\)(?={BLANK}|\*\*|__|\}}))[^\n]*$",
+    rf"^(?P<indent>{BLANK}*){MARK}(?P<open>[(（])?"
+    rf"(?P<number>(?(open)\d{{1,4}}|[{_CIRCLED}]))"
+    rf"(?P<behind>(?(open)(?:\)(?={BLANK}|\*\*|__|\}}|[\u3040-\u9fff])|）)|))[^\n]*$",
     re.MULTILINE,
 )
 _HAS_WORDS = re.compile(r"[^\n]*?(?<![\\A-Za-z])[^\W\d_]{3}")
@@ -100,9 +114,10 @@ def outermost(solution: str, hidden: Spans) -> tuple[list[Line], list[Line]]:
     Where each of several cases ("Case 1", "Part b") counts from 1, these are the steps.
     Both lists are empty without steps.
     """
-    words, numbers, parentheses = (
-        list(_lines(style, solution, hidden)) for style in (_WORD, _NUMBER, _PARENTHESES)
+    words, ordinals, numbers, parentheses = (
+        list(_lines(style, solution, hidden)) for style in (_WORD, _ORDINAL, _NUMBER, _PARENTHESES)
     )
+    words = words or ordinals
     if not all(_HAS_WORDS.match(solution, line.rest) for line in parentheses):
         parentheses = []
     by_number = _steps_of(solution, numbers)
@@ -157,7 +172,7 @@ def _lines(style: re.Pattern[str], solution: str, hidden: Spans) -> Iterator[Lin
             len(match["indent"].expandtabs(4)),
             match["mark"],
             bool(match["mark"].strip()) or solution[rest : match.end()].lstrip()[:2] == "**",
-            style in (_WORD, _CASE),
+            style in (_WORD, _ORDINAL, _CASE),
         )
 
 

@@ -182,6 +182,33 @@ FAMILIES = {
     "kimi-vl thinking": Family(
         turns() + "{# ◁think▷ #}", tags=("◁think▷", "◁/think▷"), special=("◁think▷", "◁/think▷")
     ),
+    "gemma 4, an empty channel that is closed": Family(
+        turns(start="<|channel>thought\\n<channel|>"),
+        starts="closed",
+        tags=("<|channel>thought\n", "<channel|>"),
+        special=("<|channel>", "<channel|>"),
+    ),
+    "gemma 4, the channel is the model's": Family(
+        turns() + "{# removed from history: <|channel>thought and <channel|>, also <think> #}",
+        tags=("<|channel>thought\n", "<channel|>"),
+        special=("<|channel>", "<channel|>"),
+    ),
+    "minimax m3": Family(turns() + "{# <mm:think> #}", tags=("<mm:think>", "</mm:think>")),
+    "hunyuan 3, tags that the template composes": Family(
+        turns(start="' + '<think{}></think{}>'.format(':open', ':open') + '"),
+        starts="closed",
+        tags=("<think:open>", "</think:open>"),
+        special=("<think:open>", "</think:open>"),
+    ),
+    "apriel, a sentence opens the thought": Family(
+        turns(start="Here are my reasoning steps:\\n"),
+        starts="open",
+        tags=("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]"),
+    ),
+    "nemotron nano 2, takes /think out of every message": Family(
+        CHATML.replace("m.content", "m.content.replace('/think', '')") + "{{ '<think>\n' }}",
+        starts="open",
+    ),
     "own tags, <reasoning>": Family(
         turns(start="<reasoning>\\n"), starts="open", tags=("<reasoning>", "</reasoning>")
     ),
@@ -244,7 +271,7 @@ def test_the_block_is_open_where_it_must_be_and_never_twice(
     is_open = family.starts == "open" or format == PREFILLED
     assert prompt.opened == ("<think>" if is_open else "")
     if is_open:
-        assert (opens, closes) == (1, 0) and end.rstrip().endswith(family.tags[0])
+        assert (opens, closes) == (1, 0) and end.rstrip().endswith(family.tags[0].rstrip())
     elif family.starts == "closed":
         assert closes == (format in (None, BARE)) and opens <= closes
     else:
@@ -382,6 +409,42 @@ def test_a_model_that_thinks_in_channels_is_refused_where_a_block_is_needed(
     assert chat(CONVERSATION).opened == ""
     with pytest.raises(ConfigError, match="serve it with a reasoning parser and give --base_url"):
         chat(CONVERSATION, PLAIN)
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "<|begin|>assistant<|think|>",
+        "<|start|>assistant to=self<|message|>",
+        "<|im_start|>assistant/think\n",
+        "{{ '<|open|>' + 'think' + '<|sep|>' }}",
+    ],
+)
+def test_other_models_with_channels_are_refused_too(tiny_model_dir: Path, channel: str) -> None:
+    chat = ChatEncoder(tokenizer_of(Family(CHATML + channel), tiny_model_dir))
+    with pytest.raises(ConfigError, match="writes its thoughts in channels"):
+        chat(CONVERSATION, PREFILLED)
+
+
+def test_a_template_that_does_not_begin_the_answer_is_refused(tiny_model_dir: Path) -> None:
+    messages = CHATML.partition("{% if add_generation_prompt")[0]
+    with pytest.raises(ConfigError, match=r"ignores add_generation_prompt, and '<.im_start.>assi"):
+        ChatEncoder(tokenizer_of(Family(messages), tiny_model_dir))
+    begun = messages.replace("{{", "{% if m.role == 'assistant' %}<|START_RESPONSE|>{% endif %}{{")
+    for template in (begun.replace("<|im_start|>' + m.role + '\n", ""), CHATML):
+        assert ChatEncoder(tokenizer_of(Family(template), tiny_model_dir))(CONVERSATION).ids
+
+
+@pytest.mark.parametrize("end", ["<|end|>", "<|end_of_turn|>", "<|other|>"])
+def test_what_ended_an_answer_is_not_written_twice(tiny_model_dir: Path, end: str) -> None:
+    """Gemma's and Phi's turns end with another token than the tokenizer's own."""
+    family = Family(turns(after="<|end_of_turn|>\\n"), special=("<|end_of_turn|>", "<|other|>"))
+    tokenizer = tokenizer_of(family, tiny_model_dir)
+    chat, ended = ChatEncoder(tokenizer), tokenizer.convert_tokens_to_ids(end)
+    follows = "\n<|im_start|>user\nGo on.<|end_of_turn|>\n<|im_start|>assistant\n"
+    message: Message = {"role": "user", "content": "Go on."}
+    text = text_of(tokenizer, chat.continued(message, ended=ended).ids)
+    assert text == ("" if end == "<|end_of_turn|>" else "<|end_of_turn|>") + follows
 
 
 def test_where_instructions_go_is_said_once_a_model(

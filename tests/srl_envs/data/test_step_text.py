@@ -663,3 +663,53 @@ def test_an_answer_without_a_heading_is_the_tail(tail: str) -> None:
     parts = split_steps("1. Add them.\n2. Double it." + tail)
     assert parts is not None and parts[1][-1].action == "Double it."
     assert parts[2] == tail.lstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("第一步：设鸡有x只。", "第二步：列方程并求解。"),
+        ("**第1步**：设鸡有x只。", "**第2步**：列方程并求解。"),
+        ("### 第１步 设未知数\n设鸡有x只。", "### 第２步 列方程\n列方程并求解。"),
+        ("（1）设鸡有x只。", "（2）列方程并求解。"),
+        ("① 设鸡有x只。", "② 列方程并求解。"),
+        ("一、设鸡有x只。", "二、列方程并求解。"),
+        ("1.设鸡有x只。", "2.列方程并求解。"),
+        ("手順1：足します。", "手順2：掛けます。"),
+        ("1단계: 더합니다.", "2단계: 곱합니다."),
+        ("단계 1: 더합니다.", "단계 2: 곱합니다."),
+        ("الخطوة 1: نجمع العددين.", "الخطوة 2: نضرب الناتج."),
+        ("चरण 1: जोड़ें।", "चरण 2: गुणा करें।"),
+        ("Bước 1: Cộng hai số.", "Bước 2: Nhân với 4."),
+        ("Adım 1: Topla.", "Adım 2: Çarp."),
+        ("Krok 1: Dodaj.", "Krok 2: Pomnóż."),
+        ("Крок 1: Додайте.", "Крок 2: Помножте."),
+        ("Step-1: Add the numbers.", "Step-2: Multiply them."),
+        ("1.- Sume los números.", "2.- Multiplique."),
+        ("### 1 Setup\nLet x be hens.", "### 2 Equation\nWe solve it."),
+        (r"\underline{Step 1:} Add them.", r"\underline{Step 2:} Multiply."),
+    ],
+)
+def test_steps_of_other_spellings_and_languages(first: str, second: str) -> None:
+    text = f"{first}\n\n{second}\n"
+    split = split_steps(text)
+    assert split is not None
+    preamble, steps, tail = split
+    assert len(steps) == 2
+    assert preamble + "".join(one.heading + one.action + one.gap for one in steps) + tail == text
+    assert [one.action[-4:] for one in steps] == [first[-4:], second[-4:]]
+    assert not any(one.action[0] in ":：步단.-" for one in steps)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "① $x + y = 3$\n② $x - y = 1$",
+        "2步到位，3步完成。",
+        "# 2024 in numbers\nIt was.\n# 2025 in numbers\nIt is.",
+        "1.5 apples\n2.5 pears",
+        "1.x + 2\n2.y + 3",
+    ],
+)
+def test_numbers_that_begin_no_steps(text: str) -> None:
+    assert split_steps(text) is None
