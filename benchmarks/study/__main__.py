@@ -80,6 +80,17 @@ def main() -> int:
     parser.add_argument(
         "--record", metavar="NAME", help="copy the results to benchmarks/results/study_NAME"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="size tiny: bases that train at the same time, each in a process of its own"
+        " (default: as many as there are cores)",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="size tiny: train nothing, and write the results of what is finished",
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     return exit_status(
@@ -94,15 +105,18 @@ def _study(options: argparse.Namespace) -> int:
     path = named if named.is_file() else Path(options.size)
     tiny = tiny_settings(path, options.seeds)
     if tiny is not None:
-        for name in ("model_name_or_path", "gsm8k"):
-            require(
-                not getattr(options, name), name, getattr(options, name), "left out with this size"
-            )
+        _check_left_out(options, "model_name_or_path", "gsm8k")
+        require(options.jobs is None or options.jobs > 0, "jobs", options.jobs, "at least 1")
         from benchmarks.study.tiny.study import TinyStudy  # imports torch and TRL
 
-        TinyStudy(folder, tiny).run()
+        study = TinyStudy(folder, tiny)
+        if options.report:
+            print(study.report())
+        else:
+            study.run(options.jobs)
         _record(options.record, folder)
         return 0
+    _check_left_out(options, "jobs", "report")
     size = read_size(
         options.size, {"model_name_or_path": options.model_name_or_path, "seeds": options.seeds}
     )
@@ -116,6 +130,11 @@ def _study(options: argparse.Namespace) -> int:
         print("\n" + write_all(folder, size))
     _record(options.record, folder)
     return 0
+
+
+def _check_left_out(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        require(not getattr(options, name), name, getattr(options, name), "left out with this size")
 
 
 def _record(name: str | None, folder: Path) -> None:

@@ -134,6 +134,8 @@ class Run:
             self._report()
             kept = self.folder / "final"
             raise NothingToLearnError(f"{error} The model of step {step} is {kept}.") from None
+        finally:
+            self._interrupt.give_back()
         self._check_ended(trainer.state.global_step, trainer.state.max_steps)
         step = self._save_best(trainer)
         self._record(self.args.method, step, *trainer.answer(test))

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
-from benchmarks.study.tiny import arms, base, plan, report, scores, world  # noqa: E402
+from benchmarks.study.tiny import (  # noqa: E402
+    arms,
+    base,
+    figures,
+    plan,
+    report,
+    rivals,
+    scores,
+    stages,
+    world,
+)
+from srl_agent.inference.chat import ChatEncoder  # noqa: E402
+from srl_agent.rollouts.instance_stream import InstanceStream  # noqa: E402
+from srl_agent.training.config import DataConfig, SRLConfig  # noqa: E402
 from srl_envs import load_trajectories  # noqa: E402
 from srl_envs.errors import ConfigError  # noqa: E402
 from srl_envs.instances import StepInstances  # noqa: E402
@@ -142,6 +157,70 @@ def test_an_arm_is_trained_by_the_real_trainers_and_not_twice(
     assert {name: len(part) for name, part in rows.items()} == dict.fromkeys(rows, 3)
 
 
+def test_rivals_come_last_and_get_no_more_than_srl(base_folder: Path, tmp_path: Path) -> None:
+    names = list(arms.ARMS)
+    assert names[14:] == ["srl_then_mixed", "prefix_rl", "pivots", "self_distillation"]
+    chains = world.problems("train", 14, 2)
+    world.write_expert(tmp_path / "expert.jsonl", chains)
+    start = arms.Start(
+        str(base_folder / "phase-2"), tmp_path / "expert.jsonl", Path(), 0, answer_tokens=30.0
+    )
+    srl = {"method": "srl", "tokens": 3000, "answers": 100}
+    taken = {"srl": {"tokens": 3000, "steps": 3, "stages": [srl]}}
+    # The base's answers are all malformed: nothing is dropped for that, and no step is a pivot.
+    tiny = replace(TINY, training=TINY.training | {"dynamic_sampling": False})
+    for name in names[14:]:
+        found = arms.train(tiny, name, start, tmp_path, taken.__getitem__)
+        assert (Path(found["model"]) / "model.safetensors").is_file()
+        steps, stopped = (0, True) if name == "pivots" else (3, False)
+        assert (found["steps"], found["stopped"], found["tokens"] > 0) == (steps, stopped, True)
+    assert json.loads((tmp_path / "pivots.json").read_text())["drawn"] == 12 * 2
+    again = stages.run(  # a finished self-distillation is not run again
+        TINY,
+        arms.ARMS["self_distillation"].stages[0],
+        start,
+        start.model,
+        tmp_path / "self_distillation" / "1-sdft",
+        3,
+        0,
+    )
+    assert again is False
+
+
+def test_a_prefix_is_the_experts_and_belongs_to_the_prompt(tmp_path: Path) -> None:
+    chains = world.problems("train", 3, 2)
+    world.write_expert(tmp_path / "expert.jsonl", chains)
+    data = DataConfig(source="jsonl", dataset_path=str(tmp_path / "expert.jsonl"), system_prompt="")
+    trajectories = load_trajectories("jsonl", path=str(tmp_path / "expert.jsonl"))
+    found = rivals.PrefixRL().examples(trajectories, data, None).instances
+    assert [one.id for one in found[:2]] == ["chain-0+0", "chain-0+1"] and len(found) == 3 * 2
+    tokenizer = world.make_tokenizer()
+    stream = InstanceStream(len(found), 0, shuffle=False)
+    prompts = rivals.PrefixStream(found, stream, ChatEncoder(tokenizer), tokenizer)
+    (_, plain), (_, begun) = prompts.take(2)
+    first = chains[0].actions[0]
+    assert tokenizer.decode(plain.ids) == f"<user>{chains[0].text}<assistant>"
+    assert tokenizer.decode(begun.ids).endswith(f"<assistant><think>a</think>\n{first}\n")
+
+
+def test_a_mixture_scores_steps_as_steps_and_problems_by_their_answer(tmp_path: Path) -> None:
+    chains = world.problems("train", 2, 2)
+    world.write_expert(tmp_path / "expert.jsonl", chains)
+    data = DataConfig(source="jsonl", dataset_path=str(tmp_path / "expert.jsonl"), targets="all")
+    trajectories = load_trajectories("jsonl", path=str(tmp_path / "expert.jsonl"))
+    method = rivals.Mixed()
+    args = SRLConfig(method="mixed", output_dir=str(tmp_path / "run"), max_steps=1, use_cpu=True)
+    found = method.examples(trajectories, data, args).instances
+    assert len(found) == 2 * (2 * 2)  # as many problems as steps
+    step, problem = found[0], found[-1]
+    with contextlib.closing(method.scorer(args)) as scorer:
+        right = f"<think>a</think>\n{chains[0].actions[0]}"
+        rewards = scorer.score(
+            [problem, step, step], [chains[1].actions[-1], right, "nothing"], [False] * 3
+        )
+    assert [one.value for one in rewards] == [1.0, 1.0, -1.0]
+
+
 def test_tokens_that_are_left_become_steps() -> None:
     stage, start = arms.Stage("rlvr"), arms.Start("", Path(), Path(), 0, 10.0)
     other = {"tokens": 1000, "stages": [{"method": "srl", "tokens": 1000, "answers": 50}]}
@@ -158,10 +237,11 @@ def filled(folder: Path, tiny: plan.Tiny, right: dict[str, float]) -> None:
     (folder / "parts.jsonl").write_text('{"part": "all", "seconds": 60, "ended": true}\n')
     figures = {"solved_before_last_phase": 0.95, "pass_at_8": 0.02, "parameters": 644_736}
     took = {"steps": 3, "drawn": 6, "kept": 5, "tokens": 900, "seconds": 2.0, "stopped": False}
+    took["stages"] = [{"drawn": 6, "kept": 5, "tokens": 900}, {"drawn": 0, "kept": 0, "tokens": 0}]
     for number in range(tiny.bases):
         place = folder / f"base-{number}"
         for seed in range(tiny.seeds):
-            (place / f"seed-{seed}").mkdir(parents=True)
+            (place / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
         (place / "base.json").write_text(json.dumps(figures))
         for name in arms.ARMS:
             count = round(right.get(name, 0) * tiny.test)
@@ -185,9 +265,46 @@ def test_findings_say_their_limits_first_and_then_yes_no_or_cannot_tell(tmp_path
     report.write_all(tmp_path, tiny)
     words = (tmp_path / "findings.md").read_text()
     assert words.split("\n\n")[1].startswith("This shows one mechanism by which SRL can help")
-    assert "SRL beats SFT on solutions (whole solution): **yes**, +80.0 points" in words
-    assert "at equal steps (step by step): **cannot tell**, +0.0 points" in words
-    assert "SFT with the working shown? (whole solution): **no, the other way round**" in words
+    assert "| SRL beats SFT on solutions | **yes**, +80.0 (+69.6 to +90.4) | **yes**, +80" in words
+    assert "| dynamic sampling helps, at equal steps | **cannot tell**, +0.0 (" in words
+    assert "SFT with the working shown? | **no, the other way round**, -10.0 (" in words
     assert "0.64M parameters" in words
+    rivals = words.partition("## SRL and its rivals")[2]
+    assert "| PrefixRL | 0.0 (0 to 0) | 0.0 (0 to 0) | 6 | 3 | 1k | 1k |" in rivals
     assert (tmp_path / "table.md").read_text().count("\n") == 2 + len(arms.ARMS)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("plot.png", "curves.png"))
+
+
+def test_an_unfinished_study_reports_what_it_has(tmp_path: Path) -> None:
+    tiny = replace(TINY, bases=2, seeds=2)
+    filled(tmp_path, tiny, {"srl": 1.0})
+    for path in [*tmp_path.glob("base-1/seed-1/srl*"), *tmp_path.glob("base-*/seed-*/pivots*")]:
+        path.unlink()
+    results = figures.collect(tmp_path, tiny)
+    assert (results["trainings"]["srl"], results["trainings"]["sft"]) == (3, 4)
+    words = report.findings(results)
+    assert "PivotRL" not in words and "Is SRL better than PrefixRL? | **yes**" in words
+
+
+def test_bases_that_disagree_decide_nothing(tmp_path: Path) -> None:
+    tiny = replace(TINY, bases=2, seeds=20, test=60)
+    filled(tmp_path, tiny, {"srl": 0.5})
+    for path in tmp_path.glob("base-0/seed-*/sft.scores.json"):
+        right = json.dumps(
+            [{"correct": row < 33} | dict.fromkeys(("exact", "working"), 0) for row in range(60)]
+        )
+        path.write_text('{"whole": %s, "stepwise": %s, "passk": %s, "steps": %s}' % ((right,) * 4))
+    words = report.findings(figures.collect(tmp_path, tiny))
+    assert "| SRL beats SFT on solutions | **cannot tell, the bases disagree**, +22.5 (" in words
+
+
+def test_intervals_hold_what_they_promise() -> None:
+    """Of six trainings on 60 problems, as often as 95% promise, within what 400 studies show."""
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        trainings = generator.normal(0.0, 0.1, (6, 1))
+        problems = generator.normal(0.0, 0.2, (1, 60))
+        values = 0.5 + trainings + problems + generator.normal(0.0, 0.2, (6, 60))
+        found = figures.interval(values, low=-10.0)
+        held += found["low"] <= 0.5 <= found["high"]
+    assert 0.93 <= held / 400 <= 0.98

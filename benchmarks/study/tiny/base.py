@@ -138,9 +138,8 @@ def _pretrain(
         if step % 100 == 0 or step == phase.steps - 1:
             seconds = time.monotonic() - began
             print(
-                f"\n  phase {seed[1]}: step {step} of {phase.steps},"
+                f"base {seed[0]}, phase {seed[1]}: step {step} of {phase.steps},"
                 f" loss {loss.item():.4f}, {seconds:.0f} s",
-                end=" ",
                 flush=True,
             )
     _keep(model, tokenizer, place)

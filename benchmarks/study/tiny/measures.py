@@ -52,5 +52,23 @@ QUESTIONS = (
     ("srl", "sft_working", "Is SRL better than SFT with the working shown?"),
     ("srl", "srl_exact", "Is similarity a better reward than 1 for the exact step?"),
     ("sft_then_srl", "srl", "Does SFT on steps before SRL help?"),
+    ("srl_then_mixed", "srl_then_rlvr", "After SRL, is RLVR with a half of SRL better than RLVR?"),
+    ("srl_then_mixed", "srl", "Does RLVR with a half of SRL add to SRL?"),
+    ("srl", "prefix_rl", "Is SRL better than PrefixRL?"),
+    ("srl", "pivots", "Is SRL better than PivotRL?"),
+    ("srl", "self_distillation", "Is SRL better than self-distillation?"),
 )
 """What a user would ask beside that."""
+
+RIVALS = (
+    "srl",
+    "srl_then_rlvr",
+    "rlvr",
+    "srl_exact",
+    "sft_then_srl",
+    "srl_then_mixed",
+    "prefix_rl",
+    "pivots",
+    "self_distillation",
+)
+"""SRL and what a user may choose instead, in one table."""

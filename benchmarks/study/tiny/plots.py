@@ -25,7 +25,7 @@ _PANELS = {
 def draw_arms(path: Path, results: dict[str, Any]) -> None:
     """A panel a measure, a row an arm: the mean with its interval."""
     figure, panels = plt.subplots(1, len(MEASURES), figsize=(14, 4.6), sharey=True)
-    names = list(reversed(ARMS))
+    names = list(reversed(results["scores"]))
     for panel, measure in zip(panels, MEASURES, strict=True):
         for place, name in enumerate(names):
             score = results["scores"][name][measure.name]
@@ -46,7 +46,7 @@ def draw_curves(path: Path, results: dict[str, Any]) -> None:
     figure, panels = plt.subplots(1, len(_PANELS), figsize=(13, 3.6))
     for panel, (key, title) in zip(panels, _PANELS.items(), strict=True):
         for number, name in enumerate(_DRAWN):
-            for which, curve in enumerate(results["curves"][name]):
+            for which, curve in enumerate(results["curves"].get(name, [])):
                 panel.plot(
                     [point["step"] for point in curve],
                     [100 * point[key] for point in curve],

@@ -1,4 +1,4 @@
-"""The tiny study, from the bases to the findings, in one process.
+"""The tiny study, from the bases to the findings, with a process for each base.
 
 What is in the output folder already is not done again; a killed training resumes from its
 latest checkpoint, and a killed phase of a pretraining starts again.
@@ -24,6 +24,7 @@ from srl_envs.errors import ConfigError
 from .arms import ARMS, Start, tidy, train
 from .base import make_base
 from .plan import Tiny
+from .processes import for_each_base, usable_cores
 from .scores import curve_point, score
 from .world import Chain, problems, write_expert
 
@@ -45,31 +46,48 @@ class TinyStudy:
     folder: Path
     tiny: Tiny
 
-    def run(self) -> None:
+    def run(self, jobs: int | None = None) -> None:
         """Everything, or what a killed study left to do.
+
+        Args:
+            jobs: Bases that are trained at the same time; None: one on each core.
 
         Raises:
             ConfigError: The folder holds a study with other settings, or a base is not
                 what the study needs.
         """
+        with lock_folder(self.folder):
+            self._claim()
+            jobs = min(jobs or usable_cores(), self.tiny.bases)
+            for_each_base(self.base, self.tiny.bases, jobs)
+            print("\n" + self.report())
+
+    def report(self) -> str:
+        """Write the results of what is finished; the findings and the table.
+
+        Raises:
+            ConfigError: Nothing is.
+        """
+        from .report import write_all  # imports matplotlib, which only this needs
+
+        if not list(self.folder.glob("base-*/seed-*/srl.scores.json")):
+            raise ConfigError(f"{self.folder} has no training of SRL that is finished.")
+        return write_all(self.folder, self.tiny)
+
+    def base(self, base: int) -> None:
+        """Pretrain a base, and train every arm from it with each seed."""
         keep_freed_memory()
         # That 38 tokens do not spell other texts is meant; it would be said at each loading.
         logging.getLogger("srl_agent.models").setLevel(logging.ERROR)
-        with lock_folder(self.folder):
-            self._claim()
-            tests = problems("test", self.tiny.test, self.tiny.length)
-            for base in range(self.tiny.bases):
-                place = self.folder / f"base-{base}"
-                place.mkdir(exist_ok=True)
-                with self._timed(f"base {base}: pretraining"):
-                    model = make_base(self.tiny, base, place)
-                scores = self._scores(f"base {base}", model, place / "base.scores.json", tests)
-                tokens = sum(row["tokens"] for row in scores["passk"]) / len(scores["passk"])
-                for seed in range(self.tiny.seeds):
-                    self._seed(base, seed, model, tokens, tests)
-            from .report import write_all  # imports matplotlib, which only this needs
-
-            print("\n" + write_all(self.folder, self.tiny))
+        tests = problems("test", self.tiny.test, self.tiny.length)
+        place = self.folder / f"base-{base}"
+        with lock_folder(place):
+            with self._timed(f"base {base}: pretraining"):
+                model = make_base(self.tiny, base, place)
+            scores = self._scores(f"base {base}", model, place / "base.scores.json", tests)
+            tokens = sum(row["tokens"] for row in scores["passk"]) / len(scores["passk"])
+            for seed in range(self.tiny.seeds):
+                self._seed(base, seed, model, tokens, tests)
 
     def _seed(
         self, base: int, seed: int, model: str, answer_tokens: float, tests: list[Chain]
@@ -139,8 +157,7 @@ class TinyStudy:
 
     @contextmanager
     def _timed(self, label: str) -> Iterator[None]:
-        """Say what is done, and add its seconds to ``parts.jsonl``."""
-        print(f"{label} ...", end=" ", flush=True)
+        """Say what was done, and add its seconds to ``parts.jsonl``."""
         began, ended = time.monotonic(), False
         try:
             yield
@@ -150,4 +167,4 @@ class TinyStudy:
             with (self.folder / "parts.jsonl").open("a") as file:
                 line = {"part": label, "seconds": seconds, "ended": ended}
                 file.write(json.dumps(line) + "\n")
-            print(f"{seconds:.0f} s", flush=True)
+            print(f"{label}: {seconds:.0f} s", flush=True)

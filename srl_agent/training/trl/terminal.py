@@ -122,7 +122,12 @@ class CheckpointOnInterrupt(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
         """Gives the signals back."""
-        for number, handler in self._before.items():
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Restore the handlers; a training that raises has no ``on_train_end``."""
+        while self._before:
+            number, handler = self._before.popitem()
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,16 @@ def test_training_that_ends_early_is_not_called_interrupted(
     error = capfd.readouterr().err
     assert "error: Training ended after step 1 of 2, though no signal stopped it" in error
     assert "interrupted" not in error and (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_run_with_nothing_to_learn_gives_its_signals_back(
+    tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    settings = {"method": "rlvr", "max_steps": 1, "max_sampling_rounds": 1, "use_cpu": "true"}
+    assert main(arguments(tiny_model_dir, tmp_path / "run", **settings)) == 1
+    assert "Nothing can be learned" in capfd.readouterr().err
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.parametrize("method", ["srl", "rlvr", "sft"])
