@@ -28,7 +28,6 @@ from srl_envs.sandbox import (
     DockerSandbox,
     Sandbox,
     SandboxLimits,
-    SandboxPool,
 )
 from srl_envs.sandbox.engine import connect
 from srl_envs.sandbox.images import image_of_tree
@@ -213,21 +212,9 @@ def measure(image: str, times: int) -> None:
     run_ms = median_ms(lambda: subprocess.run(docker_run, **QUIET), times)
     bash = bash_alone_ms(times * 25)
 
-    acquired = []
-    with SandboxPool(lambda: DockerSandbox(image, workdir="/tmp", limits=LIMITS), size=2) as pool:
-        for _ in range(times):
-            time.sleep(1.5)  # an episode: meanwhile the pool makes the next one
-            start = time.perf_counter()
-            sandbox = pool.acquire()
-            acquired.append(time.perf_counter() - start)
-            pool.release(sandbox)
     print(
         f"A command's round trip      ours {ours:8.2f} ms   bash alone {bash:.2f} ms   "
         f"docker exec {exec_ms:6.1f} ms   {exec_ms / ours:.0f}x"
-    )
-    print(
-        f"A clean container, warm     ours {statistics.median(acquired) * 1000:8.2f} ms "
-        "  (from a pool of 2)"
     )
     print(f"docker run                 {run_ms:6.1f} ms, which runs one command")
 

@@ -31,8 +31,9 @@ from functools import partial
 from queue import SimpleQueue
 
 from srl_agent.inference.generator import Request
+from srl_agent.rollouts.environments import place_of
 from srl_agent.rollouts.episode_records import End, Episode, EpisodeLimits, Turn
-from srl_agent.rollouts.places import Outcome, Place, Task, conversation, place_of
+from srl_agent.rollouts.places import Outcome, Place, Task, conversation
 from srl_agent.rollouts.policies import Ask, Policy, Written
 from srl_envs.errors import InfrastructureError
 from srl_envs.prompts.step import Message
@@ -141,7 +142,7 @@ class Episodes:
 
     def _begin(self, live: _Live) -> None:
         live.began = time.monotonic()
-        live.place = place_of(live.task.make(), self._format, self._history_turns)
+        live.place = place_of(live.task, self._format, self._history_turns)
         live.start = live.messages = live.place.begin(live.task)
         live.acting += time.monotonic() - live.began
 

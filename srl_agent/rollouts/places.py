@@ -1,4 +1,4 @@
-"""Where an episode takes place: an environment of ours, or any with texts in and out.
+"""Where an episode takes place: the nouns; :mod:`srl_agent.rollouts.environments` makes one.
 
 A place says what the model reads next and what became of its answer. It verifies when it
 is asked to, so that acting and verifying are timed apart and an episode that hits a bound
@@ -7,24 +7,14 @@ is verified as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import gymnasium as gym
 
-from srl_envs.env import ExpertStepEnv
-from srl_envs.errors import ConfigError, InfrastructureError, SRLError
 from srl_envs.prompts.step import Message
-from srl_envs.response import Response, ResponseFormat, parse_response
-from srl_envs.reward import response_rewards
-
-AGENT_SYSTEM_PROMPT = (
-    "You act in an environment until your task is done. First think inside <think> </think>, "
-    "freely and as long as you like. After </think>, write your next action and nothing else."
-)
-"""Of a Gymnasium environment whose ``info`` has no ``messages``."""
+from srl_envs.response import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,136 +90,6 @@ class Place(Protocol):
         """Give back what it holds; a second call does nothing."""
 
 
-def place_of(env: gym.Env[Any, Any], format: ResponseFormat, history_turns: int) -> Place:
-    """The place that an environment is.
-
-    Args:
-        env: Its episode is this place's.
-        format: Which shape answers have.
-        history_turns: Of a Gymnasium environment: how many of the latest turns a prompt
-            shows. Ours have a setting for it.
-
-    Raises:
-        ConfigError: An environment of ours does not follow the agent.
-    """
-    if not isinstance(env.unwrapped, ExpertStepEnv):
-        return GymnasiumPlace(env, format, history_turns)
-    if env.unwrapped.follow != "agent":
-        raise ConfigError("follow is 'expert': an episode needs follow='agent'.")
-    return ExpertStepPlace(env.unwrapped)
-
-
-class ExpertStepPlace:
-    """A place of our own environments.
-
-    Args:
-        env: With ``follow="agent"``.
-    """
-
-    def __init__(self, env: ExpertStepEnv) -> None:
-        self._env = env
-
-    def begin(self, task: Task) -> tuple[Message, ...]:
-        """See :meth:`Place.begin`."""
-        _, info = self._env.reset(seed=task.seed, options=dict(task.options) or None)
-        return tuple(info["messages"])
-
-    def act(self, text: str, truncated: bool) -> Seen:
-        """See :meth:`Place.act`."""
-        env = self._env
-        has_step = env.expert_action is not None
-        answer = env.read(text, truncated=truncated)
-        (score,) = response_rewards(
-            [answer.response], [answer.reading.scored], [answer.expert], env.reward_settings
-        )
-        _, _, terminated, out_of_turns, info = env.advance(answer, score, verify=False)
-        return Seen(
-            tuple(info["messages"]),
-            str(getattr(env.domain, "observation", "")),
-            answer.response,
-            score.similarity if has_step else None,
-            ended=terminated or out_of_turns,
-            out_of_turns=out_of_turns,
-        )
-
-    def outcome(self) -> Outcome:
-        """See :meth:`Place.outcome`."""
-        info = self._env.outcome()
-        correct = info.get("correct")
-        failing = tuple(info.get("failing_tests", ()))
-        reward = None if correct is None else float(correct)
-        return Outcome(reward, correct, failing, str(info.get("patch", "")))
-
-    def close(self) -> None:
-        """See :meth:`Place.close`."""
-        self._env.close()
-
-
-class GymnasiumPlace:
-    """A place of any environment with text observations and text actions.
-
-    The environment gets the action without the thought. A malformed answer does not
-    reach it; the next prompt says so. What it raises is a failure of the machinery.
-
-    Args:
-        env: Its rewards are summed up. Where ``info`` has ``messages``, these are the
-            prompt; ``info["correct"]`` is a verdict.
-        format: Which shape answers have.
-        history_turns: How many of the latest turns a prompt shows.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any], format: ResponseFormat, history_turns: int) -> None:
-        self._env, self._format, self._history_turns = env, format, history_turns
-        self._start: list[Message] = []
-        self._turns: list[tuple[str, str]] = []
-        self._return, self._correct = 0.0, cast("bool | None", None)
-
-    def begin(self, task: Task) -> tuple[Message, ...]:
-        """See :meth:`Place.begin`."""
-        with _failures_of(self._env, "reset"):
-            observation, info = self._env.reset(seed=task.seed, options=dict(task.options) or None)
-        self._start = [
-            {"role": "system", "content": AGENT_SYSTEM_PROMPT},
-            {"role": "user", "content": _text(observation)},
-        ]
-        return self._messages(info)
-
-    def act(self, text: str, truncated: bool) -> Seen:
-        """See :meth:`Place.act`."""
-        response = parse_response(text, self._format, truncated=truncated)
-        if response.error is not None:
-            note = f"Your answer was malformed ({response.error}): nothing was done."
-            self._turns.append((text, note))
-            return Seen(self._messages({}), note, response)
-        with _failures_of(self._env, "step"):
-            observation, reward, terminated, out_of_turns, info = self._env.step(response.action)
-        self._return += float(reward)
-        self._correct = bool(info["correct"]) if "correct" in info else self._correct
-        self._turns.append((response.action, _text(observation)))
-        return Seen(
-            self._messages(info),
-            _text(observation),
-            response,
-            ended=terminated or out_of_turns,
-            out_of_turns=out_of_turns and not terminated,
-        )
-
-    def outcome(self) -> Outcome:
-        """See :meth:`Place.outcome`."""
-        return Outcome(self._return, self._correct)
-
-    def close(self) -> None:
-        """See :meth:`Place.close`."""
-        with _failures_of(self._env, "close"):
-            self._env.close()
-
-    def _messages(self, info: Mapping[str, Any]) -> tuple[Message, ...]:
-        if "messages" in info:
-            return tuple(info["messages"])
-        shown = self._turns[max(0, len(self._turns) - self._history_turns) :]
-        return conversation(self._start, shown)
-
-
 def conversation(
     start: Sequence[Message], turns: Sequence[tuple[str, str]], go_on: str = "Go on."
 ) -> tuple[Message, ...]:
@@ -245,26 +105,3 @@ def conversation(
         said.append({"role": "assistant", "content": answer})
         said.append({"role": "user", "content": seen or go_on})
     return tuple(said)
-
-
-def _text(observation: Any) -> str:
-    if not isinstance(observation, str):
-        raise ConfigError(
-            f"The environment's observation is a {type(observation).__name__}: episodes need an"
-            " environment whose observations and actions are texts."
-        )
-    return observation
-
-
-@contextmanager
-def _failures_of(env: gym.Env[Any, Any], method: str) -> Iterator[None]:
-    """Whatever the environment raises, except our own errors, as InfrastructureError."""
-    try:
-        yield
-    except SRLError:
-        raise
-    except Exception as error:
-        name = type(env.unwrapped).__name__
-        raise InfrastructureError(
-            f"{name}.{method} raised {type(error).__name__}: {error}"
-        ) from error

@@ -7,7 +7,6 @@
 from srl_envs.sandbox.bubblewrap_sandbox import BubblewrapSandbox
 from srl_envs.sandbox.docker_sandbox import BASE_IMAGE, DockerSandbox
 from srl_envs.sandbox.limits import SandboxLimits
-from srl_envs.sandbox.pool import SandboxPool
 from srl_envs.sandbox.protocol import (
     DamagedRepositoryError,
     ExecResult,
@@ -26,5 +25,4 @@ __all__ = [
     "SandboxError",
     "SandboxFileError",
     "SandboxLimits",
-    "SandboxPool",
 ]

@@ -44,8 +44,7 @@ class SWEEnv(ExpertStepEnv):
             ``follow="agent"`` is always live.
         make_sandbox: Gives a clean sandbox of a trajectory, which the environment
             closes; None makes one of the kind ``sandbox``, of the trajectory's
-            ``image``, in its ``workdir``. Where all trajectories share an image a pool
-            serves: ``make_sandbox=lambda trajectory: pool.acquire()``.
+            ``image``, in its ``workdir``.
         verify: Judges a patch; None runs the trajectory's hidden tests.
         command_timeout: Seconds that a shell command may take.
         sandbox: A name of :data:`srl_envs.sandboxes.SANDBOXES`.

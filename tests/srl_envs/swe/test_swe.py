@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 import srl_envs
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.prompts.step import PromptSettings
-from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits, SandboxPool
+from srl_envs.sandbox import DockerSandbox, SandboxError, SandboxLimits
 from srl_envs.swe.env import SWEEnv
 from srl_envs.swe.tasks import gold_patch, load_task
 from srl_envs.swe.tasks.hidden_tests import task_tests
@@ -287,18 +287,6 @@ def test_the_sandbox_stands_in_the_trajectorys_folder(base_image) -> None:
     assert "Observation:\n/srv" in observation
     assert env.domain.session.sandbox.workdir == "/srv"
     env.close()
-
-
-@pytest.mark.docker
-def test_sandboxes_of_a_pool_serve(base_image, small_limits, engine) -> None:
-    image = task_image(load_task("parse-microseconds"))
-    with SandboxPool(lambda: DockerSandbox(image, limits=small_limits), size=1) as pool:
-        env = SWEEnv(make_sandbox=lambda trajectory: pool.acquire(), follow="agent", max_steps=1)
-        for _ in range(2):
-            env.reset(options={"instance_id": "parse-microseconds"})
-            *_, info = env.step(bash("echo seen >> /tmp/seen.txt; cat /tmp/seen.txt"))
-            assert info["correct"] is False
-        env.close()
 
 
 @pytest.mark.docker
