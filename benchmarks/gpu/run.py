@@ -105,7 +105,7 @@ def parsed() -> argparse.Namespace:
         help="hub name or folder of the quick start's model, whose tokenizer serves the shapes",
     )
     parser.add_argument(
-        "--study", default="gpu", help="size of the study: gpu, cpu, or a YAML file; default: gpu"
+        "--study", default="gpu", help="size of the study: gpu, or a YAML file; default: gpu"
     )
     parser.add_argument("--output_dir", type=Path, help="instead of benchmarks/results/gpu_NAME")
     parser.add_argument("--work_dir", type=Path, help="logs and runs; default: runs/gpu_NAME")
