@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import json
 import logging
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +36,7 @@ from pathlib import Path
 from types import FrameType
 
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
-from srl_envs.errors import MissingDependencyError, install_command
+from srl_envs.errors import MissingDependencyError, SRLError, install_command
 
 
 @dataclass
@@ -57,7 +59,12 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stderr is sys.__stderr__:
         # A crash in a library's C code, hours into a run, then says where it was.
         faulthandler.enable()
-    return exit_status(lambda: _train(argv))
+
+    def train() -> int:
+        with _recorded_errors():
+            return _train(argv)
+
+    return exit_status(train)
 
 
 def _train(argv: list[str] | None) -> int:
@@ -112,6 +119,23 @@ def _end_process_group() -> None:
         if "gloo" in distributed.get_backend():
             time.sleep(0.5)  # lets those threads have Python: nothing tells when they are done
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _recorded_errors() -> Iterator[None]:
+    """Leave what ends this process to its launcher, torchrun or accelerate.
+
+    The launcher ends with a traceback of its own, whose last line is then our error. The
+    file is that of ``torch.distributed.elastic.multiprocessing.errors``.
+    """
+    try:
+        yield
+    except Exception as error:
+        if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+            ours = isinstance(error, SRLError)
+            text = f"error: {error}" if ours else traceback.format_exc().rstrip()
+            Path(file).write_text(json.dumps({"message": text, "timestamp": int(time.time())}))
+        raise
 
 
 def _say_defaults(arguments: list[str]) -> None:

@@ -87,7 +87,8 @@ def check_ray(ray: str) -> None:
     Raises:
         ConfigError: It cannot be one.
     """
-    if not _RAY.fullmatch(ray):
+    port = ray.rpartition(":")[2]
+    if not _RAY.fullmatch(ray) or (port.isdigit() and int(port) > 65_535):
         raise ConfigError(
             f"ray is {ray!r}: use local, auto, or host:port of the cluster's head (6379 unless "
             "you chose another). Ray Client (ray://) is not supported: run the command on a node."

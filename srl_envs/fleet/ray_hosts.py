@@ -212,12 +212,20 @@ def _connect(address: str) -> None:
             **(local if address == "local" else {}),
         )
     except Exception as error:  # a start that takes too long is a bare one
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if address == "local":
-            raise InfrastructureError(f"Ray cannot be started on this machine: {said}") from error
+            busy = " Try again when it is less busy." if "timed out" in said else ""
+            raise InfrastructureError(
+                f"Ray cannot be started on this machine: {said}.{busy}"
+            ) from error
+        if address == "auto" and isinstance(error, ConnectionError):
+            raise InfrastructureError(
+                "No Ray cluster runs on this machine. Start one with ray start --head, or give "
+                "--ray the HOST:PORT of another one."
+            ) from error
+        said = getattr(error, "strerror", None) or said
         raise InfrastructureError(
-            f"No Ray cluster can be used at {address}: {said.rstrip('.')}. Start one with ray "
-            "start --head."
+            f"No Ray cluster can be used at {address}: {said}. Start one with ray start --head."
         ) from error
     here = ray.util.get_node_ip_address()
     if address == "local" and not ip_address(here).is_loopback:

@@ -78,12 +78,14 @@ def connect(deadline: float = 60.0) -> docker.DockerClient:
         client: docker.DockerClient = _Client.from_env(timeout=deadline, environment=environment)
         return client
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        cure = "start one, or set DOCKER_HOST"
+        cure = "Start one, or set DOCKER_HOST."
+        if address:
+            cure = "Start it, or give the address of another one."
         if address and address.startswith("tcp://"):
-            cure = "start it, or set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as for docker"
+            cure = "Start it, or set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as for docker."
         raise SandboxError(
-            f"No Docker engine answers at {address or 'the default socket'}: {cure} "
-            f"({_first_line(error)})."
+            f"No Docker engine answers at {address or 'the default socket'}: "
+            f"{_cause(error).rstrip('.')}. {cure}"
         ) from error
 
 
@@ -140,6 +142,15 @@ def usable_image(client: Any, image: str) -> str:
             "VOLUME, or flatten it with docker export and docker import."
         )
     return str(found["Id"])
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said at the bottom of an error, else the error's first line."""
+    said, link = _first_line(error), error.__cause__ or error.__context__
+    while link is not None:
+        said = getattr(link, "strerror", None) or said
+        link = link.__cause__ or link.__context__
+    return str(said)
 
 
 def _first_line(error: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from test_train import arguments
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -173,3 +174,15 @@ def test_an_output_folder_that_cannot_be_made(
     (tmp_path / "file").write_text("")
     line = refused(arguments(tiny_model_dir, tmp_path / "file" / "run"), capfd)
     assert str(tmp_path / "file") in line
+
+
+def test_a_launcher_gets_the_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torchrun prints it last, after its own traceback."""
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    line = refused(["--loss_type", "none"], capfd)
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=1, error_file=str(file))
+    shown = ChildFailedError("srl_agent.train", {0: failure}).format_msg()
+    assert shown.splitlines()[-2] == f"  traceback : {line}"

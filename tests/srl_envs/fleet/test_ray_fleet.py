@@ -34,7 +34,9 @@ os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112  Ray spells it
 docker = pytest.mark.docker
 
 
-@pytest.mark.parametrize("ray", ["", "ray://host:10001", "host", "host:port", "Local", "a b:1"])
+@pytest.mark.parametrize(
+    "ray", ["", "ray://host:10001", "host", "host:port", "Local", "a b:1", "h:65536"]
+)
 def test_what_is_not_a_cluster_is_refused(ray: str) -> None:
     with pytest.raises(ConfigError, match="use local, auto, or host:port"):
         check_ray(ray)
@@ -158,5 +160,15 @@ def test_named_engines_get_an_actor_each_and_errors_keep_their_kind(
 
 
 def test_a_cluster_that_is_not_there_is_one_line(ray: Any) -> None:
-    with pytest.raises(InfrastructureError, match=r"No Ray cluster can be used at 127\.0\.0\.1:1"):
+    said = r"No Ray cluster can be used at 127\.0\.0\.1:1: Connection refused\. Start one"
+    with pytest.raises(InfrastructureError, match=said):
         open_fleet(ray="127.0.0.1:1", places=1)
+
+
+def test_no_cluster_on_this_machine_is_one_line(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where Ray notes its clusters
+    with pytest.raises(InfrastructureError, match=r"^No Ray cluster runs on this machine\. "):
+        open_fleet(ray="auto", places=1)
