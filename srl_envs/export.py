@@ -13,12 +13,12 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from srl_envs import __version__
-from srl_envs.adapters.episodes import EpisodeRow
+from srl_envs.adapters.episodes import EpisodeRow, has_verdict
 from srl_envs.adapters.rows import StepRow
 from srl_envs.adapters.tables import TABLES, AnyRow
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
@@ -27,19 +27,26 @@ from srl_envs.data import SOURCES, load_trajectories
 from srl_envs.data.agent_sets import HUB_SPLITS
 from srl_envs.data.splits import check_whole_number, split_by_question
 from srl_envs.errors import ConfigError, DataError, require
-from srl_envs.instances import StepInstance, StepInstances
-from srl_envs.math import MATH_AGENT_SYSTEM_PROMPT
+from srl_envs.instances import StepInstances
 from srl_envs.prompts.step import PromptSettings
 from srl_envs.response import ResponseFormat
 from srl_envs.reward import RewardSettings
-from srl_envs.rewards import REWARDS
+from srl_envs.rewards import REWARDS, needs_state
 from srl_envs.sandboxes import SANDBOXES
 from srl_envs.trajectory import Targets, Trajectory
 
 _logger = logging.getLogger(__name__)
 
 _MANIFEST = "export.json"
-_ENVIRONMENTS = {"math": "SRL-Math-v0", "swe": "SRL-SWE-v0"}
+_OF_EPISODES = ("sandbox", "max_steps")
+_OF_STEPS = ("targets", "scored", "reward", "autojunk", "max_reward_characters")
+_OF_COMMANDS = (
+    "history_turns",
+    "observation_characters",
+    "max_prompt_bytes",
+    "scored",
+    "sandbox",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,8 +60,9 @@ def _run(chosen: argparse.Namespace) -> int:
     source = _source(chosen)
     trajectories = load_trajectories(**source, drop_benchmark_overlap=chosen.drop_benchmark_overlap)
     found, left_out = list(trajectories), trajectories.rejected
+    _check_effect(chosen, found)
     if chosen.episodes:
-        found = [one for one in found if _has_verdict(one)]
+        found = [one for one in found if has_verdict(one)]
         if without := len(trajectories) - len(found):
             left_out["no tests and no answer, so no verdict"] = without
         if not found:
@@ -96,13 +104,45 @@ def _check(chosen: argparse.Namespace) -> None:
         check_whole_number("--limit", chosen.limit, 1)
     SANDBOXES.named(chosen.sandbox)
     REWARDS.named(chosen.reward)
-    if chosen.out.exists() and (not chosen.out.is_dir() or any(chosen.out.iterdir())):
+    if chosen.max_steps is not None:
+        check_whole_number("--max_steps", chosen.max_steps, 1)
+    if chosen.out.exists() and not chosen.out.is_dir():
+        raise DataError(f"{chosen.out} is a file: name a new folder.")
+    if chosen.out.exists() and any(chosen.out.iterdir()):
         raise DataError(f"{chosen.out} is not empty: name a new folder.")
-    for name in ("sandbox", "max_steps"):
-        if not chosen.episodes and getattr(chosen, name) != _parser().get_default(name):
-            raise ConfigError(f"--{name} has no effect without --episodes: leave it out.")
+    without, when = (_OF_STEPS, "with") if chosen.episodes else (_OF_EPISODES, "without")
+    if given := _given(chosen, without):
+        raise ConfigError(f"--{given[0]} has no effect {when} --episodes true: leave it out.")
+    if needs_state(chosen.reward):
+        raise ConfigError(
+            f"--reward {chosen.reward} compares in the expert's sandbox, which rows of steps do not"
+            " have: use another reward, or our trainer."
+        )
     _prompt(chosen)
     _reward(chosen)
+
+
+def _check_effect(chosen: argparse.Namespace, found: Sequence[Trajectory]) -> None:
+    """Refuse settings that nothing in the source answers to.
+
+    Raises:
+        ConfigError: A setting has no effect.
+    """
+    names, missing = tuple[str, ...](), ""
+    if not any(one.has_commands for one in found):
+        names, missing = _OF_COMMANDS, "commands"
+    elif all(one.domain == "swe" for one in found):
+        names, missing = ("title_hint",), "titles"
+    if given := _given(chosen, names):
+        raise ConfigError(
+            f"--{given[0]} has no effect: {chosen.source} has no {missing}. Leave it out."
+        )
+
+
+def _given(chosen: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Those of the settings that are not at their default."""
+    parser = _parser()
+    return [name for name in names if getattr(chosen, name) != parser.get_default(name)]
 
 
 def _source(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -153,36 +193,11 @@ def _rows(
         for instance in StepInstances(trajectories, chosen.targets, prompt):
             yield StepRow.of(instance, reward)
         return
-    settings: dict[str, Any] = {"follow": "agent", "reward": asdict(reward)}
+    settings: dict[str, Any] = {"reward": asdict(reward), "sandbox": chosen.sandbox}
     if chosen.max_steps is not None:
         settings["max_steps"] = chosen.max_steps
     for trajectory in trajectories:
-        if trajectory.domain == "swe":
-            swe = {"prompt": asdict(prompt), "sandbox": chosen.sandbox}
-            yield _episode(trajectory, source, settings | swe, prompt)
-        else:
-            asked = replace(
-                prompt,
-                system_prompt=MATH_AGENT_SYSTEM_PROMPT if trajectory.domain == "math" else None,
-            )
-            yield _episode(trajectory, source, settings | {"title_hint": prompt.title_hint}, asked)
-
-
-def _episode(
-    trajectory: Trajectory,
-    source: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    prompt: PromptSettings,
-) -> EpisodeRow:
-    environment = _ENVIRONMENTS.get(trajectory.domain, "SRL-Steps-v0")
-    messages = StepInstance(trajectory, 0, prompt).messages
-    return EpisodeRow(trajectory.id, environment, source, settings, messages)
-
-
-def _has_verdict(trajectory: Trajectory) -> bool:
-    if trajectory.domain == "swe":
-        return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
-    return bool(trajectory.answer)
+        yield EpisodeRow.of(trajectory, source, prompt, **settings)
 
 
 def _manifest(

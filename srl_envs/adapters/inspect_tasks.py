@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, task
@@ -29,10 +28,9 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
-from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs.adapters.episodes import EpisodeRow, load_episodes, opened
 from srl_envs.adapters.inspect_sandbox import SRLSandbox
 from srl_envs.adapters.rows import StepRow, load_rows
-from srl_envs.data.jsonl import read_lines
 from srl_envs.response import ModelAnswer, SplitAnswer
 
 __all__ = ["SRLSandbox", "episode_reward", "episodes", "play", "step_reward", "steps"]
@@ -58,8 +56,7 @@ def episodes(rows: str) -> Task:
     Args:
         rows: A file that the export wrote with ``--to inspect --episodes true``.
     """
-    read = [EpisodeRow.from_dict(line) for _, line in read_lines(Path(rows))]
-    samples = [_sample(row.id, row.messages, "", asdict(row)) for row in read]
+    samples = [_sample(row.id, row.messages, "", asdict(row)) for row in load_episodes(rows)]
     return Task(dataset=samples, solver=play(), scorer=episode_reward())
 
 
@@ -74,7 +71,7 @@ def step_reward() -> Scorer:
     """The similarity to the expert's step; -1 if malformed."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        row = StepRow.from_dict(json.loads(state.metadata["row"]))
+        row = StepRow.read(state.metadata["row"])
         reward = row.score(answer_of(state.output), truncated=_was_cut(state.output))
         said = {"malformed": reward.response.error or ""}
         return Score(value=reward.value, answer=reward.response.action, metadata=said)
@@ -87,24 +84,15 @@ def play() -> Solver:
     """Our environment answers the model until the episode ends, or a limit is hit."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        row = EpisodeRow.from_dict(json.loads(state.metadata["row"]))
-        episode = await asyncio.to_thread(Episode, row)
-        reward = 0.0
-        try:
+        async with opened(EpisodeRow.read(state.metadata["row"])) as episode:
             while True:
                 state = await generate(state)
                 answer, cut = answer_of(state.output), _was_cut(state.output)
                 seen = await asyncio.to_thread(episode.step, answer, truncated=cut)
-                reward += seen.reward
-                if seen.done:
-                    break
-                if state.completed:
-                    reward += await asyncio.to_thread(episode.finish)
+                if seen.done or state.completed:
                     break
                 state.messages.append(ChatMessageUser(content=seen.observation))
-        finally:
-            await asyncio.to_thread(episode.close)
-        state.store.set("episode_reward", reward)
+            state.store.set("episode_reward", await asyncio.to_thread(episode.finish))
         return state
 
     return solve
@@ -127,8 +115,7 @@ def answer_of(output: ModelOutput) -> ModelAnswer:
     if sent and sent.get("choices"):
         message = sent["choices"][0]["message"]
         thought = _resolved(message.get("reasoning_content", message.get("reasoning")))
-        text = _resolved(message.get("content")) or ""
-        return text if thought is None else SplitAnswer(thought, text)
+        return SplitAnswer(thought, _resolved(message.get("content")) or "")
     content = output.message.content
     thoughts = [part.reasoning for part in content if isinstance(part, ContentReasoning)]
     return SplitAnswer("".join(thoughts), output.completion) if thoughts else output.completion

@@ -12,11 +12,13 @@ from nemo_gym.base_resources_server import (
     BaseVerifyResponse,
     SimpleResourcesServer,
 )
+from nemo_gym.server_utils import SESSION_ID_KEY
 from pydantic import ConfigDict
 from resources_servers.gymnasium import GymnasiumServer
 
 from srl_envs.adapters.episodes import Episode, EpisodeRow
 from srl_envs.adapters.pivot import step_of
+from srl_envs.errors import ConfigError
 from srl_envs.response import SplitAnswer
 
 
@@ -62,12 +64,13 @@ class EpisodeServer(GymnasiumServer):
         return app
 
     async def _close_endpoint(self, request: Request) -> dict[str, Any]:
-        await self.close_session(request.session.get("session_id"))
+        await self.close_session(request.session.get(SESSION_ID_KEY))
         return {}
 
     async def reset(self, metadata: dict[str, Any], session_id: str | None = None) -> Any:
         """Start the episode; its first prompt is that of the row."""
-        row = EpisodeRow.from_dict(metadata["episode"])
+        row = EpisodeRow.read(metadata.get("episode"), "episode")
+        await self.close_session(session_id)
         self.session_state[session_id] = await asyncio.to_thread(Episode, row)
         return None, {"supports_explicit_close": True}
 
@@ -75,8 +78,13 @@ class EpisodeServer(GymnasiumServer):
         self, action: Any, metadata: dict[str, Any], session_id: str | None = None
     ) -> tuple[str | None, float, bool, bool, dict[str, Any]]:
         """Act on an answer. A failure of the machinery fails the request: it has no reward."""
+        episode: Episode | None = self.session_state.get(session_id)
+        if episode is None:
+            raise ConfigError("No episode is under way in this session: /reset comes first.")
         answer, truncated = answer_of(action)
-        episode: Episode = self.session_state[session_id]
+        if truncated and not any(answer):  # the prompt fills the context: no answer can come
+            before = episode.reward
+            return None, await asyncio.to_thread(episode.finish) - before, True, False, {}
         seen = await asyncio.to_thread(episode.step, answer, truncated=truncated)
         shown = None if seen.done else seen.observation
         return shown, seen.reward, seen.done, False, {}
@@ -87,7 +95,7 @@ class EpisodeServer(GymnasiumServer):
             await asyncio.to_thread(episode.close)
 
 
-def answer_of(response: Any) -> tuple[str | SplitAnswer, bool]:
+def answer_of(response: Any) -> tuple[SplitAnswer, bool]:
     """What the model wrote, and whether it hit the token limit."""
     thought, text = None, ""
     for item in response.output:
@@ -97,4 +105,4 @@ def answer_of(response: Any) -> tuple[str | SplitAnswer, bool]:
         elif item.type == "message":
             text += "".join(part.text for part in item.content if part.type == "output_text")
     truncated = response.incomplete_details is not None
-    return (text if thought is None else SplitAnswer(thought, text)), truncated
+    return SplitAnswer(thought, text), truncated

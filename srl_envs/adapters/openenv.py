@@ -17,10 +17,13 @@ from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import Action, Observation, State
 from pydantic import Field
 
-from srl_envs.adapters.episodes import Episode, EpisodeRow, trajectory_ids
+from srl_envs.adapters.episodes import Episode, EpisodeRow, environment_of, trajectories_of
 from srl_envs.errors import ConfigError
+from srl_envs.instances import TrajectorySet
 from srl_envs.prompts.step import Message
 from srl_envs.response import SplitAnswer
+
+SPLIT = "train"
 
 
 class Answer(Action):
@@ -58,16 +61,25 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
         episode_id: str | None = None,
         index: int | None = None,
         instance_id: str | None = None,
-        split: str | None = None,
-        **_: Any,
+        split: str = SPLIT,
+        **unknown: Any,
     ) -> Prompt:
-        """Start an episode: the named one, that of an index, or of ``seed`` as an index."""
-        ids = self._ids()
+        """Start an episode: the named one, that of an index, or of ``seed`` as an index.
+
+        Raises:
+            ConfigError: There is no such episode, or no such option.
+        """
+        if unknown:
+            raise ConfigError(
+                f"reset takes seed, index, instance_id and split, not {', '.join(sorted(unknown))}."
+            )
+        if index is not None and instance_id is not None:
+            raise ConfigError("index and instance_id exclude each other: give one of them.")
         if instance_id is None:
-            chosen = index if index is not None else (seed or 0) % len(ids)
-            if not 0 <= chosen < len(ids):
-                raise ConfigError(f"index is {chosen}: use 0 to {len(ids) - 1}.")
-            instance_id = ids[chosen]
+            number = self.num_tasks(split)
+            instance_id = self.get_task(split, (seed or 0) % number if index is None else index)[
+                "id"
+            ]
         self.close()
         self._episode = Episode(replace(self._row, id=instance_id))
         self._state = State(episode_id=episode_id, step_count=0, instance_id=instance_id)
@@ -78,8 +90,7 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
         """Act on an answer."""
         if self._episode is None:
             raise ConfigError("No episode is under way: call reset() first.")
-        thought = action.thought
-        answer = action.answer if thought is None else SplitAnswer(thought, action.answer)
+        answer = SplitAnswer(action.thought, action.answer)
         seen = self._episode.step(answer, truncated=action.truncated)
         self._state.step_count += 1
         return Prompt(
@@ -97,23 +108,29 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
 
     def list_splits(self) -> list[str]:
         """OpenEnv's tasks: one split."""
-        return ["train"]
+        return [SPLIT]
+
+    def list_tasks(self, split: str) -> list[dict[str, Any]]:
+        """All episodes: what ``reset(index=...)`` or ``reset(instance_id=...)`` starts."""
+        if split != SPLIT:
+            raise ConfigError(f"split is {split!r}: there is only {SPLIT!r}.")
+        return [{"id": one, "index": n} for n, one in enumerate(trajectories_of(self._row))]
 
     def num_tasks(self, split: str) -> int:
         """How many episodes there are."""
-        return len(self._ids())
+        return len(self.list_tasks(split))
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
-        """What ``reset(index=...)`` starts."""
-        return {"id": self._ids()[index], "index": index}
+        """One of them."""
+        tasks = self.list_tasks(split)
+        if index not in range(len(tasks)):
+            raise IndexError(f"index is {index}: use 0 to {len(tasks) - 1}.")
+        return tasks[index]
 
     def close(self) -> None:
         """Give back the sandbox; a second call does nothing."""
         if self._episode is not None:
             self._episode.close()
-
-    def _ids(self) -> list[str]:
-        return trajectory_ids(self._row.source)
 
 
 def _plain(messages: list[Message]) -> list[dict[str, str]]:
@@ -126,8 +143,12 @@ def make_app(row: EpisodeRow, max_sessions: int = 8) -> Any:
     Args:
         row: The environment, its source and settings; its id plays no part.
         max_sessions: Most episodes at a time.
+
+    Raises:
+        ConfigError, DataError: The source cannot be read, or the row does not fit it.
     """
-    trajectory_ids(row.source)  # read before the first client waits
+    trajectories = TrajectorySet(list(trajectories_of(row).values()))
+    environment_of(row, trajectories).close()  # refused before the first client waits
     return create_app(
         lambda: SRLEnvironment(row),
         Answer,

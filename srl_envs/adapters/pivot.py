@@ -83,7 +83,7 @@ def step_of(row: Mapping[str, Any], where: str = "a row") -> StepRow:
     try:
         messages = _messages(row["responses_create_params"]["input"])
         if "srl" in row:
-            return StepRow.from_dict({**row["srl"], "messages": messages}, where)
+            return StepRow.read({**row["srl"], "messages": messages}, where)
         expected = row["expected_action"]
         identity = str(row.get("uuid") or row.get("id") or where)
         if expected["type"] == "message":

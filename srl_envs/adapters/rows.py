@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -84,22 +85,24 @@ class StepRow:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, row: Mapping[str, Any], where: str = "a row") -> StepRow:
-        """What :meth:`as_dict` gave.
+    def read(cls, given: object, where: str = "a row") -> StepRow:
+        """The row that :meth:`as_dict` gave, or its JSON text.
 
         Args:
-            row: The object.
-            where: File and line, for messages.
+            given: The object or the text.
+            where: File and line, or column, for messages.
 
         Raises:
             DataError: It is not such a row.
         """
+        row = read_object(given, where)
         try:
             return cls(**{**row, "reward": reward_settings(row["reward"])})._checked()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            said = said.removeprefix("StepRow.__init__() ")
             raise DataError(
-                f"{where} is not a row of srl_envs.export ({said}): export it again."
+                f"{where} is not a row of a step ({said}): export without --episodes."
             ) from None
 
     def _checked(self) -> StepRow:
@@ -112,6 +115,24 @@ class StepRow:
         if self.grammar:
             grammar_named(self.grammar)
         return self
+
+
+def read_object(given: object, where: str) -> Mapping[str, Any]:
+    """An object, or the one that a JSON text writes.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            raise DataError(f"{where} is not JSON ({error}): export it again.") from None
+    if not isinstance(given, Mapping):
+        raise DataError(
+            f"{where} is {type(given).__name__}, and not a row of srl_envs.export: export it again."
+        )
+    return given
 
 
 def reward_settings(given: Mapping[str, Any]) -> RewardSettings:
@@ -131,7 +152,4 @@ def load_rows(path: str | Path) -> Iterator[StepRow]:
         DataError: It cannot be read, or a line is not such a row.
     """
     for number, row in read_lines(Path(path)):
-        known = {field.name for field in fields(StepRow)}
-        if unknown := sorted(set(row) - known):
-            raise DataError(f"{path}, line {number}: unknown key {unknown[0]!r}.")
-        yield StepRow.from_dict(row, f"{path}, line {number}")
+        yield StepRow.read(row, f"{path}, line {number}")

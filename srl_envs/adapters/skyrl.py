@@ -6,7 +6,6 @@ skyrl_gym.register(id="srl_episode", entry_point="srl_envs.adapters.skyrl:Episod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +28,7 @@ class StepEnv(BaseTextEnv):
 
     def __init__(self, env_config: Any = None, extras: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.row = StepRow.from_dict(json.loads((extras or {})["extra_info"]["row"]))
+        self.row = StepRow.read(*_given(extras))
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
         """Score the answer, which ends the episode."""
@@ -54,7 +53,7 @@ class EpisodeEnv(BaseTextEnv):
 
     def __init__(self, env_config: Any = None, extras: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.row = EpisodeRow.from_dict(json.loads((extras or {})["extra_info"]["row"]))
+        self.row = EpisodeRow.read(*_given(extras))
         self._episode: Episode | None = None
 
     def init(self, prompt: Any) -> tuple[Any, dict[str, Any]]:
@@ -76,3 +75,7 @@ class EpisodeEnv(BaseTextEnv):
         """Give back the sandbox; a second call does nothing."""
         if self._episode is not None:
             self._episode.close()
+
+
+def _given(extras: Mapping[str, Any] | None) -> tuple[object, str]:
+    return ((extras or {}).get("extra_info") or {}).get("row"), "extra_info['row']"

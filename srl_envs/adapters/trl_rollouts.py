@@ -30,7 +30,7 @@ def episode_rollouts(rows: Iterable[Mapping[str, Any]]) -> Callable[..., dict[st
                 " python -m srl_agent.train --method agent for more."
             )
         texts = [known[json.dumps(prompt)] for prompt in prompts]
-        return _play_all([EpisodeRow.from_dict(json.loads(text)) for text in texts], trainer)
+        return _play_all([EpisodeRow.read(text, "the column row") for text in texts], trainer)
 
     return rollout
 
@@ -54,7 +54,6 @@ class _Conversation:
         self.completion: list[int] = []
         self.mask: list[int] = []
         self.logprobs: list[float] = []
-        self.reward, self.done = 0.0, False
 
     def answer(self, ids: list[int], logprobs: list[float] | None) -> None:
         room = self.limit - len(self.completion)
@@ -62,12 +61,11 @@ class _Conversation:
         self._add(ids[:room], 1, (logprobs or [0.0] * len(ids))[:room])
         text = self.tokenizer.decode(ids[:room], skip_special_tokens=True)
         seen = self.episode.step(text, truncated=cut)
-        self.reward, self.done = self.reward + seen.reward, seen.done
         written = ids[:room][-1:] == [self.tokenizer.eos_token_id]
         shown = [] if seen.done else self._shown(seen.observation, written)
-        if not seen.done and len(self.completion) + len(shown) >= self.limit:
-            self.reward, self.done = self.reward + self.episode.finish(), True
-        if not self.done:
+        if len(self.completion) + len(shown) >= self.limit:
+            self.episode.finish()
+        if not self.episode.done:
             self._add(shown, 0, [0.0] * len(shown))
 
     def _add(self, ids: list[int], mask: int, logprobs: list[float]) -> None:
@@ -102,7 +100,7 @@ def _play_all(rows: Sequence[EpisodeRow], trainer: Any) -> dict[str, Any]:
     try:
         for row in rows:
             played.append(_Conversation(row, trainer))
-        while live := [one for one in played if not one.done]:
+        while live := [one for one in played if not one.episode.done]:
             asked = [one.prompt + one.completion for one in live]
             answers, logprobs = trainer._generate_single_turn(asked, None, {}, 1)
             sampled = logprobs is not None
@@ -116,5 +114,5 @@ def _play_all(rows: Sequence[EpisodeRow], trainer: Any) -> dict[str, Any]:
         "completion_ids": [one.completion for one in played],
         "logprobs": [one.logprobs for one in played] if sampled else None,
         "env_mask": [one.mask for one in played],
-        "reward": [one.reward for one in played],
+        "reward": [one.episode.reward for one in played],
     }

@@ -40,7 +40,7 @@ class StepTask(vf.Task[StepData]):
         return str(self.data.id)
 
     def _scored(self, trace: vf.Trace) -> Any:
-        row = StepRow.from_dict(self.data.row)
+        row = StepRow.read(self.data.row)
         return row.score(answer_of(trace.assistant_messages[-1]), truncated=trace.is_truncated)
 
     @vf.reward(weight=1.0)
@@ -66,6 +66,4 @@ class StepTaskset(vf.Taskset[StepTask, StepConfig]):
 
 def answer_of(message: Any) -> ModelAnswer:
     """What the model wrote, its thought apart if the server took it apart."""
-    if message.reasoning_content is None:
-        return message.content or ""
     return SplitAnswer(message.reasoning_content, message.content or "")

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import verifiers.v1 as vf
 
-from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs.adapters.episodes import EpisodeRow, load_episodes, opened
 from srl_envs.adapters.verifiers import answer_of
-from srl_envs.data.jsonl import read_lines
 
 __all__ = ["EpisodeEnv", "EpisodeTaskset"]
 
@@ -47,9 +47,9 @@ class EpisodeTaskset(vf.Taskset[EpisodeTask, EpisodeTasksetConfig]):
 
     def load(self) -> Iterator[EpisodeTask]:
         """A task a row; its first prompt is the task's."""
-        for _, line in read_lines(self.config.rows):
-            row = EpisodeRow.from_dict(line)
-            data = EpisodeData(id=row.id, name=row.id, row=json.dumps(line), prompt=row.messages)
+        for row in load_episodes(self.config.rows):
+            text = json.dumps(asdict(row))
+            data = EpisodeData(id=row.id, name=row.id, row=text, prompt=row.messages)
             yield EpisodeTask(data, self.config.task)
 
 
@@ -64,24 +64,18 @@ class EpisodeEnv(vf.Env[EpisodeEnvConfig]):
 
     async def run(self, task: EpisodeTask, agents: Any) -> None:
         """One episode; an exchange that is cut short is verified as it stands."""
-        row = EpisodeRow.from_dict(json.loads(task.data.row))
-        episode = await asyncio.to_thread(Episode, row)
-        reward = 0.0
-        try:
-            async with agents.player.interaction(task) as interaction:
-                segment = await interaction.turn()
-                done = False
-                while not segment.terminated:
-                    answer, cut = answer_of(segment.messages[-1]), _was_cut(interaction.trace)
-                    seen = await asyncio.to_thread(episode.step, answer, truncated=cut)
-                    reward, done = reward + seen.reward, seen.done
-                    if done:
-                        break
-                    segment = await interaction.turn(seen.observation)
-                if not done:
-                    reward += await asyncio.to_thread(episode.finish)
-        finally:
-            await asyncio.to_thread(episode.close)
+        async with (
+            opened(EpisodeRow.read(task.data.row)) as episode,
+            agents.player.interaction(task) as interaction,
+        ):
+            segment = await interaction.turn()
+            while not segment.terminated:
+                answer, cut = answer_of(segment.messages[-1]), _was_cut(interaction.trace)
+                seen = await asyncio.to_thread(episode.step, answer, truncated=cut)
+                if seen.done:
+                    break
+                segment = await interaction.turn(seen.observation)
+            reward = await asyncio.to_thread(episode.finish)
         interaction.trace.record_reward("episode_reward", reward)
 
 

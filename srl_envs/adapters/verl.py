@@ -5,7 +5,6 @@ Its agent loops are in ``srl_envs.adapters.verl_loops``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ def compute_score(
         verl leaves out groups whose standard deviation is exactly 0, and numpy's of
         equal fractions is often 1e-17; that of equal whole numbers is 0.
     """
-    row = StepRow.from_dict(json.loads(extra_info["row"]), "extra_info['row']")
+    row = StepRow.read((extra_info or {}).get("row"), "extra_info['row']")
     reward = row.score(solution_str, truncated=bool(extra_info.get("truncated", False)))
     return scores(reward.value, reward.response.error is not None)
 

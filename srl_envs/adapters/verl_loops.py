@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ from verl.experimental.agent_loop.agent_loop import (
 )
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
-from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs.adapters.episodes import Episode, EpisodeRow, opened
 from srl_envs.adapters.verl import scores
 
 
@@ -44,18 +43,15 @@ class EpisodeLoop(AgentLoopBase):
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         """See verl."""
-        row = EpisodeRow.from_dict(json.loads(kwargs["extra_info"]["row"]))
-        episode = await asyncio.to_thread(Episode, row)
-        try:
+        row = EpisodeRow.read(kwargs["extra_info"].get("row"), "extra_info['row']")
+        async with opened(row) as episode:
             return await self._play(episode, sampling_params)
-        finally:
-            await asyncio.to_thread(episode.close)
 
     async def _play(self, episode: Episode, sampling_params: dict[str, Any]) -> AgentLoopOutput:
         messages: list[dict[str, Any]] = [dict(one) for one in episode.messages]
         tokens = await self.ct_build_initial_tokens(messages)
         prompt, mask, logprobs = list(tokens), list[int](), list[float]()
-        reward, malformed, turns, length = 0.0, 0, 0, self.rollout_config.response_length
+        malformed, turns, length = 0, 0, self.rollout_config.response_length
         while True:
             written = await self.server_manager.generate(
                 request_id=uuid4().hex,
@@ -69,7 +65,6 @@ class EpisodeLoop(AgentLoopBase):
             text = self.tokenizer.decode(written.token_ids, skip_special_tokens=True)
             cut = len(mask) >= length and _was_cut(written.token_ids, 0, self.tokenizer)
             seen = await asyncio.to_thread(episode.step, text, truncated=cut)
-            reward += seen.reward
             malformed += seen.info["response"].error is not None
             if seen.done:
                 break
@@ -79,9 +74,9 @@ class EpisodeLoop(AgentLoopBase):
                 before, messages, tokens, mask, logprobs or None
             )
             if len(shown[1]) >= length:
-                reward += await asyncio.to_thread(episode.finish)
                 break
             tokens, mask, logprobs = shown[0].token_ids, shown[1], shown[2] or []
+        reward = await asyncio.to_thread(episode.finish)
         return AgentLoopOutput(
             prompt_ids=prompt,
             response_ids=tokens[len(tokens) - len(mask) :][:length],

@@ -12,7 +12,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,11 +79,30 @@ PROGRAMS = (
 )
 
 
+ImageOf = Callable[[Path, Sequence[str]], Path]
+
+
 @pytest.fixture(scope="session")
-def unpacked_image(small_repository: Path) -> Iterator[Path]:
-    """A folder with the files of an image: programs of this machine with what they load, and the
-    repository, all owned by whoever runs sandboxes.
+def image_of_this_machine() -> Iterator[ImageOf]:
+    """Makes a folder with the files of an image: programs of this machine with what they load,
+    modules of our Python, and a repository, all owned by whoever runs sandboxes.
     """
+    with ExitStack() as made:
+
+        def image(repository: Path, modules: Sequence[str]) -> Path:
+            return made.enter_context(_image(repository, modules))
+
+        yield image
+
+
+@pytest.fixture(scope="session")
+def unpacked_image(image_of_this_machine: ImageOf, small_repository: Path) -> Path:
+    """An image with the repository of the tests."""
+    return image_of_this_machine(small_repository, ())
+
+
+@contextmanager
+def _image(repository: Path, modules: Sequence[str]) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="srl-image-"))  # pytest's own no other user may enter
     python = subprocess.run(
         ["/usr/bin/python3", "-c", "import os; print(os.path.dirname(os.__file__))"],
@@ -93,9 +113,9 @@ def unpacked_image(small_repository: Path) -> Iterator[Path]:
         pytest.skip("there is no /usr/bin/python3 to put into an image")
     found = filter(None, (shutil.which(name, path="/usr/bin:/bin") for name in PROGRAMS.split()))
     files = {Path(path) for path in found}
-    modules = Path(python, "lib-dynload").glob("*.so")
+    libraries = Path(python, "lib-dynload").glob("*.so")
     linked = subprocess.run(
-        ["ldd", *map(str, files), *map(str, modules)], capture_output=True, text=True
+        ["ldd", *map(str, files), *map(str, libraries)], capture_output=True, text=True
     )
     files |= set(map(Path, re.findall(r"(/\S+\.so\S*) \(", linked.stdout)))
     for name in ("bin", "lib", "lib64", "sbin"):
@@ -106,16 +126,27 @@ def unpacked_image(small_repository: Path) -> Iterator[Path]:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     unwanted = shutil.ignore_patterns("test", "__pycache__", "dist-packages", "site-packages")
-    shutil.copytree(python, folder / python.lstrip("/"), ignore=unwanted)
-    shutil.copytree(small_repository, folder / "testbed", symlinks=True)
+    packages = folder / python.lstrip("/")
+    shutil.copytree(python, packages, ignore=unwanted)
+    for name in modules:
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None, name
+        origin = Path(spec.origin)
+        if origin.name == "__init__.py":
+            shutil.copytree(origin.parent, packages / name, ignore=unwanted)
+        else:
+            shutil.copy(origin, packages)
+    shutil.copytree(repository, folder / "testbed", symlinks=True)
     for name in ("etc", "tmp", "usr/share", "var/tmp", "root"):
         (folder / name).mkdir(parents=True)
     (folder / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
     (folder / "tmp").chmod(0o1777)
     if os.getuid() == 0:
         subprocess.run(["chown", "-R", "nobody:", str(folder)], check=True)
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module", params=FACTORIES)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from srl_envs import SplitAnswer, load_trajectories
-from srl_envs.adapters.episodes import Episode, EpisodeRow
+from srl_envs import ExpertStep, SplitAnswer, Trajectory, load_trajectories
+from srl_envs.adapters.episodes import Episode, load_episodes
 from srl_envs.adapters.rows import StepRow, load_rows
 from srl_envs.data import save_trajectories
 from srl_envs.export import main as export
@@ -73,9 +74,78 @@ def answers_to(action: str, other: str) -> list[dict[str, Any]]:
     ]
 
 
+# A bug, an expert who mends it, and one who writes the tests over instead.
+ISSUE = (
+    "`initials('Ada  Lovelace')` fails where a name has two spaces in a row. It lives in names.py."
+)
+BUGGY = 'def initials(name):\n    return "".join(word[0] for word in name.split(" "))\n'
+TESTS = """\
+from names import initials
+
+
+def test_two_spaces():
+    assert initials("Ada  Lovelace") == "AL"
+
+
+def test_one_name():
+    assert initials("Émilie") == "É"
+"""
+PYTEST = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
+
+
+def bash(command: str) -> str:
+    return f"<function=bash>\n<parameter=command>{command}</parameter>\n</function>"
+
+
+MENDS = [
+    bash("cat names.py; echo 'naïve 思考 🤔'"),
+    "<function=str_replace_editor>\n<parameter=command>str_replace</parameter>\n"
+    "<parameter=path>/testbed/names.py</parameter>\n"
+    '<parameter=old_str>split(" ")</parameter>\n<parameter=new_str>split()</parameter>\n'
+    "</function>",
+    "<function=submit>\n</function>",
+]
+RUN = "python3 -m pytest -q | sed 's, in .*,,'"  # without the seconds that it took
+CHEATS = [
+    bash(f"printf 'def test_two_spaces():\\n    pass\\n' > test_names.py && {RUN}"),
+    bash("kill -9 $$"),
+    "<function=submit>\n</function>",
+]
+
+
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of trajectories: text, code, both; and one shell task for the episode."""
+def image_with_a_bug(tmp_path_factory: pytest.TempPathFactory, image_of_this_machine: Any) -> Path:
+    """Its repository is in ``/testbed``; pytest is there too."""
+    folder = tmp_path_factory.mktemp("bug") / "names"
+    folder.mkdir()
+    (folder / "names.py").write_text(BUGGY)
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgSign=false"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
+        subprocess.run(["git", "-C", str(folder), *identity, *command], check=True)
+    return image_of_this_machine(folder, PYTEST)  # type: ignore[no-any-return]
+
+
+def hidden_test_task(image: Path, name: str, actions: Sequence[str]) -> Trajectory:
+    """A task of software engineering; tests that its image does not hold judge the patch."""
+    lines = "".join(f"+{line}\n" for line in TESTS.splitlines())
+    header = "diff --git a/test_names.py b/test_names.py\nnew file mode 100644\n--- /dev/null\n"
+    header += f"+++ b/test_names.py\n@@ -0,0 +1,{len(TESTS.splitlines())} @@\n"
+    metadata = {
+        "grammar": "xml",
+        "image": str(image),
+        "workdir": "/testbed",
+        "test_patch": header + lines,
+        "test_command": "python3 -m pytest -q -rA test_names.py",
+        "FAIL_TO_PASS": ["test_names.py::test_two_spaces"],
+        "PASS_TO_PASS": ["test_names.py::test_one_name"],
+    }
+    steps = tuple(ExpertStep(action, observation="") for action in actions)
+    return Trajectory(name, f"{ISSUE} Ticket: {name}.", steps, domain="swe", metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory, image_with_a_bug: Path) -> Path:
+    """Files of trajectories: text, code, both; and the tasks of the episodes."""
     folder = tmp_path_factory.mktemp("sources")
     wanted = len(answers_to("a", "b"))
     math, swe = load_trajectories("builtin", count=4), load_trajectories("builtin_swe")
@@ -86,7 +156,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_trajectories(text, folder / "math.jsonl")
     save_trajectories(code, folder / "swe.jsonl")
     save_trajectories([*text, *code], folder / "steps.jsonl")
-    save_trajectories(load_trajectories("builtin_shell", count=1), folder / "shell.jsonl")
+    tasks = [
+        load_trajectories("builtin_shell", count=1)[0],
+        hidden_test_task(image_with_a_bug, "mends", MENDS),
+        hidden_test_task(image_with_a_bug, "cheats", CHEATS),
+    ]
+    save_trajectories(tasks, folder / "tasks.jsonl")
     return folder
 
 
@@ -94,12 +169,12 @@ def exported(sources: Path, to: str, folder: Path) -> None:
     common = ["--to", to, "--held_out", "0"]
     steps = [str(sources / "steps.jsonl"), str(folder / "steps")]
     assert export([*common, "--targets", "all", *steps]) == 0
-    shell = ["--episodes", "true", "--sandbox", "bubblewrap", str(sources / "shell.jsonl")]
-    assert export([*common, *shell, str(folder / "episodes")]) == 0
+    tasks = ["--episodes", "true", "--sandbox", "bubblewrap", str(sources / "tasks.jsonl")]
+    assert export([*common, *tasks, str(folder / "episodes")]) == 0
 
 
 @pytest.fixture(scope="module")
-def expected(sources: Path, bubblewrap: None) -> dict[str, Any]:
+def expected(bubblewrap: None, sources: Path) -> dict[str, Any]:
     """The answers, and what this package itself makes of them."""
     exported(sources, "jsonl", sources / "ours")
     rows = list(load_rows(sources / "ours" / "steps" / "train.jsonl"))
@@ -107,25 +182,34 @@ def expected(sources: Path, bubblewrap: None) -> dict[str, Any]:
         answers_to(row.expert_action, rows[index - 1].expert_action)[index]
         for index, row in enumerate(rows)
     ]
-    (line,) = (sources / "ours" / "episodes" / "train.jsonl").read_text().splitlines()
-    row = EpisodeRow.from_dict(json.loads(line))
-    (task,) = load_trajectories(str(sources / "shell.jsonl"))
-    turns = [f"<think>as the expert</think>\n{step.action}" for step in task.steps]
-    episode = Episode(row)
-    seen = [episode.step(turn) for turn in turns]
-    episode.close()
-    assert seen[-1].done and sum(one.reward for one in seen) == 1.0
-    return {
-        "rows": rows,
-        "answers": answers,
-        "turns": turns,
-        "episode": {
-            "prompt": episode.messages,
-            "shown": [one.observation for one in seen if not one.done],
-            "reward": 1.0,
-            "done": True,
-        },
-    }
+    tasks = {task.id: task for task in load_trajectories(str(sources / "tasks.jsonl"))}
+    turns: dict[str, list[str]] = {}
+    played = []
+    for row in load_episodes(sources / "ours" / "episodes" / "train.jsonl"):
+        turns[row.id] = [f"<think>思考</think>\n{step.action}" for step in tasks[row.id].steps]
+        if row.id == "cheats":
+            turns[row.id].insert(1, "I am at a loss.")
+        episode = Episode(row)
+        seen = [episode.step(turn) for turn in turns[row.id]]
+        episode.close()
+        shown = [one.observation for one in seen if not one.done]
+        played.append(
+            {
+                "prompt": episode.messages,
+                "shown": shown,
+                "reward": sum(one.reward for one in seen),
+                "done": seen[-1].done,
+            }
+        )
+    return {"rows": rows, "answers": answers, "turns": turns, "episodes": played}
+
+
+def test_checks_and_hidden_tests_judge_an_episode(expected: dict[str, Any]) -> None:
+    shell, mends, cheats = expected["episodes"]
+    assert [one["reward"] for one in (shell, mends, cheats)] == [1.0, 1.0, 0.0]
+    assert all(one["done"] for one in (shell, mends, cheats))
+    assert "naïve 思考 🤔" in mends["shown"][0]
+    assert "1 passed" in cheats["shown"][0] and "malformed" in cheats["shown"][1]
 
 
 def reward_of(row: StepRow, answer: dict[str, Any], trainer: str) -> float:
@@ -149,10 +233,15 @@ def through(trainer: str, sources: Path, expected: dict[str, Any], task: Path) -
     exported(sources, TRAINERS[trainer], task)
     for name in ("math", "swe", "steps"):
         (task / f"{name}.jsonl").write_bytes((sources / f"{name}.jsonl").read_bytes())
-    prompts = [row.messages for row in expected["rows"]]
-    for name, value in (("answers", expected["answers"]), ("turns", expected["turns"])):
+    episodes = zip(expected["turns"], expected["episodes"], strict=True)
+    given = {
+        "answers": expected["answers"],
+        "turns": expected["turns"],
+        "prompts": [row.messages for row in expected["rows"]],
+        "episode_prompts": {name: one["prompt"] for name, one in episodes},
+    }
+    for name, value in given.items():
         (task / f"{name}.json").write_text(json.dumps(value))
-    (task / "prompts.json").write_text(json.dumps(prompts))
     out = task / "out.json"
     done = subprocess.run(
         [str(python_of(trainer)), str(DOORS / f"{trainer}_door.py"), str(task), str(out)],
@@ -173,7 +262,7 @@ def test_a_trainer_gives_our_rewards_prompts_and_verdict(
     pairs = zip(expected["rows"], expected["answers"], strict=True)
     assert got["rewards"] == [reward_of(row, answer, trainer) for row, answer in pairs]
     assert got["prompts"] == [row.messages for row in expected["rows"]]
-    assert got["episode"] == expected["episode"]
+    assert got["episodes"] == expected["episodes"]
 
 
 @needs("inspect_ai")

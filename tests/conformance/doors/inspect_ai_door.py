@@ -2,7 +2,7 @@
 
 import os
 
-from common import ANSWERS, TASK, lines, report, script
+from common import ANSWERS, TASK, TURNS, lines, report, script
 from inspect_ai import eval as run
 from scripted_server import serving
 
@@ -27,15 +27,18 @@ def main():
     by_id = {sample.id: sample for sample in steps.samples}
     rewards = [by_id[one].scores["step_reward"].value for one in order]
     prompts = [[{"role": m.role, "content": m.text} for m in by_id[one].input] for one in order]
-    (sample,) = episodes.samples
+    played = {sample.id: sample for sample in episodes.samples}
+    report(rewards, prompts, [episode_of(played[one]) for one in TURNS])
+
+
+def episode_of(sample):
     said = [{"role": m.role, "content": m.text} for m in sample.messages]
-    episode = {
+    return {
         "prompt": said[:2],
         "shown": [m["content"] for m in said[2:] if m["role"] == "user"],
         "reward": sample.scores["episode_reward"].value,
         "done": True,
     }
-    report(rewards, prompts, episode)
 
 
 main()

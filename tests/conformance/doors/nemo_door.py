@@ -34,7 +34,7 @@ def response(answer):
 
 def main():
     rows = lines(TASK / "steps" / "train.jsonl")
-    rewards = []
+    rewards, prompts = [], [row["responses_create_params"]["input"] for row in rows]
     with client(StepServer) as steps:
         for row, answer in zip(rows, ANSWERS, strict=True):
             got = steps.post("/verify", json={**row, "response": response(answer)})
@@ -42,23 +42,37 @@ def main():
             rewards.append(got.json()["reward"])
         bad = steps.post("/verify", json={**rows[0], "srl": {}, "response": response(ANSWERS[0])})
     assert bad.status_code == 500  # never a reward
-    (row,) = lines(TASK / "episodes" / "train.jsonl")
+    with client(EpisodeServer) as server:
+        rows = lines(TASK / "episodes" / "train.jsonl")
+        episodes = [play(server, row) for row in rows]
+        # A second episode in the same session; then the prompt fills the context.
+        (mends,) = (row for row in rows if row["uuid"] == "mends")
+        for _ in range(2):
+            assert server.post("/reset", json=mends).status_code == 200
+        turns = [{"text": turn} for turn in TURNS["mends"][:2]]
+        for answer in [*turns, {"text": "", "truncated": True}]:
+            last = server.post("/step", json={**mends, "response": response(answer)}).json()
+        assert last["reward"] == 1.0 and last["terminated"], last
+        again = server.post("/step", json={**mends, "response": response(turns[0])})
+        assert again.status_code == 500  # never a reward
+    report(rewards, prompts, episodes)
+
+
+def play(server, row):
+    begun = server.post("/reset", json=row)
+    assert begun.json() == {"observation": None, "info": {"supports_explicit_close": True}}
     seen = []
-    with client(EpisodeServer) as episodes:
-        begun = episodes.post("/reset", json=row)
-        assert begun.json() == {"observation": None, "info": {"supports_explicit_close": True}}
-        for turn in TURNS:
-            got = episodes.post("/step", json={**row, "response": response({"text": turn})})
-            assert got.status_code == 200, got.text
-            seen.append(got.json())
-        assert episodes.post("/close", json={}).status_code == 200
-    episode = {
+    for turn in TURNS[row["uuid"]]:
+        got = server.post("/step", json={**row, "response": response({"text": turn})})
+        assert got.status_code == 200, got.text
+        seen.append(got.json())
+    assert server.post("/close", json={}).status_code == 200
+    return {
         "prompt": row["responses_create_params"]["input"],
         "shown": [one["observation"] for one in seen if one["observation"]],
         "reward": sum(one["reward"] for one in seen),
         "done": seen[-1]["terminated"],
     }
-    report(rewards, [row["responses_create_params"]["input"] for row in rows], episode)
 
 
 main()

@@ -48,11 +48,16 @@ async def ask(url, identity, answer):
 async def play(url, identity):
     async with GenericEnvClient(base_url=url) as client:
         first = await client.reset(instance_id=identity)
-        seen = [await client.step({"answer": turn}) for turn in TURNS]
+        seen = [await client.step({"answer": turn}) for turn in TURNS[identity]]
         total = sum(one.reward for one in seen)
         shown = [one.observation["observation"] for one in seen if not one.done]
         prompt = first.observation["messages"]
         return {"prompt": prompt, "shown": shown, "reward": total, "done": seen[-1].done}
+
+
+async def play_all(url, identities):
+    """All at once."""
+    return await asyncio.gather(*(play(url, one) for one in identities))
 
 
 async def ask_all(servers, rows):
@@ -73,14 +78,14 @@ def main():
     text["settings"] = {"targets": "all"}
     code = {"environment": "SRL-SWE-v0", "source": {"source": str(TASK / "swe.jsonl")}}
     code["settings"] = {"targets": "all", "observations": "recorded"}
-    (episode,) = lines(TASK / "episodes" / "train.jsonl")
+    episodes = lines(TASK / "episodes" / "train.jsonl")
     started = []
     try:
-        for row in (text, code, episode):
+        for row in (text, code, episodes[0]):
             started.append(start(row))
         urls = [url for _, url in started]
         asked = asyncio.run(ask_all(urls[:2], rows))
-        played = asyncio.run(play(urls[2], episode["id"]))
+        played = asyncio.run(play_all(urls[2], [row["id"] for row in episodes]))
     finally:
         for process, _ in started:
             process.terminate()

@@ -18,12 +18,13 @@ for row, answer in zip(rows, ANSWERS, strict=True):
     prompts.append(prompt)
     env.close()
 
-(row,) = parquet.read_table(TASK / "episodes" / "train.parquet").to_pylist()
-env = skyrl_gym.make(row.pop("env_class"), env_config={}, extras=row)
-prompt, _ = env.init(row["prompt"])
-steps = [env.step(turn) for turn in TURNS]
-env.close()
-shown = [step["observations"][0]["content"] for step in steps if step["observations"]]
-total = sum(step["reward"] for step in steps)
-episode = {"prompt": prompt, "shown": shown, "reward": total, "done": steps[-1]["done"]}
-report(rewards, prompts, episode)
+episodes = []
+for row in parquet.read_table(TASK / "episodes" / "train.parquet").to_pylist():
+    env = skyrl_gym.make(row.pop("env_class"), env_config={}, extras=row)
+    prompt, _ = env.init(row["prompt"])
+    steps = [env.step(turn) for turn in TURNS[row["extra_info"]["id"]]]
+    env.close()
+    shown = [step["observations"][0]["content"] for step in steps if step["observations"]]
+    total = sum(step["reward"] for step in steps)
+    episodes.append({"prompt": prompt, "shown": shown, "reward": total, "done": steps[-1]["done"]})
+report(rewards, prompts, episodes)

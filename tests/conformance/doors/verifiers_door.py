@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import ANSWERS, TASK, lines, report, script
+from common import ANSWERS, TASK, TURNS, lines, report, script
 from scripted_server import serving
 
 PROGRAMS = Path(sys.executable).parent
@@ -40,7 +40,7 @@ def said(trace):
 def main():
     with serving(script) as url:
         traces = evaluate("srl_step", TASK / "steps", "agent", url)
-        (played,) = evaluate("srl_episode", TASK / "episodes", "player", url)
+        played = evaluate("srl_episode", TASK / "episodes", "player", url)
     by_id = {trace["task"]["data"]["id"]: trace for trace in traces}
     order = [row["id"] for row in lines(TASK / "steps" / "train.jsonl")]
     assert len(by_id) == len(ANSWERS)
@@ -49,14 +49,18 @@ def main():
         [{"role": m["role"], "content": m["content"]} for m in said(by_id[one])[:2]]
         for one in order
     ]
-    messages = [{"role": m["role"], "content": m["content"]} for m in said(played)]
-    episode = {
+    episodes = {trace["task"]["data"]["id"]: trace for trace in played}
+    report(rewards, prompts, [episode_of(episodes[one]) for one in TURNS])
+
+
+def episode_of(trace):
+    messages = [{"role": m["role"], "content": m["content"]} for m in said(trace)]
+    return {
         "prompt": messages[:2],
         "shown": [m["content"] for m in messages[2:] if m["role"] == "user"],
-        "reward": played["rewards"]["episode_reward"]["score"],
+        "reward": trace["rewards"]["episode_reward"]["score"],
         "done": True,
     }
-    report(rewards, prompts, episode)
 
 
 main()

@@ -1,15 +1,11 @@
-"""verl: its data set, its agent loops with a scripted server, its reward manager.
-
-The tokenizer is real and has each byte as a token, so that every text comes back whole.
-"""
+"""verl: its data set, its agent loops with a scripted server, its reward manager."""
 
 import asyncio
 
 import torch
 from common import ANSWERS, TASK, TURNS, report, whole
 from omegaconf import OmegaConf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokens import tokenizer
 from verl import DataProto
 from verl.experimental.agent_loop import agent_loop as loops
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
@@ -17,23 +13,7 @@ from verl.trainer.ppo.reward import get_custom_reward_fn
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 LENGTH = 20_000
-
-
-def tokenizer():
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|im_end|>", "<|im_start|>"]
-    made = Tokenizer(models.BPE({one: i for i, one in enumerate([*letters, *special])}, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens(special)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token=special[0], pad_token=special[0], chat_template=TEMPLATE
-    )
 
 
 class Scripted:
@@ -116,20 +96,25 @@ async def main():
         assert tokens.decode(output.prompt_ids).endswith("<|im_start|>assistant\n")
         prompts.append([dict(one) for one in row["raw_prompt"]])
     folder = TASK / "episodes"
-    (row,) = rows_of(folder, config, tokens)
-    server = Scripted(tokens, [{"text": turn} for turn in TURNS])
+    played = [await play(row, folder, config, tokens) for row in rows_of(folder, config, tokens)]
+    report(rewards, prompts, played)
+
+
+async def play(row, folder, config, tokens):
+    turns = TURNS[row["extra_info"]["id"]]
+    server = Scripted(tokens, [{"text": turn} for turn in turns])
     loop = loop_named("srl_episode", folder, config, tokens, server)
     output = await loop.run({}, raw_prompt=row["raw_prompt"], extra_info=row["extra_info"])
     kept = [
         one for one, mask in zip(output.response_ids, output.response_mask, strict=True) if mask
     ]
-    assert tokens.decode(kept) == "".join(f"{turn}<|im_end|>" for turn in TURNS)
+    assert tokens.decode(kept) == "".join(f"{turn}<|im_end|>" for turn in turns)
     pieces = server.asked[-1].split("<|im_start|>user\n")[2:]
     shown = [piece.split("<|im_end|>\n<|im_start|>assistant\n")[0] for piece in pieces]
     prompt = [dict(one) for one in row["raw_prompt"]]
-    episode = {"prompt": prompt, "shown": shown, "reward": output.reward_score, "done": True}
-    assert output.extra_fields["reward_extra_info"]["thousandths"] == 1000.0
-    report(rewards, prompts, episode)
+    said = output.extra_fields["reward_extra_info"]
+    assert said["thousandths"] == 1000 * output.reward_score
+    return {"prompt": prompt, "shown": shown, "reward": output.reward_score, "done": True}
 
 
 asyncio.run(main())

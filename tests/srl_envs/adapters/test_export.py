@@ -142,6 +142,15 @@ def test_pivot_rows_of_others_are_read(tmp_path: Path) -> None:
         (["--to", "verl", "--sandbox", "bubblewrap", "builtin", "OUT"], "no effect without"),
         (["--to", "verl", "--reward", "none", "builtin", "OUT"], "reward is 'none'"),
         (["--to", "verl", "--count", "3", "--held_out", "9", "builtin", "OUT"], "distinct"),
+        (["--to", "verl", "--episodes", "true", "--max_steps", "0", "builtin", "OUT"], "is 0"),
+        (["--to", "verl", "--reward", "execution", "builtin_swe", "OUT"], "sandbox"),
+        (
+            ["--to", "verl", "--episodes", "true", "--autojunk", "true", "builtin", "OUT"],
+            "autojunk",
+        ),
+        (["--to", "verl", "--episodes", "true", "--targets", "all", "builtin", "OUT"], "targets"),
+        (["--to", "verl", "--history_turns", "3", "builtin", "OUT"], "has no commands"),
+        (["--to", "verl", "--title_hint", "false", "builtin_swe", "OUT"], "has no titles"),
     ],
 )
 def test_what_cannot_work_is_refused(
@@ -152,6 +161,13 @@ def test_what_cannot_work_is_refused(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and says in error
     assert not out.exists()
+
+
+def test_a_file_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tmp_path / "out"
+    taken.write_text("")
+    assert main(["--to", "verl", "builtin", str(taken)]) == 2
+    assert "is a file" in capsys.readouterr().err and taken.read_text() == ""
 
 
 def test_episodes_without_a_verdict_are_left_out(
