@@ -59,6 +59,12 @@ BENCHMARKS = {
 }
 """All benchmarks by name."""
 
+
+def label_of(name: str) -> str:
+    """A benchmark as in tables; a user's own has its name alone."""
+    return BENCHMARKS[name].label if name in BENCHMARKS else name
+
+
 TABLE_1 = ("amc23", "aime24", "aime25", "minerva_math")
 """The benchmarks of the paper's Table 1."""
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from srl_agent.evaluation.folder import RESULTS, read_settings
-from srl_agent.evaluation.math.benchmarks import BENCHMARKS, Problem
+from srl_agent.evaluation.math.benchmarks import Problem, label_of
 from srl_agent.evaluation.math.folder import SAMPLES, read_problems
 from srl_agent.evaluation.math.lengths import length_histogram
 from srl_agent.evaluation.math.page import rendered, write_plots
@@ -171,7 +171,7 @@ def difference_cells(differences: Sequence[Difference], names: Sequence[str]) ->
             (lambda value: f"{100 * value:+.1f}") if row.measure == "accuracy" else "{:+.0f}".format
         )
         label = (
-            f"{BENCHMARKS[row.benchmark].label}, {row.mode},"
+            f"{label_of(row.benchmark)}, {row.mode},"
             f" {row.measure}{' %' if row.measure == 'accuracy' else ''}"
         )
         interval = f"{signed(row.difference.low)} to {signed(row.difference.high)}"
@@ -258,7 +258,7 @@ def _plots(
     """
     benchmarks = list(dict.fromkeys(name for name, _ in shared))
     groups = {"lengths": ("All shared problems", benchmarks)} if len(benchmarks) > 1 else {}
-    groups |= {f"lengths-{name}": (BENCHMARKS[name].label, [name]) for name in benchmarks}
+    groups |= {f"lengths-{name}": (label_of(name), [name]) for name in benchmarks}
     plots = []
     for name, (title, chosen) in groups.items():
         lengths: dict[str, list[int]] = {label: [] for label in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1
+from srl_agent.evaluation.math.own_benchmarks import own_name
 from srl_agent.inference.generator import GenerationSettings
 from srl_envs.errors import ConfigError, require
 from srl_envs.response import ResponseFormat
@@ -18,7 +19,10 @@ class MathConfig:
         default_factory=lambda: list(TABLE_1),
         metadata={
             "help": (
-                f"Which benchmarks: {', '.join(BENCHMARKS)}. Default: those of the paper's Table 1."
+                f"Which benchmarks: {', '.join(BENCHMARKS)}; or your own: a file of problems"
+                " (.jsonl, .csv, .parquet; problem and answer), the folder of a training run for"
+                " the questions that it held out, or a source's name for its held-out questions."
+                " Default: those of the paper's Table 1."
             )
         },
     )
@@ -53,8 +57,9 @@ class MathConfig:
         default=None,
         metadata={
             "help": (
-                "Benchmarks that are answered num_samples times besides greedily. None: amc23,"
-                " aime24, aime25, as in the paper."
+                "Benchmarks that are answered num_samples times besides greedily, which gives"
+                " pass@k; your own too, if named here. None: amc23, aime24, aime25, as in the"
+                " paper."
             )
         },
     )
@@ -173,14 +178,9 @@ class MathConfig:
     )
 
     def __post_init__(self) -> None:
-        for option, names in (("benchmarks", self.benchmarks), ("sampled", self.sampled or [])):
-            for name in names:
-                if name not in BENCHMARKS:
-                    raise ConfigError(
-                        f"{option}: unknown benchmark {name!r}: use one of {', '.join(BENCHMARKS)}."
-                    )
-            if len(set(names)) != len(names):
-                raise ConfigError(f"{option} names a benchmark twice: {', '.join(names)}.")
+        for option, called in (("benchmarks", self.names), ("sampled", self._sampled or [])):
+            if len(set(called)) != len(called):
+                raise ConfigError(f"{option} names a benchmark twice: {', '.join(called)}.")
         require(
             self.limit is None or self.limit >= 1,
             "limit",
@@ -220,13 +220,22 @@ class MathConfig:
         """Which shape the steps of a step-wise solution must have."""
         return ResponseFormat(self.think_prefilled, self.require_think)
 
+    @property
+    def names(self) -> list[str]:
+        """What tables and files call the benchmarks."""
+        return [benchmark_name(entry) for entry in self.benchmarks]
+
+    @property
+    def _sampled(self) -> list[str] | None:
+        if self.sampled is None:
+            return None
+        return [one if one in self.names else benchmark_name(one) for one in self.sampled]
+
     def samples_of(self, benchmark: str) -> int:
-        """How many sampled answers each problem of a benchmark gets."""
-        chosen = (
-            [name for name, known in BENCHMARKS.items() if known.sampled]
-            if self.sampled is None
-            else self.sampled
-        )
+        """How many sampled answers each problem of a benchmark gets, by its name in tables."""
+        chosen = self._sampled
+        if chosen is None:
+            chosen = [name for name, known in BENCHMARKS.items() if known.sampled]
         return self.num_samples if benchmark in chosen else 0
 
     def generation(self, greedy: bool) -> GenerationSettings:
@@ -239,3 +248,12 @@ class MathConfig:
             top_p=self.top_p,
             seed=self.seed,
         )
+
+
+def benchmark_name(entry: str) -> str:
+    """What tables and files call an entry of ``--benchmarks``.
+
+    Raises:
+        ConfigError: It is neither known nor a user's own.
+    """
+    return entry if entry in BENCHMARKS else own_name(entry)

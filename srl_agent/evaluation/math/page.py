@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srl_agent.evaluation.math.benchmarks import BENCHMARKS, Problem
+from srl_agent.evaluation.math.benchmarks import Problem, label_of
 from srl_agent.evaluation.math.lengths import length_histogram
 from srl_agent.evaluation.math.results import Results
 from srl_agent.evaluation.math.samples import Sample
@@ -76,7 +76,7 @@ def write_page(
         notes=note_lines(results),
         stepwise=bool(settings.get("stepwise")),
         plots=plots,
-        labels={name: benchmark.label for name, benchmark in BENCHMARKS.items()},
+        labels={problem.benchmark: label_of(problem.benchmark) for problem in problems},
         items=_by_problem(problems, shown),
         shown=len(shown),
         total=len(samples),
@@ -101,9 +101,7 @@ def length_plots(samples: Sequence[Sample]) -> list[Plot]:
     """
     names = list(dict.fromkeys(sample.benchmark for sample in samples))
     parts = {name: [sample for sample in samples if sample.benchmark == name] for name in names}
-    plots = [
-        _lengths(f"lengths-{name}", BENCHMARKS[name].label, part) for name, part in parts.items()
-    ]
+    plots = [_lengths(f"lengths-{name}", label_of(name), part) for name, part in parts.items()]
     if len(names) > 1:
         plots.insert(0, _lengths("lengths", "All benchmarks", samples))
     return [plot for plot in plots if plot is not None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1, Problem
+from srl_agent.evaluation.math.benchmarks import BENCHMARKS, TABLE_1, Problem, label_of
 from srl_agent.evaluation.math.metrics import (
     majority_at_k,
     pass_at_k,
@@ -91,7 +91,7 @@ class BenchmarkResult:
     @property
     def label(self) -> str:
         """As in tables."""
-        return BENCHMARKS[self.benchmark].label
+        return label_of(self.benchmark)
 
 
 @dataclass(frozen=True, slots=True)

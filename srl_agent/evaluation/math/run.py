@@ -15,9 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from srl_agent.evaluation.folder import RESULTS, model_label
-from srl_agent.evaluation.math.benchmarks import Problem, load_benchmark
+from srl_agent.evaluation.math.benchmarks import BENCHMARKS, Problem, load_benchmark
 from srl_agent.evaluation.math.config import MathConfig
 from srl_agent.evaluation.math.folder import SAMPLES, default_folder, math_folder
+from srl_agent.evaluation.math.own_benchmarks import load_own
 from srl_agent.evaluation.math.page import write_page
 from srl_agent.evaluation.math.results import Results, summarize, write_results
 from srl_agent.evaluation.math.samples import Sample, SampleKey, SampleStore
@@ -42,10 +43,7 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
         to do.
     """
     model = resolved(model)
-    problems = {
-        name: load_benchmark(name, [Path(place) for place in config.data or ()], config.limit)
-        for name in config.benchmarks
-    }
+    problems = load_problems(config)
     folder = (
         Path(config.output_dir).expanduser() if config.output_dir else default_folder(config, model)
     )
@@ -82,6 +80,17 @@ def evaluate_math(config: MathConfig, model: GeneratorConfig) -> Results:
         )
     print(f"\n{terminal_text(results)}\n\n{page}")
     return results
+
+
+def load_problems(config: MathConfig) -> dict[str, list[Problem]]:
+    """The problems of each benchmark, by its name in tables."""
+    data = [Path(place) for place in config.data or ()]
+    return {
+        name: load_benchmark(entry, data, config.limit)
+        if entry in BENCHMARKS
+        else load_own(entry, config.limit)
+        for name, entry in zip(config.names, config.benchmarks, strict=True)
+    }
 
 
 def wanted_answers(config: MathConfig, problems: Sequence[Problem]) -> Asked:

@@ -76,7 +76,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
     for result in results.benchmarks:
         rows.append(
             [
-                f"{result.label}, greedy",
+                f"{result.label}, greedy{_way(result.greedy_answers)}",
                 str(result.problems),
                 _with_interval(result.greedy),
                 "",
@@ -91,7 +91,7 @@ def benchmark_cells(results: Results) -> list[list[str]]:
             ]
             rows.append(
                 [
-                    f"{result.label}, avg@{sampled.k}",
+                    f"{result.label}, avg@{sampled.k}{_way(sampled.answers)}",
                     str(result.problems),
                     *scores,
                     *_counts(sampled.answers),
@@ -169,6 +169,10 @@ def _table_1_row(columns: Sequence[float | None]) -> list[str]:
 
 def _with_interval(mean: Interval) -> str:
     return f"{percent(mean.value)} [{percent(mean.low)}, {percent(mean.high)}]"
+
+
+def _way(answers: Answers) -> str:
+    return "" if answers.mean_steps is None else ", step by step"
 
 
 def _counts(answers: Answers) -> list[str]:
