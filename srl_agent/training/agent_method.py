@@ -39,6 +39,7 @@ class Agent(Method):
 
     label = "Agent RL"
     summary = "many-turn episodes in the environment, reward is 1 if the outcome is verified"
+    only_own_sampler = True
     trainer = "srl_agent.training.trl.episodes:episode_trainer"
 
     def __init__(self) -> None:

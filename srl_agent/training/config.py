@@ -393,8 +393,12 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
     )
 
     def __post_init__(self) -> None:
-        check_ranges(self)
         method = METHODS.named(self.method)
+        if method.only_own_sampler:  # said before a package is asked for
+            for name in ("use_vllm", "use_transformers_continuous_batching"):
+                wanted = f"false with method {self.method}, which has this project's own sampler"
+                require(not getattr(self, name), name, True, wanted)
+        check_ranges(self)
         if self.prompts_per_step is not None and self.num_generations:
             rows = self.prompts_per_step * (self.num_generations if method.samples else 1)
             at_once = self.per_device_train_batch_size * int(os.environ.get("WORLD_SIZE", "1"))

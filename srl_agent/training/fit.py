@@ -141,4 +141,7 @@ def _what_fits(shape: Shape, load: Load, room: int) -> Iterator[str]:
                 f" srl_agent/configs/accelerate/{sharding}.yaml --num_processes {enough}{low}"
             )
             return
-    yield "use a smaller model, or a vLLM server (--use_vllm true --vllm_mode server)"
+    yield (
+        "use a smaller model, or a vLLM server (--use_vllm true --vllm_mode server; not with method"
+        " agent)"
+    )

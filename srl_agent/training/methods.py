@@ -72,6 +72,7 @@ class Method:
         summary: What it does, in one line of ``--help``.
         samples: Whether it learns from the model's own answers, ``num_generations`` to
             each prompt; otherwise from the expert's, one to each prompt.
+        only_own_sampler: Whether neither vLLM nor TRL may write those answers.
         trainer: Its trainer's class, or that in the form ``"module:name"``, which is
             imported when a run needs it. It is made of the model, ``args``, the
             training and the validation instances, the tokenizer, a PEFT configuration
@@ -82,6 +83,7 @@ class Method:
     label: str
     summary: str
     samples: bool = True
+    only_own_sampler: bool = False
     trainer: str | Callable[..., Any] = "srl_agent.training.trl.grpo:SRLTrainer"
 
     def asks(self, args: Any) -> Literal["step", "problem"]:

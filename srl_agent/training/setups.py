@@ -121,7 +121,8 @@ def set_ups(gpus: int, method: str, adapter: bool) -> Iterator[SetUp]:
         method: Those that vLLM does not serve have fewer.
         adapter: Whether the run trains an adapter anyway.
     """
-    vllm = METHODS.named(method).samples and method != "agent"
+    known = METHODS.named(method)
+    vllm = known.samples and not known.only_own_sampler
     if not adapter:
         yield SetUp("our sampler" if gpus == 1 else "DDP, our sampler", "ddp", gpus, "own")
         if gpus > 1:

@@ -37,8 +37,8 @@ def episode_trainer(*parts: Any) -> SRLTrainer:
     trainer = SRLTrainer(*parts)
     if trainer.sampled_by is not SampledBy.OWN:
         raise ConfigError(
-            "The method agent samples with this project's own sampler: leave use_vllm,"
-            " use_transformers_continuous_batching, FSDP and DeepSpeed's stage 3 out."
+            "The method agent samples with this project's own sampler, from whole weights: leave"
+            " ds3_gather_for_generation true."
         )
     # All of its loss types divide by the tokens of a step; the rest is in the advantages.
     trainer.loss_type = "cispo" if trainer.args.loss_type == "cispo" else "dapo"

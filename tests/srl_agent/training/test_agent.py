@@ -100,6 +100,8 @@ def test_a_curriculum_keeps_the_data_of_each_stage(tiny_model_dir: Path, tmp_pat
         ({"method": "srl", "episode_turns": 3}, "episode_turns is 3"),
         ({"reward": "arguments"}, "reward is 'arguments'"),
         ({"steps": "one"}, "steps is 'one'"),
+        ({"use_vllm": "true"}, "use_vllm is True: it must be false with method agent"),
+        ({"use_transformers_continuous_batching": "true"}, "must be false with method agent"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
