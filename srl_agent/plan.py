@@ -175,7 +175,7 @@ def _plan(arguments: list[str]) -> int:
         place = _place(where)
         found = examine(data, args, model, place, absent)
         if where.run is None:
-            _show(found, bool(model.use_peft))
+            _show(found, args, model)
         failed |= found.fails
         if not found.fails:
             again = partial(rehearse, arguments, types, number, where.measure, True)
@@ -183,7 +183,7 @@ def _plan(arguments: list[str]) -> int:
     return int(failed)
 
 
-def _show(found: Examined, adapter: bool) -> None:
+def _show(found: Examined, args: Any, model: Any) -> None:
     """Print what was found of one run, and its memory."""
     from srl_agent.evaluation.math.table import aligned
     from srl_agent.training.setups import memory_cells
@@ -193,7 +193,7 @@ def _show(found: Examined, adapter: bool) -> None:
         print(f"\n{aligned(memory_cells(found.fits))}\n")
         for one in found.fits:
             if one.works:
-                print(f"{one.set_up.name}: {one.set_up.flags(adapter) or 'as it is'}")
+                print(f"{one.set_up.name}: {one.set_up.flags(args, model) or 'as it is'}")
 
 
 def _forecast(

@@ -313,7 +313,7 @@ def _memory(
 ) -> Iterator[Finding]:
     if place.elsewhere:
         good = [one.set_up.name for one in table if one.works]
-        text = f"fits as: {', '.join(good)}" if good else "fits in no shipped set-up"
+        text = f"fits as: {'; '.join(good)}" if good else "fits in no shipped set-up"
         yield Finding("memory", "ok" if good else "fails", text + ("" if good else _cure(table)))
         return
     shape, load = Shape.of(config, get_peft_config(model)), load_of(args, model, place.room)

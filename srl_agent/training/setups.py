@@ -63,19 +63,28 @@ class SetUp:
     sampling: Sampling
     adapter: bool = False
 
-    def flags(self, already_adapter: bool = False) -> str:
-        """How it is started."""
+    def flags(self, args: Any, model: Any) -> str:
+        """How it is started, beyond what a run's settings say.
+
+        Args:
+            args: An :class:`~srl_agent.training.config.SRLConfig`.
+            model: TRL's ``ModelConfig``.
+        """
         parts = []
         if self.processes > 1:
             parts.append(
                 f"accelerate launch --config_file srl_agent/configs/accelerate/{self.sharding}.yaml"
                 f" --num_processes {self.processes}"
             )
-        if self.adapter and not already_adapter:
+        if self.adapter and not model.use_peft:
             parts.append("--use_peft true --lora_r 32 --lora_target_modules all-linear")
-        if self.sampling != "own":
-            mode = "colocate --vllm_enable_sleep_mode true" if self.sampling == "vllm" else "server"
-            parts.append(f"--use_vllm true --vllm_mode {mode}")
+        beside = args.use_vllm and args.vllm_mode == "colocate"
+        if self.sampling == "own" and args.use_vllm:
+            parts.append("--use_vllm false")
+        elif self.sampling == "vllm" and not (beside and args.vllm_enable_sleep_mode):
+            parts.append("--use_vllm true --vllm_mode colocate --vllm_enable_sleep_mode true")
+        elif self.sampling == "server" and (beside or not args.use_vllm):
+            parts.append("--use_vllm true --vllm_mode server")
         return " ".join(parts)
 
 

@@ -196,7 +196,10 @@ def test_what_fits_nowhere_fails(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_lora_config_is_planned_without_vllm_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["srl_math_7b_lora", *NO_HUB, "--gpu", "h100"]) == 0
     text = capsys.readouterr().out
-    assert "LoRA, vLLM beside it" in text and "DDP" not in text
+    assert "fits as: LoRA, our sampler; LoRA, vLLM beside it" in text and "DDP" not in text
+    assert "LoRA, vLLM beside it: as it is" in text
+    assert "LoRA, our sampler: --use_vllm false\n" in text
+    assert main(["srl_math_7b_lora", *NO_HUB, "--gpu", "h100", "--use_vllm", "false"]) == 0
     assert lines(text)["packages"][0] in ("ok", "warning")
 
 

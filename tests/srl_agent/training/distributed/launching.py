@@ -69,7 +69,6 @@ def launch(folder: Path, config: str, processes: int, *jobs: dict[str, Any], **m
         env=environment(FSDP_ON_CPUS="1", **more),
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done.stdout + done.stderr
