@@ -135,12 +135,14 @@ def examine(data: Any, args: Any, model: Any, place: Place, absent: Iterable[str
     found += _tried("model", read_model)
     found += _tried("template", lambda: _template(tokenizer, args) if tokenizer else ())
     found += _tried("data", read_data)
+    longest: int | None = None
     if parts and tokenizer and config:
-        whole, read = parts, tokenizer
-        found += _tried("lengths", lambda: _lengths(data, args, config, read, whole))
-    table = fits(args, model, config, place.gpus, place.room) if config and place.gpus else []
+        lengths, longest = _examined_lengths(data, args, config, tokenizer, parts)
+        found += lengths
+    gpus, room = place.gpus, place.room
+    table = fits(args, model, config, gpus, room, longest) if config and gpus else []
     if config:
-        found += _tried("memory", lambda: _memory(args, model, config, place, table))
+        found += _tried("memory", lambda: _memory(args, model, config, place, table, longest))
         if not place.elsewhere:
             found += _tried("disk", lambda: _disk(args, model, config))
     if parts and not place.elsewhere:
@@ -266,19 +268,40 @@ def _template(tokenizer: Any, args: Any) -> Iterator[Finding]:
     yield Finding("template", "ok", f"a system message {system}; {opened}")
 
 
-def _lengths(
+def _examined_lengths(
     data: Any, args: Any, config: Any, tokenizer: Any, parts: LearningData
+) -> tuple[list[Finding], int | None]:
+    """What is found of the prompts' lengths; and the longest, on which memory depends."""
+    longest: int | None = None
+
+    def read() -> Iterator[Finding]:
+        nonlocal longest
+        asked = for_tokenizer(parts, data, args, tokenizer)
+        lengths = _prompt_lengths(args, tokenizer, asked)
+        yield from _lengths(args, config, tokenizer, asked, lengths)
+        # An agent's prompt grows with its turns.
+        longest = None if args.method == "agent" else lengths[-1]
+
+    return _tried("lengths", read), longest
+
+
+def _prompt_lengths(args: Any, tokenizer: Any, parts: LearningData) -> list[int]:
+    """Tokens of some prompts, sorted."""
+    chat, count = ChatEncoder(tokenizer), min(len(parts.train), _SHOWN_PROMPTS)
+    shown = [parts.train[i * len(parts.train) // count] for i in range(count)]
+    return sorted(len(chat(one.messages, args.answer_format).ids) for one in shown)
+
+
+def _lengths(
+    args: Any, config: Any, tokenizer: Any, parts: LearningData, lengths: list[int]
 ) -> Iterator[Finding]:
     """Prompts in tokens, against what the settings and the model allow."""
     from transformers import AutoModelForCausalLM
 
-    parts = for_tokenizer(parts, data, args, tokenizer)
+    count = len(lengths)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     check_lengths(args, model, tokenizer, parts.train, [*parts.validation, *parts.test])
-    chat, count = ChatEncoder(tokenizer), min(len(parts.train), _SHOWN_PROMPTS)
-    shown = [parts.train[i * len(parts.train) // count] for i in range(count)]
-    lengths = sorted(len(chat(one.messages, args.answer_format).ids) for one in shown)
     positions, _ = positions_of(model)
     most, answer = args.max_prompt_length, int(args.max_completion_length)
     text = (
@@ -309,14 +332,15 @@ def _cure(table: list[Fit]) -> str:
 
 
 def _memory(
-    args: Any, model: Any, config: Any, place: Place, table: list[Fit]
+    args: Any, model: Any, config: Any, place: Place, table: list[Fit], longest: int | None
 ) -> Iterator[Finding]:
     if place.elsewhere:
         good = [one.set_up.name for one in table if one.works]
         text = f"fits as: {'; '.join(good)}" if good else "fits in no shipped set-up"
         yield Finding("memory", "ok" if good else "fails", text + ("" if good else _cure(table)))
         return
-    shape, load = Shape.of(config, get_peft_config(model)), load_of(args, model, place.room)
+    shape = Shape.of(config, get_peft_config(model))
+    load = load_of(args, model, place.room, prompt=longest)
     if place.gpus:
         check_fits(shape, load, place.room)
         yield Finding("memory", "ok", plan(shape, load).explain())

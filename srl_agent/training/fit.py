@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 _SHARED: tuple[Sharding, ...] = ("fsdp2", "zero3")
 _UNKNOWN_PROMPT = 1024
-"""Tokens of the longest prompt, where ``max_prompt_length`` does not say."""
+"""Tokens of the longest prompt, where neither the data nor ``max_prompt_length`` say."""
 _GPUS = (2, 4, 8, 16, 32, 64)
 
 
@@ -75,6 +75,7 @@ def load_of(
     sharding: Sharding | None = None,
     processes: int | None = None,
     sampling: Sampling | None = None,
+    prompt: int | None = None,
 ) -> Load:
     """What a run's settings do to a GPU of so many bytes.
 
@@ -85,6 +86,8 @@ def load_of(
         sharding: None takes what this process was started with.
         processes: That train; None takes those that were started.
         sampling: None takes what the settings say.
+        prompt: Tokens of the longest prompt, where that is known; ``max_prompt_length``
+            bounds it.
     """
     sharding, processes = sharding or _sharding(args), processes or int(args.world_size)
     samples = METHODS.named(args.method).samples
@@ -93,6 +96,7 @@ def load_of(
     shares = (
         args.shared_prompt and samples and sharding == "ddp" and not args.gradient_checkpointing
     )
+    known = [int(each) for each in (prompt, args.max_prompt_length) if each]
     if sampling is None:
         vllm = args.use_vllm and args.vllm_mode == "colocate"
         sampling = "vllm" if vllm else "server" if args.use_vllm else "own"
@@ -100,7 +104,7 @@ def load_of(
         sharding=sharding,
         processes=processes,
         rows=rows,
-        prompt=int(args.max_prompt_length or _UNKNOWN_PROMPT),
+        prompt=min(known) if known else _UNKNOWN_PROMPT,
         completion=int(args.max_completion_length),
         group=min(rows, int(args.num_generations)) if shares else 1,
         bf16=bool(args.bf16),

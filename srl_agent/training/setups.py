@@ -148,7 +148,9 @@ def set_ups(gpus: int, method: str, adapter: bool) -> Iterator[SetUp]:
         yield SetUp("LoRA, vLLM beside it", "ddp", gpus, "vllm", True)
 
 
-def fits(args: Any, model: Any, config: Any, gpus: int, room: int) -> list[Fit]:
+def fits(
+    args: Any, model: Any, config: Any, gpus: int, room: int, prompt: int | None = None
+) -> list[Fit]:
     """The memory of a run in every set-up.
 
     Args:
@@ -157,6 +159,7 @@ def fits(args: Any, model: Any, config: Any, gpus: int, room: int) -> list[Fit]:
         config: The model's, of transformers.
         gpus: How many.
         room: Bytes of each.
+        prompt: Tokens of the longest prompt, where that is known.
     """
     adapter = model if model.use_peft else _with_adapter(model)
     shapes = {True: Shape.of(config, get_peft_config(adapter))}
@@ -171,6 +174,7 @@ def fits(args: Any, model: Any, config: Any, gpus: int, room: int) -> list[Fit]:
             sharding=set_up.sharding,
             processes=set_up.processes,
             sampling=set_up.sampling,
+            prompt=prompt,
         )
         load = replace(load, vllm_sleeps=True)
         shape = shapes[set_up.adapter]

@@ -145,8 +145,7 @@ class GroupFilter:
         if self.id:
             tests.append(("id = ?", [self.id]))
         if self.search:
-            found = "(instr(lower(id), ?) OR instr(lower(title), ?))"
-            tests.append((found, [self.search.lower()] * 2))
+            tests.append(("instr(words, ?)", [self.search.lower()]))
         if self.first is not None:
             tests.append(("step >= ?", [self.first]))
         if self.last is not None:

@@ -38,8 +38,9 @@ _CHUNK = 5000  # lines between which pages may read
 _SCHEMA = """
 CREATE TABLE groups (key TEXT PRIMARY KEY, source TEXT, step INT, place INT, id TEXT, title TEXT,
     fate TEXT, mean REAL, spread REAL, best REAL, answers INT, tokens REAL, errors TEXT,
-    file TEXT, offset INT, size INT) WITHOUT ROWID;
-CREATE INDEX by_step ON groups (step, source);
+    file TEXT, offset INT, size INT, words TEXT) WITHOUT ROWID;
+CREATE INDEX by_step ON groups (step, source, place);
+CREATE INDEX newest_first ON groups (step DESC, source, place);
 CREATE INDEX by_id ON groups (id, step);
 CREATE TABLE instances (id TEXT PRIMARY KEY, title TEXT, groups INT, mean REAL, spread REAL,
     gain REAL, first_step INT, last_step INT, last_key TEXT,
@@ -260,8 +261,10 @@ class RunFiles:
                     self.db.execute("DELETE FROM groups WHERE key = ?", (f"{KEPT}.{place}",))
 
     def _insert_groups(self, rows: list[tuple[Any, ...]]) -> None:
-        marks = ", ".join("?" * 16)
-        self.db.executemany(f"INSERT OR REPLACE INTO groups VALUES ({marks})", rows)
+        # Its id and title are searched; SQLite's lower() knows ASCII only.
+        searched = [(*row, f"{row[4]}\n{row[5]}".lower()) for row in rows]
+        marks = ", ".join("?" * 17)
+        self.db.executemany(f"INSERT OR REPLACE INTO groups VALUES ({marks})", searched)
 
 
 def _lines_of(index: Path, start: int) -> Iterator[Mapping[str, Any]]:

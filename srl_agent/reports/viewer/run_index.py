@@ -35,6 +35,8 @@ class RunIndex:
         self.folder = folder
         self._files = RunFiles(folder, kind)
         self._db, self._lock = self._files.db, self._files.lock
+        self._known: dict[tuple[Any, ...], Any] = {}
+        self._changes = -1
 
     @property
     def is_reading(self) -> bool:
@@ -44,6 +46,17 @@ class RunIndex:
     def refresh(self, at_most_every: float = 1.0, wait: float = 0.5) -> None:
         """Read what was added to the files; see :meth:`RunFiles.refresh`."""
         self._files.refresh(at_most_every, wait)
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a query over a whole table; asked once until something is added."""
+        with self._lock:
+            if self._changes != self._db.total_changes or len(self._known) > 1000:
+                self._known.clear()
+                self._changes = self._db.total_changes
+            if (query, values) not in self._known:
+                self._known[query, values] = self._db.execute(query, values).fetchall()
+            found: list[Any] = self._known[query, values]
+        return found
 
     def groups(self, chosen: GroupFilter) -> Page[GroupRow]:
         """A page of groups."""
@@ -78,13 +91,14 @@ class RunIndex:
     ) -> Page[Any]:
         names, given = ", ".join(kind.__slots__), tuple(values)
         start = (max(number, 1) - 1) * Page.SIZE
+        key = {"groups": "key", "instances": "id", "episodes": "number"}[table]
+        # Keys first: of the rows that are passed over nothing else is read.
+        query = (
+            f"SELECT {names} FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {where}"
+            f" ORDER BY {order} LIMIT {Page.SIZE} OFFSET {start}) ORDER BY {order}"
+        )
         with self._lock:
-            count = self._db.execute(f"SELECT count(*) FROM {table} WHERE {where}", given)
-            total = count.fetchone()[0]
-            query = (
-                f"SELECT {names} FROM {table} WHERE {where} ORDER BY {order}"
-                f" LIMIT {Page.SIZE} OFFSET {start}"
-            )
+            total = self._rows(f"SELECT count(*) FROM {table} WHERE {where}", given)[0][0]
             rows = [kind(*row) for row in self._db.execute(query, given)]
         return Page(rows, max(number, 1), total)
 
@@ -107,11 +121,10 @@ class RunIndex:
         names, wanted = ", ".join(GroupRow.__slots__), text.lower()
         until = time.monotonic() + seconds
         with self._lock:
-            count = self._db.execute(f"SELECT count(*) FROM groups WHERE {where}", values)
-            total = count.fetchone()[0]
+            total = self._rows(f"SELECT count(*) FROM groups WHERE {where}", tuple(values))[0][0]
             query = (
                 f"SELECT {names} FROM groups WHERE {where} ORDER BY step DESC, source, place"
-                f" LIMIT 20000 OFFSET {before}"
+                f" LIMIT 2000 OFFSET {before}"
             )
             rows = [GroupRow(*row) for row in self._db.execute(query, values)]
         found: list[GroupRow] = []
@@ -174,27 +187,22 @@ class RunIndex:
 
     def kinds(self) -> list[str]:
         """Every kind of malformed answer that there is."""
-        with self._lock:
-            rows = self._db.execute("SELECT DISTINCT errors FROM groups WHERE errors != ''")
-            return sorted({kind for (errors,) in rows for kind in errors.split()})
+        rows = self._rows("SELECT DISTINCT errors FROM groups WHERE errors != ''")
+        return sorted({kind for (errors,) in rows for kind in errors.split()})
 
     def counts(self) -> dict[str, int]:
         """How many groups of each fate, answers, instances and episodes there are."""
-        with self._lock:
-            fates = self._db.execute(
-                "SELECT fate, count(*), sum(answers) FROM groups GROUP BY fate"
-            ).fetchall()
-            counts = {str(fate): int(count) for fate, count, _ in fates}
-            counts["answers"] = sum(int(answers) for _, _, answers in fates)
-            counts["groups"] = sum(int(count) for _, count, _ in fates)
-            for table in ("instances", "episodes"):
-                counts[table] = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        fates = self._rows("SELECT fate, count(*), sum(answers) FROM groups GROUP BY fate")
+        counts = {str(fate): int(count) for fate, count, _ in fates}
+        counts["answers"] = sum(int(answers) for _, _, answers in fates)
+        counts["groups"] = sum(int(count) for _, count, _ in fates)
+        for table in ("instances", "episodes"):
+            counts[table] = self._rows(f"SELECT count(*) FROM {table}")[0][0]
         return counts
 
     def fates(self) -> list[str]:
         """Every fate that a group has."""
-        with self._lock:
-            return [row[0] for row in self._db.execute("SELECT DISTINCT fate FROM groups")]
+        return [row[0] for row in self._rows("SELECT DISTINCT fate FROM groups")]
 
     def parts(self) -> list[PartRow]:
         """The parts of the run, each summed up."""
@@ -202,8 +210,7 @@ class RunIndex:
             "SELECT source, count(*), sum(answers), avg(mean), sum(errors != '') FROM groups"
             " GROUP BY source ORDER BY min(step), source"
         )
-        with self._lock:
-            return [PartRow(*row) for row in self._db.execute(query)]
+        return [PartRow(*row) for row in self._rows(query)]
 
     def episode(self, number: int) -> tuple[EpisodeRow, EpisodeRecord] | None:
         """An episode with its turns; None if there is none, or it was dropped just now."""

@@ -17,7 +17,7 @@ from srl_agent.reports.viewer.export import export
 from srl_agent.reports.viewer.runs import find_runs
 from srl_agent.rollouts.rollout_log import RolloutLog
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="the extra browser is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 

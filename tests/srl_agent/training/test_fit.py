@@ -149,3 +149,15 @@ def test_the_lora_configs_differ_where_they_say(config: str) -> None:
     assert all(name.startswith(("lora_", "use_", "vllm_")) for name in set(adapter) - set(full))
     lengths = adapter["max_prompt_length"] + adapter["max_completion_length"]
     assert adapter["vllm_max_model_length"] == lengths
+
+
+@pytest.mark.parametrize(
+    ("flags", "longest", "prompt"),
+    [([], None, 1024), ([], 190, 190), ([], 9000, 9000), (["--max_prompt_length", "80"], 190, 80)],
+)
+def test_a_plan_takes_the_longest_prompt_that_there_is(
+    flags: list[str], longest: int | None, prompt: int, tmp_path: Path
+) -> None:
+    given = ["--config", "quickstart", "--output_dir", str(tmp_path), *FLAGS[:2], *flags]
+    _, (_, args, model) = parse([DataConfig, SRLConfig, ModelConfig], "quickstart", given)
+    assert load_of(args, model, ROOM, prompt=longest).prompt == prompt
