@@ -19,6 +19,7 @@ status is 1 if the run would fail.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -145,6 +146,7 @@ def _plan(arguments: list[str]) -> int:
         from srl_agent.command_line import parse_stages
         from srl_agent.training.checks import packages_may_be_missing
         from srl_agent.training.config import DataConfig, SRLConfig
+        from srl_agent.training.defaults import fitted
         from srl_agent.training.doctor import examine
         from srl_agent.training.rehearsal import rehearse
     except ImportError as error:
@@ -155,6 +157,7 @@ def _plan(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--config", *arguments]
     with packages_may_be_missing() as absent:
+        arguments, said = fitted(arguments, types)
         _, stages = parse_stages(
             types,
             "quickstart",
@@ -163,6 +166,8 @@ def _plan(arguments: list[str]) -> int:
         )
     level = stages[0][1][1].log_level
     log_to_stderr(level if level in LOG_LEVELS else "info")
+    if said:
+        logging.getLogger("srl_agent.plan").warning(said)
     failed = False
     for number, (name, (data, args, model, where)) in enumerate(stages):
         if len(stages) > 1:

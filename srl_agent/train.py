@@ -76,6 +76,7 @@ def _train(argv: list[str] | None) -> int:
             from srl_agent.runs.machine_errors import explained_errors
             from srl_agent.training.config import DataConfig, SRLConfig
             from srl_agent.training.curriculum import Curriculum
+            from srl_agent.training.defaults import fitted
             from srl_agent.training.methods import check_used
             from srl_agent.training.run import Run
         except ImportError as error:
@@ -84,18 +85,20 @@ def _train(argv: list[str] | None) -> int:
                 f" {install_command('train')}"
             ) from None
     types = [DataConfig, SRLConfig, ModelConfig, TrainCommand]
-    config, parsed = parse_stages(types, "quickstart", argv, prog=program("srl_agent.train"))
+    arguments, said = fitted(sys.argv[1:] if argv is None else argv, types)
+    config, parsed = parse_stages(types, "quickstart", arguments, program("srl_agent.train"))
     stages = [(name, (data, args, model)) for name, (data, args, model, _) in parsed]
     check_used([args for _, (_, args, _) in stages])
     data, args, model = stages[0][1]
     # transformers' own default, "passive", leaves its loggers alone; ours are at "info" then.
     level = args.log_level if args.log_level in LOG_LEVELS else "info"
     log_to_stderr(level if args.process_index == 0 else "error")  # processes do not repeat it
-    _say_defaults(list(sys.argv[1:] if argv is None else argv))
+    if said:
+        logging.getLogger("srl_agent.train").warning(said)
     if parsed[0][1][3].dry_run:
         from srl_agent.training.rehearsal import dry_run
 
-        return int(dry_run(sys.argv[1:] if argv is None else argv, types))
+        return int(dry_run(arguments, types))
     with explained_errors(lambda: Path(args.output_dir)):
         if [name for name, _ in stages] == [config]:
             Run(config, data, args, model).train()
@@ -136,25 +139,6 @@ def _recorded_errors() -> Iterator[None]:
             text = f"error: {error}" if ours else traceback.format_exc().rstrip()
             Path(file).write_text(json.dumps({"message": text, "timestamp": int(time.time())}))
         raise
-
-
-def _say_defaults(arguments: list[str]) -> None:
-    """Without ``--config``, say which settings of the quick start apply to a user's own model."""
-    from srl_agent.command_line import read_config
-
-    given = {part.partition("=")[0] for part in arguments if part.startswith("--")}
-    if "--config" in given or not given & {"--model_name_or_path", "--source", "--dataset_path"}:
-        return
-    applied = [
-        f"{name} {value}"
-        for name, value in read_config("quickstart").items()
-        if f"--{name}" not in given
-    ]
-    logging.getLogger("srl_agent.train").warning(
-        "without --config, the settings of the quick start apply, which were made for a model of"
-        f" 135M parameters on 2 CPU cores and for short steps: {', '.join(applied)}. Give --config,"
-        " or those that do not fit as flags; python -m srl_agent.plan says what fits."
-    )
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def test_the_quick_starts_settings_never_apply_silently(
     own = [flag for flag in flags[1:] if flag not in ("--measure", "0")]
     train(["--dry_run", *own, "--max_completion_length", "16"])
     said = capsys.readouterr().err
-    assert "warning: without --config, the settings of the quick start apply" in said
-    assert "format_warmup_steps 12" in said and "max_completion_length" not in said
+    assert "warning: without --config, these apply" in said and "quick start source" not in said
+    assert "format_warmup_steps 0 (" in said and "max_completion_length" not in said
     train(["--dry_run", *own, "--config", "quickstart"])
     assert "without --config" not in capsys.readouterr().err
