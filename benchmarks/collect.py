@@ -33,6 +33,7 @@ sys.path.append(str(ROOT / "tests" / "conformance"))
 import yaml  # noqa: E402
 from chat_completions_server import serving  # noqa: E402
 
+from srl_agent.collect import main as collect  # noqa: E402
 from srl_envs.data import load_trajectories  # noqa: E402
 from srl_envs.data.jsonl import save_trajectories  # noqa: E402
 from srl_envs.prompts.teacher import rewrite_text  # noqa: E402
@@ -86,15 +87,11 @@ def prose(one: Trajectory) -> str:
     return " ".join(step.action for step in one.steps) + f" The answer is {one.answer}."
 
 
-def run(*command: str) -> None:
-    """Run one of the project's commands; its failure ends this script."""
-    subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
-
-
 def figures(name: str, folder: Path, *command: str) -> dict[str, object]:
     """What a command of ``collect`` says at its end, and how long it took."""
     started = time.monotonic()
-    run("srl_agent.collect", name, *command, "--output_dir", str(folder))
+    if collect([name, *command, "--output_dir", str(folder)]):
+        raise SystemExit(f"collect {name} failed: see above.")
     seconds = round(time.monotonic() - started)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     names = ("problems", "kept", "passed", "answers", "open", "rejected", "figures", "spent")
@@ -162,7 +159,8 @@ def main() -> None:
     if not teacher.is_dir():
         save_trajectories(lessons(chosen.asked), work / "lessons.jsonl")
         data = ("--source", str(work / "lessons.jsonl"), "--output_dir", str(work / "teacher"))
-        run("srl_agent.train", *TRAINING, "--model_name_or_path", chosen.start, *data)
+        command = (*TRAINING, "--model_name_or_path", chosen.start, *data)
+        subprocess.run([sys.executable, "-m", "srl_agent.train", *command], check=True, cwd=ROOT)
     found = written(work, teacher, chosen.asked, chosen.tries)
     actor = (chosen.actor or teacher).resolve()
     found["swe"] = acted(work, actor, bool(chosen.actor), chosen.tasks, chosen.tries)

@@ -93,15 +93,16 @@ class Trajectory:
         """Which steps are trained on, from 0: the targets without the left-out ones.
 
         Raises:
-            DataError: ``left_out_steps`` in the metadata is not a list of numbers.
+            DataError: ``left_out_steps`` in the metadata is not a list of numbers of
+                these steps.
         """
         left_out = self.metadata.get("left_out_steps", ())
         if not isinstance(left_out, list | tuple) or not all(
-            type(number) is int for number in left_out
+            type(number) is int and 1 <= number <= len(self.steps) for number in left_out
         ):
             raise DataError(
                 f"Trajectory {self.id!r}: left_out_steps in the metadata is {left_out!r}: give a"
-                " list of numbers of steps, from 1."
+                f" list of numbers of its {len(self.steps)} steps, from 1."
             )
         return [i for i in range(self.target_count(targets)) if i + 1 not in left_out]
 
@@ -113,8 +114,8 @@ class Trajectory:
 def as_one_step(trajectory: Trajectory) -> Trajectory:
     """The whole solution as a single step: the paper's one-step ablation.
 
-    Use it with ``targets="all"``.
+    Use it with ``targets="all"``. Single steps that were left out are part of it.
     """
-    return replace(
-        trajectory, steps=(ExpertStep(trajectory.solution.strip(), gap=""),), preamble="", tail=""
-    )
+    rest = {key: value for key, value in trajectory.metadata.items() if key != "left_out_steps"}
+    whole = (ExpertStep(trajectory.solution.strip(), gap=""),)
+    return replace(trajectory, steps=whole, preamble="", tail="", metadata=rest)

@@ -120,6 +120,14 @@ def language_of(text: str) -> str:
     return str(langid.classify(text)[0])
 
 
+def known_languages() -> frozenset[str]:
+    """The codes that :func:`language_of` may give."""
+    language_of("")
+    from py3langid import langid
+
+    return frozenset(code for code, _ in langid.rank(""))
+
+
 def near_duplicates(trajectories: Sequence[Trajectory], *, threshold: float) -> Iterator[Dropped]:
     """Trajectories that are nearly one before them, by the share of common runs of 5 words.
 

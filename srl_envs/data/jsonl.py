@@ -249,8 +249,14 @@ def _refuse_one_text(line: str, path: Path) -> None:
         )
 
 
+_OTHER_KIND = (
+    " A file of another kind needs the name of its source (such as agent, s1k, numbered), with the"
+    " file as dataset_path."
+)
+
+
 def _trajectory(row: dict[str, Any], where: str, default_id: str) -> Trajectory:
-    _check_keys(row, _KEYS, where)
+    _check_keys(row, _KEYS, where, "" if {"prompt", "steps"} & set(row) else _OTHER_KIND)
     steps = row.get("steps")
     if not isinstance(steps, list) or not steps:
         raise DataError(f"{where}: 'steps' must be a non-empty list.")
@@ -287,7 +293,9 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _check_keys(row: dict[str, Any], valid: Iterable[str], where: str) -> None:
+def _check_keys(row: dict[str, Any], valid: Iterable[str], where: str, hint: str = "") -> None:
     unknown = sorted(set(row) - set(valid))
     if unknown:
-        raise DataError(f"{where}: unknown key {unknown[0]!r}. Valid keys: {', '.join(valid)}.")
+        raise DataError(
+            f"{where}: unknown key {unknown[0]!r}. Valid keys: {', '.join(valid)}.{hint}"
+        )

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from srl_agent.collect import main
-from srl_agent.collection.curate import CurateConfig, curate
+from srl_agent.collection.curate import curate
+from srl_agent.collection.curate_config import CurateConfig
 from srl_envs import ExpertStep, StepInstances, Trajectory, load_trajectories
 from srl_envs.data.jsonl import read_header, save_trajectories
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.replay import Replay
+from srl_envs.trajectory import as_one_step
 
 PROMPT = "Ann has 3 red apples and buys 4 green ones at the market. How many apples has she now?"
 STEPS = ("Start with the 3 red apples.", "Add the green ones: 3 + 4 = 7.", "So she has \\boxed{7}.")
@@ -228,10 +230,65 @@ def test_the_command_is_refused_in_one_line(
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["in.jsonl", "./in.jsonl", "link.jsonl"])
+def test_the_file_to_curate_is_never_written_over(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.jsonl"
+    save_trajectories([math("a"), math("b", steps=("7",))], source)
+    (tmp_path / "link.jsonl").symlink_to(source)
+    before = source.read_bytes()
+    assert main(["curate", str(source), f"{tmp_path}/{name}", "--filters", "length"]) == 2
+    assert "is the file to curate: name another OUT" in capsys.readouterr().err
+    named = ("--dataset_path", str(source), "--filters", "length")
+    assert main(["curate", "jsonl", f"{tmp_path}/{name}", *named]) == 2
+    assert source.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_language_that_cannot_be_told_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_trajectories([math("a")], tmp_path / "in.jsonl")
+    files = (str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+    assert main(["curate", *files, "--languages", "en", "xx"]) == 2
+    assert "languages is 'xx': it must be of ace, af" in capsys.readouterr().err
+
+
+def test_rows_of_another_kind_are_read_by_their_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs that do not say whether they solved their issue are taken if that is asked for."""
+    run = tmp_path / "chats.jsonl"
+    said = (
+        "Fix it.",
+        "THOUGHT: I look.\n\n```bash\nls\n```",
+        "a.py",
+        "Done.\n\n```bash\nrm a\n```",
+    )
+    roles = ("user", "assistant", "user", "assistant")
+    messages = [{"role": role, "content": one} for role, one in zip(roles, said, strict=True)]
+    run.write_text(json.dumps({"instance_id": "x__y-1", "messages": messages}) + "\n")
+    target = str(tmp_path / "out.jsonl")
+    assert main(["curate", str(run), target]) == 2
+    assert "needs the name of its source (such as agent" in capsys.readouterr().err
+    flags = ("--dataset_path", str(run), "--filters", "length")
+    assert main(["curate", "agent", target, *flags]) == 2
+    assert "no verdict in the row" in capsys.readouterr().err
+    assert main(["curate", "agent", target, *flags, "--resolved_only", "false"]) == 0
+    assert len(load_trajectories(target)) == 1
+
+
 def test_left_out_steps_are_checked_and_headers_alone_refused(tmp_path: Path) -> None:
     wrong = replace(math("a"), metadata={"left_out_steps": "1"})
     with pytest.raises(DataError, match="left_out_steps in the metadata is '1': give a list"):
         StepInstances([wrong])
+    for number in (0, 4):
+        wrong = replace(math("a"), metadata={"left_out_steps": [number]})
+        with pytest.raises(DataError, match="give a list of numbers of its 3 steps, from 1"):
+            StepInstances([wrong])
+    marked = replace(math("a"), metadata={"left_out_steps": [1], "kind": "sum"})
+    whole = as_one_step(marked)
+    assert whole.target_indices("all") == [0] and whole.metadata == {"kind": "sum"}
     save_trajectories([], tmp_path / "none.jsonl", {"made_by": "hand"})
     with pytest.raises(DataError, match="holds a header record and no trajectory"):
         load_trajectories(str(tmp_path / "none.jsonl"))

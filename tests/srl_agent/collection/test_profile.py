@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from srl_agent.collect import main
 from srl_agent.collection.profile import ProfileConfig, sampled_instances
+from srl_agent.rollouts.rollout_log import index_lines
 from srl_agent.rollouts.step_profiles import (
     StepProfile,
     read_profile,
@@ -18,9 +21,12 @@ from srl_agent.rollouts.step_profiles import (
     teaching,
     write_profile,
 )
+from srl_agent.train import main as train
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.data import load_data
 from srl_envs.adapters.pivot import read_pivot_rows
+from srl_envs.data import load_trajectories
+from srl_envs.data.jsonl import save_trajectories
 from srl_envs.data.splits import question_key, split_by_question
 from srl_envs.errors import ConfigError, DataError
 from srl_envs.instances import StepInstance
@@ -29,6 +35,15 @@ sys.path.append(str(Path(__file__).parents[2] / "conformance"))
 from teacher_server import Reply, TeacherServer, teacher_server
 
 SOURCE = ("--source", "builtin", "--count", "40", "--held_out", "10")
+PAGE = Path(__file__).parents[3] / "docs" / "curate.md"
+COMMANDS = re.findall(
+    r"    python -m srl_agent\.(?:collect|train) ((?:profile|--config) .*)", PAGE.read_text()
+)
+SHORT = {
+    **{"bf16": "false", "use_cpu": "true", "disable_tqdm": "true", "format_warmup_steps": 0},
+    **{"prompts_per_step": 2, "per_device_train_batch_size": 4, "max_steps": 2, "save_steps": 2},
+    **{"eval_strategy": "no", "eval_instances": 2, "test_instances": 2},
+}
 KINDS = ("right", "malformed", "varied")
 
 
@@ -153,6 +168,30 @@ def test_a_real_student_is_profiled(tmp_path: Path, tiny_model_dir: Path) -> Non
 
 
 # ---------------------------------------------------------------- training
+
+
+def test_the_two_commands_of_the_page_with_a_real_student(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run asks only for the steps that its own profile says teach."""
+    monkeypatch.chdir(tmp_path)
+    save_trajectories(load_trajectories("builtin", count=40), Path("curated.jsonl"))
+    profiling, training = (
+        [str(tiny_model_dir) if word == "MODEL" else word for word in shlex.split(command)]
+        for command in COMMANDS
+    )
+    asked = ["--require_think", "false", "--num_generations", "4", "--max_completion_length", "16"]
+    asked += ["--held_out", "10"]
+    assert main([*profiling, *asked, "--instances", "60"]) == 0
+    profiles = read_profile(Path("steps.jsonl"))[1].values()
+    taught = teaching(profiles, 1e-3, -0.2)
+    assert 4 < len(taught) < len(profiles)
+    flags = ["--profile_max_mean", "-0.2", *asked]
+    flags += [f"--{name}={value}" for name, value in SHORT.items()]
+    assert train([*training, *flags]) == 0
+    index = Path("runs", "selected", "rollouts", "00000.index")
+    drawn = {line["id"] for line in index_lines(index)}
+    assert drawn and drawn <= taught
 
 
 def settings(tmp_path: Path, **more: object) -> SRLConfig:
