@@ -107,7 +107,7 @@ def conversations(tokens):
 
     def script(conversation):
         name, turn = turn_of(conversation)
-        return TURNS[name][turn] + END
+        return TURNS[name][-1 if OTHER in conversation else turn] + END
 
     train(EPISODES, script, tokens, reward_funcs=episode_reward, rollout_func=kept)
     (batch,) = played

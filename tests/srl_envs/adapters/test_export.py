@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,20 @@ def test_a_damaged_row_is_refused(change: dict[str, Any], says: str, tmp_path: P
     with pytest.raises(ValueError, match="line 1") as refused:
         list(load_rows(file))
     assert says in str(refused.value)
+
+
+RECIPES = (Path(__file__).parents[3] / "docs" / "trainers.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(command.replace("\\\n", " "))
+    for command in re.findall(r"srl_envs\.export (--to(?:.*\\\n)*.*)", RECIPES)
+]
+
+
+@pytest.mark.parametrize(
+    "command", [one for one in COMMANDS if any(word.startswith("builtin") for word in one)], ids=str
+)
+def test_recipes_of_built_in_sources_run(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 0
