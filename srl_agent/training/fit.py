@@ -127,25 +127,26 @@ def _sharding(args: Any) -> Sharding:
 def _what_fits(shape: Shape, load: Load, room: int) -> Iterator[str]:
     """Set-ups in which the run fits, the nearest first."""
 
-    def fits(shape: Shape, sharding: Sharding, processes: int) -> bool:
-        tried = replace(load, sharding=sharding, processes=processes, bf16=True)
+    def fits(shape: Shape, sharding: Sharding, processes: int, sampling: Sampling) -> bool:
+        tried = replace(load, sharding=sharding, processes=processes, sampling=sampling, bf16=True)
         return plan(shape, tried).peak + RESERVE <= room
 
-    low = "" if load.bf16 else " --bf16 true"
     if shape.adapted is None:
         adapter = replace(shape, trainable=shape.parameters // 100, adapted=4 * shape.hidden)
-        if fits(adapter, "ddp", load.processes):
+        if fits(adapter, "ddp", load.processes, load.sampling):
             yield "train an adapter, with --use_peft true --bf16 true"
-    for sharding in _SHARED:
-        counts = [count for count in _GPUS if count >= load.processes]
-        enough = next((count for count in counts if fits(shape, sharding, count)), None)
-        if enough is not None:
-            yield (
-                f"use {sharding} on {enough} GPUs, with accelerate launch --config_file"
-                f" srl_agent/configs/accelerate/{sharding}.yaml --num_processes {enough}{low}"
-            )
-            return
-    yield (
-        "use a smaller model, or a vLLM server (--use_vllm true --vllm_mode server; not with method"
-        " agent)"
-    )
+    low = "" if load.bf16 else " --bf16 true"
+    counts = [count for count in _GPUS if count >= load.processes]
+    server = " --use_vllm true --vllm_mode server (it is on other GPUs; not with method agent)"
+    ways: list[tuple[Sampling, str]] = [(load.sampling, ""), ("server", server)]
+    for sampling, flags in ways:
+        for sharding in _SHARED:
+            enough = (count for count in counts if fits(shape, sharding, count, sampling))
+            if count := next(enough, None):
+                yield (
+                    f"use {sharding} on {count} GPUs, with accelerate launch --config_file"
+                    f" srl_agent/configs/accelerate/{sharding}.yaml --num_processes {count}{low}"
+                    f"{flags}"
+                )
+                return
+    yield "use a smaller model, or GPUs with more memory"

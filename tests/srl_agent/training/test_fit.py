@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from trl import ModelConfig, get_peft_config
 from srl_agent.command_line import parse, read_config
 from srl_agent.training.config import DataConfig, SRLConfig
 from srl_agent.training.fit import check_fits, check_memory, load_of
-from srl_agent.training.memory import GIB, Load, Shape, plan
+from srl_agent.training.memory import GIB, RESERVE, Load, Shape, plan
 from srl_envs.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +57,19 @@ def test_full_fine_tuning_of_7b_is_refused_on_one_gpu(config: str, tmp_path: Pat
     check_fits(
         *planned(config, tmp_path, sharding=Path(found[1]).stem, processes=int(found[2])), ROOM
     )
+
+
+def test_only_set_ups_that_fit_are_named(tmp_path: Path) -> None:
+    small = pytest.raises(ConfigError, match="What fits: use a smaller model, or GPUs with more")
+    with small:
+        check_fits(*planned("srl_math_7b", tmp_path), 23 * GIB)
+    run = planned("srl_math_7b", tmp_path, rollout_rows=512)
+    with pytest.raises(ConfigError, match=r"use fsdp2 on 4 GPUs.*mode server") as error:
+        check_fits(*run, ROOM)
+    found = re.search(r"--num_processes (\d+)", str(error.value))
+    assert found is not None
+    served = replace(run[1], sharding="fsdp2", processes=int(found[1]), sampling="server")
+    assert plan(run[0], served).peak + RESERVE <= ROOM
 
 
 def test_a_run_is_refused_from_the_config_of_its_model(
