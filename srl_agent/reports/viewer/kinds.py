@@ -21,8 +21,8 @@ class Kind:
 
     Attributes:
         name: In words.
-        signs: A folder with one of these is such a run, where its ``config.yaml`` does
-            not say what it is.
+        signs: Patterns of files; a folder with one of these is such a run, where its
+            ``config.yaml`` does not say what it is.
         files: Patterns of files whose objects make groups or episodes; a ``.json`` file
             is one object, any other has one a line.
         keys: Which groups or episodes an object belongs to, given its file's name.
@@ -68,7 +68,7 @@ def kind_of(folder: Path, settings: Mapping[str, Any]) -> Kind | None:
     if "method" in settings:
         return KINDS["training"]
     for kind in KINDS.values():
-        if any((folder / sign).exists() for sign in kind.signs):
+        if any(any(folder.glob(sign)) for sign in kind.signs):
             return kind
     return None
 
@@ -95,7 +95,12 @@ def report_kind(path: Path) -> Kind:
 _COLLECTED = ("drafts.jsonl", "rejects.jsonl", "trajectories.jsonl")
 
 KINDS: Mapping[str, Kind] = {
-    "training": Kind("training", ("metrics.jsonl", "samples", FOLDER), trains=True, episodes=True),
+    "training": Kind(
+        "training",
+        ("metrics.jsonl", "samples/*.jsonl", f"{FOLDER}/*.index"),
+        trains=True,
+        episodes=True,
+    ),
     "math": Kind(
         "math evaluation",
         ("samples.jsonl",),

@@ -152,6 +152,10 @@ def test_a_run_of_an_unknown_kind_is_refused_in_one_line(
     with caplog.at_level(logging.WARNING):
         assert list(find_runs([tmp_path])) == ["math"]
     assert "'poetry'" in caplog.text
+    (tmp_path / "source" / "rollouts").mkdir(parents=True)
+    (tmp_path / "source" / "samples").mkdir()
+    assert main([str(tmp_path / "source")]) == 2
+    assert "holds no run" in capsys.readouterr().err
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"id": "a", "prompt": "b"}) + "\n")
     assert main([str(rows)]) == 2
