@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
+from srl_envs.answers.free_letters import with_same_letters
 from srl_envs.answers.notation import bare, plain_notation
 from srl_envs.answers.number_intervals import Interval, intervals_of, joined_otherwise
 from srl_envs.answers.numbers import digits_in_base, number, same_value
@@ -41,7 +42,7 @@ from srl_envs.answers.structure import (
     values_of,
 )
 from srl_envs.answers.units import Unit, same_units, with_letter, without_unit
-from srl_envs.answers.words import choice_of, chosen_letters, same_time, same_words
+from srl_envs.answers.words import choice_of, chosen_letters, same_date, same_time, same_words
 
 Compare = Callable[[str, str], bool]
 _Part = TypeVar("_Part")
@@ -68,7 +69,7 @@ class _Comparison:
 
     def same(self, one: str, other: str) -> bool:
         """Whether two texts in plain notation mean the same: the first rule that knows decides."""
-        one, other = unwrapped(one), unwrapped(other)
+        one, other = with_same_letters(unwrapped(one), unwrapped(other))
         if bare(one) == bare(other):
             return True
         if not one or not other:
@@ -77,6 +78,7 @@ class _Comparison:
             _numbers,
             same_words,
             self._choices,
+            same_date,
             same_time,
             self._ratios,
             self._quantities,

@@ -17,10 +17,11 @@ from srl_envs.answers.numbers import SCALES, number
 _CURRENCIES = {
     r"\$": "dollar", r"US\$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro",
     "£": "pound sterling", "GBP": "pound sterling", "¥": "yen", "₹": "rupee", "INR": "rupee",
+    "CNY": "yuan", "RMB": "yuan",
     "Rs": "rupee", "Rs.": "rupee", "¢": "cent", "₽": "ruble", "₩": "won",
 }  # fmt: skip
 _PREFIX = re.compile(
-    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?\\\$|[€£¥₹₽₩]|Rs\.?|USD|EUR|GBP|INR)\s*"
+    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?\\\$|[€£¥₹₽₩]|Rs\.?|USD|EUR|GBP|INR|CNY|RMB)\s*"
     r"(?P<rest>[-\d.\\].*)"
 )
 _SUFFIX = re.compile(r"(?P<rest>.*[\d})])\s*(?P<currency>\\\$|[€£¥₹₽₩¢])")
@@ -36,6 +37,9 @@ _WORD_UNIT = re.compile(
     r"(?P<rest>.*?(?<![A-Za-z])[\d})])(?P<gap>\s*)"
     r"(?P<unit>(?:[A-Za-z]{2,}\.?|[A-Za-z]+(?=/))(?:[ /][A-Za-z.]+)*)\s*"
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
+)
+_OTHER_SCRIPT = re.compile(
+    r"(?P<rest>.*[\d})])\s*(?:\\text\{\s*)?(?P<unit>[一-鿿぀-ヿ가-힣]+)\s*\}?"
 )
 _NOT_UNITS = SCALES.keys() | {
     "squared", "cubed", "factorial", "plus", "minus", "times", "over", "or", "and", "nor", "not",
@@ -72,19 +76,24 @@ _SYMBOLS = {
 _ALIASES = {
     alias: name
     for name, aliases in {
-        "km": ("kilometer", "kilometre"), "m": ("meter", "metre"), "mi": ("mile",),
-        "dm": ("decimeter", "decimetre"), "cm": ("centimeter", "centimetre"),
-        "mm": ("millimeter", "millimetre"), "in": ("inch", "inches"), "ft": ("foot", "feet"),
-        "yd": ("yard",), "s": ("second", "sec"), "min": ("minute",), "h": ("hour", "hr"),
-        "d": ("day",), "week": ("wk",), "yr": ("year",), "g": ("gram", "gm"),
-        "kg": ("kilogram", "kilo"), "mg": ("milligram",), "lb": ("pound",), "oz": ("ounce",),
-        "l": ("liter", "litre"), "ml": ("milliliter", "millilitre"),
+        "km": ("kilometer", "kilometre", "公里", "千米"), "m": ("meter", "metre", "米"),
+        "mi": ("mile",),
+        "dm": ("decimeter", "decimetre", "分米"), "cm": ("centimeter", "centimetre", "厘米"),
+        "mm": ("millimeter", "millimetre", "毫米"), "in": ("inch", "inches"),
+        "ft": ("foot", "feet"),
+        "yd": ("yard",), "s": ("second", "sec", "秒"), "min": ("minute", "分钟"),
+        "h": ("hour", "hr", "小时", "時間", "시간"),
+        "d": ("day", "天"), "week": ("wk",), "yr": ("year", "年"), "g": ("gram", "gm", "克"),
+        "kg": ("kilogram", "kilo", "千克", "公斤"), "mg": ("milligram",), "lb": ("pound",),
+        "oz": ("ounce",),
+        "l": ("liter", "litre", "升"), "ml": ("milliliter", "millilitre", "毫升"),
         "cent": ("¢", "penny", "pennies"), "dollar": ("usd", "buck", r"\$", "$"),
-        "euro": ("eur", "€"), "pound sterling": ("gbp", "£"), "degree": ("deg",),
+        "yuan": ("rmb", "cny", "元"), "yen": ("円",), "euro": ("eur", "€"),
+        "pound sterling": ("gbp", "£"), "degree": ("deg", "度"),
         "degree f": ("fahrenheit", "degree fahrenheit"),
         "degree c": ("celsius", "degree celsius", "centigrade"), "mi/h": ("mph",),
-        "km/h": ("kph", "kmh"), "person": ("people",), "child": ("children",),
-        "man": ("men",), "woman": ("women",),
+        "km/h": ("kph", "kmh"), "person": ("people", "人", "名"), "child": ("children",),
+        "man": ("men",), "woman": ("women",), "won": ("원",),
     }.items()
     for alias in aliases
 }  # fmt: skip
@@ -128,6 +137,10 @@ def without_unit(text: str) -> tuple[str, Unit | None]:
         return match["sign"] + rest, Unit(_CURRENCIES[match["currency"]])
     if (match := _SUFFIX.fullmatch(text)) is not None:
         return match["rest"], Unit(_CURRENCIES[match["currency"]])
+    if (match := _OTHER_SCRIPT.fullmatch(text)) is not None:
+        unit = match["unit"].replace("平方", "square ").replace("立方", "cubic ")
+        scaled = unit[0] in "百千万萬亿億兆半分倍打" and unit not in _ALIASES
+        return (text, None) if scaled else (match["rest"], _named(unit))
     match = _UNIT.fullmatch(text) or _WORD_UNIT.fullmatch(text)
     if match is None:
         letter = _LETTER_UNIT.fullmatch(text)

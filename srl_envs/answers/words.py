@@ -26,6 +26,7 @@ _TIME = re.compile(
     r"(?:(?P<half>[ap])\.?\s?m\.*)?\s*\}?",
     re.IGNORECASE,
 )
+_DATE = re.compile(r"(?P<year>[12]\d{3})([-/])(?P<month>0\d|1[0-2])\2(?P<day>[0-3]\d)")
 _NOON = re.compile(
     r"(?:12(?::00)?\s*)?(?:\\text\{\s*)?(?:12\s*)?(noon|midnight)\s*\}?", re.IGNORECASE
 )
@@ -92,6 +93,21 @@ def _in_words(text: str) -> str | None:
         words = words[1:]
     joined = " ".join(words)
     return _SAME_WORDS.get(joined, joined)
+
+
+def same_date(one: str, other: str) -> bool | None:
+    """Whether two dates are the same, of which one at least is written ``2020-03-05``.
+
+    None if either is not a date.
+    """
+    if not (_DATE.fullmatch(one) or _DATE.fullmatch(other)):
+        return None
+    dates = [_in_words(_DATE.sub(_spelled_date, text)) or "" for text in (one, other)]
+    return dates[0] == dates[1] if all(any(c.isalpha() for c in date) for date in dates) else None
+
+
+def _spelled_date(match: re.Match[str]) -> str:
+    return f"{_MONTHS[int(match['month']) - 1]} {int(match['day'])}, {match['year']}"
 
 
 def same_time(one: str, other: str) -> bool | None:
