@@ -15,7 +15,7 @@ from srl_envs.commands import GRAMMARS, SUBMIT_MARKERS, CommandError
 from srl_envs.data import atif
 from srl_envs.data.agent_environment import environment_of, unreadable_tests
 from srl_envs.data.agent_turns import steps_of, with_fences, without_thought
-from srl_envs.data.chat import COLUMNS, Message, messages_of
+from srl_envs.data.chat import COLUMNS, Message, foreign, messages_of
 from srl_envs.data.openhands_events import UnknownFormatError
 from srl_envs.trajectory import Trajectory
 
@@ -80,7 +80,7 @@ def read(
     seen: Counter[str] = Counter()
     for found in rows:
         row = atif.row_of(found) if atif.is_document(found) else found
-        reason = unsolved(row) if resolved_only else ""
+        reason = foreign(row) or (unsolved(row) if resolved_only else "")
         task = row if tasks is None else tasks.get(str(row.get("instance_id")))
         if reason and not (resolved and reason == _NO_VERDICT):
             rejected[reason] += 1
@@ -117,6 +117,8 @@ def _trajectory(row: Mapping[str, Any], task: Mapping[str, Any]) -> Trajectory |
         return f"{error.reason} {error.subject}".strip()
     if not steps:
         return "no command"
+    if all(GRAMMARS[grammar].parse(step.action).submits for step in steps):
+        return "no command but the submission"
     if skipped["no command"] >= len(steps):
         return f"most turns hold no command in the grammar {grammar!r}"
     name = next((row[key] for key in _IDS if isinstance(row.get(key), str) and row[key]), "")

@@ -29,6 +29,14 @@ Message = Mapping[str, Any]
 COLUMNS = ("messages", "history", "trajectory", "conversations")
 """Where a row has its conversation: the first of these that holds one."""
 
+_FOREIGN = (
+    ({"sessionId", "type", "uuid"}, "a line of a Claude Code session"),
+    ({"timestamp", "type", "payload"}, "a line of a Codex session"),
+    ({"responses_create_params"}, "a row of NeMo Gym"),
+    ({"id", "content", "details"}, "a row of the agent data protocol"),
+)
+"""Records of other programs, by their keys."""
+
 _ROLES = {
     "ai": "assistant",
     "gpt": "assistant",
@@ -38,6 +46,13 @@ _ROLES = {
     "function": "tool",
     "observation": "tool",
 }
+
+
+def foreign(row: Mapping[str, Any]) -> str:
+    """What a row is that belongs to a format which is not read; empty if it is not known."""
+    if any(column in row for column in COLUMNS):
+        return ""
+    return next((f"{name} is not read" for keys, name in _FOREIGN if keys <= row.keys()), "")
 
 
 def messages_of(row: Mapping[str, Any]) -> list[Message] | None:

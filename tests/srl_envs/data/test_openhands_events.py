@@ -132,12 +132,39 @@ def test_its_verdicts_count(tmp_path: Path) -> None:
             {"schema_version": "ATIF-v1.7", "steps": [{"step_id": 1, "source": "user"}]},
             "no issue",
         ),
+        (
+            {"type": "user", "sessionId": "s", "uuid": "u", "message": {"role": "user"}},
+            "a line of a Claude Code session is not read",
+        ),
+        (
+            {"timestamp": "t", "type": "response_item", "payload": {"type": "message"}},
+            "a line of a Codex session is not read",
+        ),
+        ({"responses_create_params": {}, "response": {}, "reward": 1}, "NeMo Gym is not read"),
+        ({"id": "a", "content": [], "details": {}}, "agent data protocol is not read"),
         ({"turns": [{"text": "ls"}]}, "no messages in a column messages, history, trajectory or"),
     ],
 )
 def test_other_formats_are_rejected_by_name(tmp_path: Path, row: Any, reason: str) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "resolved": True}) + "\n")
     with pytest.raises(DataError, match=reason):
+        load_trajectories("agent", path=tmp_path / "rows.jsonl")
+
+
+def test_a_foreign_row_is_named_also_where_it_says_no_verdict(tmp_path: Path) -> None:
+    line = {"type": "user", "sessionId": "s", "uuid": "u", "message": {"role": "user"}}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(DataError, match="1 a line of a Claude Code session is not read"):
+        load_trajectories("agent", path=tmp_path / "rows.jsonl")
+
+
+def test_a_row_that_only_submits_is_rejected(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": "It fails."},
+        {"role": "assistant", "content": "It is 7.\n<function=submit>\n</function>"},
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": messages, "resolved": 1}) + "\n")
+    with pytest.raises(DataError, match="1 no command but the submission"):
         load_trajectories("agent", path=tmp_path / "rows.jsonl")
 
 

@@ -317,10 +317,15 @@ def test_no_row_is_a_crash_whatever_stands_in_one_of_its_places(data: st.DataObj
 
 def test_several_tool_calls_that_were_not_each_answered_were_not_run(tmp_path: Path) -> None:
     given = mini(2, resolved=True)
-    given["messages"][3:5] = [{"role": "user", "content": "Use exactly one tool."}]
+    calls = given["messages"][2]["tool_calls"]
+    given["messages"][3:5] = [
+        {"role": "user", "content": "Use exactly one tool."},
+        {"role": "assistant", "content": "Look.", "tool_calls": calls[:1]},
+        {"role": "tool", "tool_call_id": "a", "content": "<output>a.py</output>"},
+    ]
     (trajectory,) = load(tmp_path, [given])
     assert (len(trajectory.steps), trajectory.metadata["skipped_turns"]) == (
-        1,
+        2,
         {"several commands": 1},
     )
 
