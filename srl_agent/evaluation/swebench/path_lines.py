@@ -6,6 +6,7 @@ These are path lines, ``p`` being a path::
     ### 2. `p`   - **p**:   --- p   // p   -- p   <!-- p -->   === p ===   `p` - why
     File: p   **Path:** `p`   File `p`:   File 2: p   In `p`:   Changes to `p`:   Fix in `p`
     ```python p   ```p   ```python:p:12   <file path="p">   <path>p</path>   [start of p]
+    [p]   *p*   ----- p -----   文件：p   Fichier : p   /workspace/p   `p`::name
 
 A word without quotes or label is a path only if it has ``/`` or ``.`` and does not end in
 a full stop.
@@ -19,13 +20,14 @@ from collections.abc import Collection
 _LONGEST_PATH_LINE = 5000
 _QUOTED = r"(?:(?P<quote>[`\"'])(?P<quoted>(?:(?!(?P=quote)).)+)(?P=quote)|(?P<word>[\w./+@-]+))"
 _PLACE = (
-    r"(?:\s*(?::\d+(?:[-:]\d+)?|\#L\d+(?:-L?\d+)?|,?\s*lines?\s+\d+(?:\s*-\s*\d+)?|\([^()]*\)))?"
+    r"(?:\s*(?::L?\d+(?:[-:]L?\d+)?|::[\w.:\[\]-]+"
+    r"|\#L\d+(?:-L?\d+)?|,?\s*lines?\s+\d+(?:\s*-\s*\d+)?|\([^()]*\)))?"
 )
 _PATH = re.compile(rf"{_QUOTED}{_PLACE}")
 _LABEL = re.compile(
     r"(?:(?:new|modified|updated|changed|edited)\s+)?"
-    r"(?:file\s?path|file\s?name|file|path)(?:\s+\d{1,3})?(?:\*\*|__)?\s*"
-    r"(?P<colon>[:=]|[-–—]\s)?\s*",
+    r"(?:file\s?path|file\s?name|file|path|fichier|datei|archivo|arquivo|файл|文件(?:路径|名)?|ファイル)"
+    r"(?:\s+\d{1,3})?(?:\*\*|__)?\s*(?P<colon>[:=：]|[-–—]\s)?\s*",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -57,6 +59,9 @@ _ELEMENTS = (
     re.compile(r"\[start of (?P<path>[^\[\]]+)\]", re.IGNORECASE),
 )
 _ENDS_REACH = re.compile(r"</(?:file|edit|change|document)>|\[end of [^\[\]]+\]", re.IGNORECASE)
+_OTHER_FILE = re.compile(r"\b(?:second|third|fourth|next|other|another|last) file\b", re.IGNORECASE)
+_AROUND = "`*_:#[](){}<>|,;.…“”«»\"'-=+> \t："
+"""Signs around a path that is all that a line says."""
 _FENCE = re.compile(r"(?:`{3,}|~{3,})\s*(?P<info>[^`]*)")
 _FENCE_NAME = re.compile(r"(?:title|file|filename|path|name)\s*=\s*[\"']?(?P<path>[^\"'\s{},]+)")
 _MENTION = re.compile(r"[\w./+@-]+")
@@ -87,13 +92,20 @@ class FileNames:
         """
         for mention in _MENTION.findall(line):
             word = self.in_repository(mention.strip(".")) if "." in mention else mention
-            if word == path or path.endswith(f"/{word}"):
+            if word == path or path.endswith(f"/{word}") or word.endswith(f"/{path}"):
                 continue
+            if self._module(word) not in ("", path):
+                return True
             if word in self._files and ("/" in word or "." in word or word.endswith("file")):
                 return True
             if "." in word and (word in self._last_parts or self._looks_like_a_file(word)):
                 return True
         return False
+
+    def _module(self, word: str) -> str:
+        """The file of a dotted name such as ``package.module``; empty if there is none."""
+        name = f"{word.replace('.', '/')}.py" if "." in word else ""
+        return name if name in self._files else ""
 
     def _looks_like_a_file(self, word: str) -> bool:
         found = _FILE.fullmatch(word)
@@ -107,6 +119,10 @@ class FileNames:
         What may be another file's name is left as it is.
         """
         path = path.removeprefix("/testbed/")
+        if path.startswith("/"):  # of another machine, or of an address
+            parts = path.split("/")
+            ends = ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
+            path = next((end for end in ends if end in self._files), path)
         while path.startswith("./"):
             path = path[2:].lstrip("/")
         for side in ("a/", "b/"):
@@ -125,9 +141,11 @@ def path_after(line: str, path: str, files: FileNames) -> str:
         return path
     if _ENDS_REACH.fullmatch(text):
         return ""
+    if (alone := text.strip(_AROUND)) in files and not text.startswith("```"):
+        return alone
     if named := _path_of(text, files):
         return files.in_repository(named)
-    return "" if files.others(text, path) else path
+    return "" if _OTHER_FILE.search(text) or files.others(text, path) else path
 
 
 def _path_of(text: str, files: FileNames) -> str:

@@ -237,6 +237,21 @@ SPELLINGS = [
     "1) **P** - the guard",
     "```python:P:12",
     "```{.python file=P}",
+    "*P*",
+    "[P]",
+    "<P>",
+    "----- P -----",
+    "*** P ***",
+    "| P |",
+    "\N{LEFT DOUBLE QUOTATION MARK}P\N{RIGHT DOUBLE QUOTATION MARK}",
+    "``P``",
+    "P:L12",
+    "`P`::Thing.method",
+    "/workspace/P",
+    "文件：P",
+    "文件路径: `P`",
+    "Fichier : P",
+    "Файл: `P`",
 ]
 
 
@@ -267,6 +282,9 @@ def test_spellings_of_a_path_line(spelling: str) -> None:
         "In the file pkg/zzz.py, change this:",
         "And for the tests (tests/test_a.py) I add:",
         "A new test_a.py goes with it:",
+        "In the `pkg.b` module:",
+        "And in the other file:",
+        "See https://github.com/o/r/blob/main/pkg/b.py for it.",
     ],
 )
 def test_a_line_that_names_another_file_ends_the_reach_of_a_path(line: str) -> None:
@@ -282,6 +300,8 @@ def test_a_line_that_names_another_file_ends_the_reach_of_a_path(line: str) -> N
         "Use os.path here.",
         "Call response.json and/or self.text, as https://example.org/b.py says (e.g. there).",
         "Python 3.8/3.9 and HTTP/1.1 differ.",
+        "The error is in /workspace/pkg/a.py, as above.",
+        "Call pkg.a and self.b.x.",
     ],
 )
 def test_a_line_that_names_no_other_file_changes_nothing(line: str) -> None:
