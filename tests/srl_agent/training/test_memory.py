@@ -20,6 +20,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from srl_agent.inference.sampling import SamplingSettings, sample
 from srl_agent.training.memory import GIB, Load, Shape, plan
+from srl_agent.training.trl.shared_prompt import completion_log_probs
 
 sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.peak_bytes import PeakBytes
@@ -136,6 +137,24 @@ def test_a_training_step_takes_what_the_plan_says(
     model = made(sizes, load, adapter)
     found = trained(model, load, stepped(model))
     assert training_peak(Shape.of(sizes, adapter), load) == pytest.approx(found, rel=WITHIN)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_rows_that_share_their_prompts_take_what_the_plan_says(bf16: bool) -> None:
+    sizes = config(vocab_size=8000)
+    load = Load(
+        rows=8, group=4, prompt=150, completion=60, bf16=bf16, sampling="server", triton=False
+    )
+    model = made(sizes, load)
+    held = stepped(model)
+    ids = torch.ones(load.rows, load.prompt + load.completion, dtype=torch.long)
+    ids[load.group :, 0] = 2  # another prompt
+    with PeakBytes() as counted:
+        counted.see(list(model.parameters()), list(model.buffers()), held)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            found, _ = completion_log_probs(model, ids, torch.ones_like(ids), load.completion)
+        found.sum().backward()
+    assert training_peak(Shape.of(sizes), load) == pytest.approx(counted.peak, rel=WITHIN)
 
 
 @pytest.mark.slow
