@@ -59,6 +59,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    under_way = False
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -67,16 +68,23 @@ class Handler(BaseHTTPRequestHandler):
             self.server.headers.append(
                 {name.lower(): value for name, value in self.headers.items()}
             )
+            self.under_way = True
             self.server.under_way += 1
             self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
             behaviour = self.server.behaviours.pop(0) if self.server.behaviours else echo
         try:
             behaviour(self, asked)
         finally:
-            with self.server.lock:
-                self.server.under_way -= 1
+            self.finished()
+
+    def finished(self) -> None:
+        """Count the request no longer: called before the client can know of its end."""
+        with self.server.lock:
+            self.server.under_way -= self.under_way
+            self.under_way = False
 
     def send(self, status: int, body: Any, **headers: str) -> None:
+        self.finished()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
@@ -105,11 +113,13 @@ def says(status: int, body: Any, **headers: str) -> Behaviour:
 
 
 def hangs_up(handler: Handler, asked: dict[str, Any]) -> None:
+    handler.finished()
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def breaks_off(handler: Handler, asked: dict[str, Any]) -> None:
     """Half of the promised body."""
+    handler.finished()
     handler.send_response(200)
     handler.send_header("Content-Length", "5000")
     handler.end_headers()
@@ -460,7 +470,12 @@ def test_the_key_is_in_no_message(server: Server, monkeypatch: pytest.MonkeyPatc
 
 
 def test_many_at_once_keep_their_indices_under_faults(server: Server) -> None:
-    server.behaviours = [
+    def with_another(handler: Handler, asked: dict[str, Any]) -> None:
+        while len(handler.server.asked) < 2:
+            time.sleep(0.005)
+        echo(handler, asked)
+
+    server.behaviours = [with_another] + [
         FAULTS[name] for name in ("429", "hangs up", "no JSON", "500", "breaks off", "aborted")
     ] * 5
     requests = [request(f"question {number}") for number in range(60)]
