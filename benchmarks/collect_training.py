@@ -1,13 +1,13 @@
-r"""What are collected experts worth in training, beside the built-in experts of the same problems?
+r"""Do collected experts teach as well as the built-in experts of the same problems?
 
     python benchmarks/collect.py --work /tmp/collect
     python benchmarks/collect_training.py --collected /tmp/collect/math/trajectories.jsonl
 
 From the same weights, two arms take the same steps on the same built-in problems: a
 supervised warm-up, then SRL. They differ in who solved the problems. ``collected`` is a
-file of ``collect math``, ``built-in`` the experts that the problems came with. Measured is
-the mean reward on built-in steps that neither has seen; differences are paired by seed and
-step, with bootstrap intervals.
+file of ``collect math``, ``built-in`` the experts that the problems came with. The measure
+is the mean reward on built-in steps that neither has seen. Differences are paired by seed
+and step, with bootstrap intervals.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ before the larger of both sums: the bound. Printed beside it are
 - ``trl``: the loop of TRL's ``GRPOTrainer`` that serves an ``environment_factory``, on the
   same tasks with the same latencies. Its own code runs, without model and tokens.
 
-``--starts`` asks instead what could be gained if clean sandboxes were kept ready: rolled
-out are 128 episodes whose sandbox starts in no time, in 0.4 s (a container's, on free
-cores) and in 1.3 s (on busy ones).
+``--starts`` asks instead what could be gained if clean sandboxes were kept ready. It rolls
+out 128 episodes whose sandbox starts in no time, in 0.4 s (a container's, on free cores)
+and in 1.3 s (on busy ones).
 
 Waiting is by the clock and not by work, so other jobs on the machine hardly count.
 """

@@ -3,8 +3,8 @@
     python docs/screenshots.py RUN GROUP EPISODES
 
 ``RUN`` is a run of training, ``GROUP`` the key of one of its groups (the end of its
-address), ``EPISODES`` a run with episodes. Needs the extra browser and the
-system's Chromium.
+address), ``EPISODES`` a run with episodes. Needs the extra browser and the system's
+Chromium.
 """
 
 from __future__ import annotations

@@ -126,10 +126,10 @@ def _end_process_group() -> None:
 
 @contextmanager
 def _recorded_errors() -> Iterator[None]:
-    """Leave what ends this process to its launcher, torchrun or accelerate.
+    """Write what ends this process where its launcher, torchrun or accelerate, reads it.
 
-    The launcher ends with a traceback of its own, whose last line is then our error. The
-    file is that of ``torch.distributed.elastic.multiprocessing.errors``.
+    The launcher prints its own traceback, whose last line is then our error. The file is
+    that of ``torch.distributed.elastic.multiprocessing.errors``.
     """
     try:
         yield

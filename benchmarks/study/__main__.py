@@ -16,8 +16,8 @@ Rerun the same command to resume a killed study: what is finished is not repeate
 training resumes from its latest checkpoint.
 
 **What is held equal** (size gpu). All trained arms of a seed start from the same
-weights: a supervised warm-up that teaches both formats (whole solutions with the answer in a box,
-then single steps after a think block), since a small model may have neither.
+weights: a supervised warm-up that teaches both formats (whole solutions with the answer
+in a box, then single steps after a think block), since a small model may have neither.
 Then each arm takes the same number of optimizer steps and learns from the same number
 of prompts a step: ``steps * prompts_per_step`` in all, 8 rollouts each where there are
 rollouts. A prompt is one step of a solution (SRL) or one problem (SFT, RLVR, SRL
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument(
         "--jobs",
         type=int,
-        help="size tiny: bases that train at the same time, each in a process of its own"
+        help="size tiny: bases that train at the same time, each in its own process"
         " (default: as many as there are cores)",
     )
     parser.add_argument(

@@ -121,7 +121,7 @@ class Servers:
             _logger.warning(f"{server.endpoint.url} answers again.")
 
     def asked_again(self, index: int, reason: str) -> None:
-        """A request is sent again. The first time is logged, unless other servers answer."""
+        """Note that a request is sent again; the first is logged if this is the only server."""
         server = self._servers[index]
         with self._lock:
             is_first, server.has_failed = not server.has_failed, True

@@ -1,7 +1,7 @@
 """Environments as places of episodes: ours, or any of Gymnasium with texts in and out.
 
-Whatever a user's environment does wrong is a failure of the machinery, which ends its own
-episode only: it raises, or gives back what Gymnasium does not allow.
+Where a user's environment raises, or gives back what Gymnasium does not allow, that is a
+failure of the machinery. It ends this one episode only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGENT_SYSTEM_PROMPT = (
     "You act in an environment until your task is done. First think inside <think> </think>, "
     "freely and as long as you like. After </think>, write your next action and nothing else."
 )
-"""Of a Gymnasium environment whose ``info`` has no ``messages``."""
+"""For a Gymnasium environment whose ``info`` has no ``messages``."""
 
 _NOT_TEXTS = (
     *(spaces.Box, spaces.Dict, spaces.Discrete, spaces.Graph, spaces.MultiBinary),
@@ -46,13 +46,13 @@ def place_of(task: Task, format: ResponseFormat, history_turns: int) -> Place:
     Args:
         task: What it is about.
         format: Which shape answers have.
-        history_turns: Of a Gymnasium environment: how many of the latest turns a prompt
+        history_turns: For a Gymnasium environment: how many of the latest turns a prompt
             shows. Ours have a setting for it.
 
     Raises:
-        ConfigError: The task makes no environment, or one that cannot take part: of ours
-            it does not follow the agent; of others its spaces are not of texts, or
-            another episode uses it.
+        ConfigError: The task does not make an environment, or makes one that cannot be
+            used: one of ours without ``follow="agent"``, or another whose spaces are not
+            of texts or that another episode uses.
         InfrastructureError: It cannot be made.
     """
     with _failures_in(f"Making the environment of the task {task.id!r}"):

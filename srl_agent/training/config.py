@@ -394,7 +394,7 @@ class SRLConfig(AgentSettings, GRPOConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         method = METHODS.named(self.method)
-        if method.only_own_sampler:  # said before a package is asked for
+        if method.only_own_sampler:  # refused before a missing package is
             for name in ("use_vllm", "use_transformers_continuous_batching"):
                 wanted = f"false with method {self.method}, which has this project's own sampler"
                 require(not getattr(self, name), name, True, wanted)

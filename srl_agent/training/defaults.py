@@ -1,8 +1,8 @@
-"""Without ``--config``: the quick start's settings, but for what a user's model or data need.
+"""Defaults without ``--config``: the quick start's, adapted to a user's model and data.
 
-The quick start trains a model of 135M parameters, which knows no think block, on short
-steps. Its format warm-up and its learning rate are for that model, its answer length is
-for those steps.
+The quick start trains a model of 135M parameters, which does not know think blocks, on
+short steps. Its format warm-up and its learning rate suit that model, its answer length
+suits those steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWN_MODEL, _OWN_DATA = "model_name_or_path", frozenset({"source", "dataset_path
 _FITTED = frozenset({"format_warmup_steps", "learning_rate", "max_completion_length"})
 _PAPER_RATE, _QUICKSTART_RATE, _QUICKSTART_SIZE = 5e-7, 3e-5, 135e6
 _THOUGHT = {"step": 512, "problem": 1024}
-"""Tokens for the thoughts of a model that nobody warmed up, which have any length."""
+"""Tokens for the thought of a model without a warm-up, which may have any length."""
 _EXAMPLES = 200
 
 Fitted = dict[str, tuple[Any, str]]
@@ -40,8 +40,8 @@ def fitted(arguments: Sequence[str], types: Sequence[type]) -> tuple[list[str], 
         types: What it is parsed into; the first three are a run's.
 
     Returns:
-        The arguments, and what to tell the user; as they are, and nothing, where a config
-        is given, or neither a model nor data.
+        The arguments, and a message for the user. If a config is given, or neither a
+        model nor data, the arguments are unchanged and the message is empty.
 
     Raises:
         ConfigError: An unknown setting, or a value that does not fit.

@@ -28,7 +28,7 @@ from srl_envs.trajectory import Trajectory
 _ENVIRONMENTS = {"math": "SRL-Math-v0", "swe": "SRL-SWE-v0"}
 
 GO_ON = "Go on."
-"""What the model is told where a turn shows it nothing."""
+"""The next message to the model where a turn printed nothing."""
 
 
 @dataclass(frozen=True, slots=True)

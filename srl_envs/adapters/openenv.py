@@ -67,7 +67,8 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
         """Start an episode: the named one, that of an index, or of ``seed`` as an index.
 
         Raises:
-            ConfigError: There is no such episode, or no such option.
+            ConfigError: There is no such episode, split or option.
+            IndexError: ``index`` is out of range.
         """
         if unknown:
             raise ConfigError(

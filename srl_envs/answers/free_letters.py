@@ -1,4 +1,4 @@
-r"""Letters of an answer that the one who answers may choose.
+r"""Letters of an answer that are free to choose.
 
 ``x^2 + C`` is ``x^2 + c``, and ``\frac{\pi}{4} + k\pi`` is ``\frac{\pi}{4} + n\pi``.
 """
@@ -15,7 +15,7 @@ _WHOLE = re.compile(
 
 
 def with_same_letters(one: str, other: str) -> tuple[str, str]:
-    r"""Two answers in which the letters that may be chosen are the same.
+    r"""Two answers, rewritten so that the letters that are free to choose agree.
 
     The constant of an integral is left out of both if one calls it ``C``. A letter that
     counts angles (``k\pi``) is ``n`` in both.

@@ -29,7 +29,7 @@ class Arm:
         stages: In order; each starts from the model of the one before.
         tokens_of: Another arm: the only stage is given as many generated tokens as that
             one took, however many steps that makes.
-        rival: A rival of SRL: of the steps, it gets no more than SRL does.
+        rival: Whether it is a rival of SRL, which gets at most SRL's steps.
     """
 
     label: str

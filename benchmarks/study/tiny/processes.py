@@ -1,4 +1,4 @@
-"""The bases at the same time, each in a process: trainings from two bases share nothing."""
+"""Work on several bases at once, each in a process: their trainings share nothing."""
 
 from __future__ import annotations
 

@@ -119,5 +119,5 @@ def _held_out(name: str, entry: str, folder: Path) -> Iterator[Problem]:
 
 
 def _plain(name: str) -> str:
-    """As it can be a part of file names."""
+    """A name that can be a part of file names."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-") or "own"

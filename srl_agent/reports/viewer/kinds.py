@@ -21,8 +21,8 @@ class Kind:
 
     Attributes:
         name: In words.
-        signs: Patterns of files; a folder with one of these is such a run, where its
-            ``config.yaml`` does not say what it is.
+        signs: Patterns of files. A folder with one of these is such a run, unless its
+            ``config.yaml`` says what it is.
         files: Patterns of files whose objects make groups or episodes; a ``.json`` file
             is one object, any other has one a line.
         keys: Which groups or episodes an object belongs to, given its file's name.
