@@ -13,6 +13,12 @@ _WHOLE = re.compile(
     r"\b(?:integers?|whole numbers?)\s*\}?\)?"
 )
 
+_VARIABLES = {*"rstuvwxyz"}
+_NOT_COUNTED = re.compile(
+    r"\\[dt]?frac\s*\{[^{}]*\}\s*\{[^{}]*[kmn]|/\s*\{?[kmn](?![A-Za-z])"  # a denominator
+    r"|\\text|\\mathrm|(?:\\pi|\\circ\}?)\s*m\s*$"  # a unit
+)
+
 
 def with_same_letters(one: str, other: str) -> tuple[str, str]:
     r"""Two answers, rewritten so that the letters that are free to choose agree.
@@ -24,17 +30,20 @@ def with_same_letters(one: str, other: str) -> tuple[str, str]:
     if constants[0] and constants[1] and "C" in (constants[0]["name"], constants[1]["name"]):
         rests = constants[0]["rest"], constants[1]["rest"]
         letters = [_letters(rest) for rest in rests]
-        if all(letters) and not any(held & {*"CcKk"} for held in letters):
+        if all(held & _VARIABLES and not held & {*"CcKk"} for held in letters):
             return rests
     counted = _counted(one), _counted(other)
-    return counted if all(r"\pi" in text or r"\circ" in text for text in counted) else (one, other)
+    return (counted[0], counted[1]) if counted[0] and counted[1] else (one, other)
 
 
-def _counted(text: str) -> str:
+def _counted(text: str) -> str | None:
+    """The text with ``n`` for the letter that counts angles; None if none does."""
     text = _WHOLE.sub("", text)
     letters = _letters(text)
-    if len(letters) != 1 or not letters <= {*"kmn"}:
-        return text
+    if len(letters) != 1 or not letters <= {*"kmn"} or _NOT_COUNTED.search(text):
+        return None
+    if r"\pi" not in text and r"\circ" not in text:
+        return None
     return re.sub(rf"(?<![A-Za-z\\]){letters.pop()}(?![A-Za-z])", "n", text)
 
 

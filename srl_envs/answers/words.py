@@ -26,7 +26,7 @@ _TIME = re.compile(
     r"(?:(?P<half>[ap])\.?\s?m\.*)?\s*\}?",
     re.IGNORECASE,
 )
-_DATE = re.compile(r"(?P<year>[12]\d{3})([-/])(?P<month>0\d|1[0-2])\2(?P<day>[0-3]\d)")
+_DATE = re.compile(r"(?P<year>[12]\d{3})([-/])(?P<month>0[1-9]|1[0-2])\2(?P<day>[0-3]\d)")
 _NOON = re.compile(
     r"(?:12(?::00)?\s*)?(?:\\text\{\s*)?(?:12\s*)?(noon|midnight)\s*\}?", re.IGNORECASE
 )

@@ -131,12 +131,12 @@ def _verdict(results: dict[str, Any], arm: str, other: str, measure: Measure) ->
             break
     else:
         return ""
-    word, signs = "cannot tell", [value > 0 for value in row["by_base"]]
+    word, bases = "cannot tell", row["by_base"]
     if row["low"] > 0 or row["high"] < 0:
         word = "cannot tell, the bases disagree"
-        if all(signs):
+        if all(value > 0 for value in bases):
             word = "yes"
-        elif not any(signs):
+        elif all(value < 0 for value in bases):
             word = "no, the other way round"
     value, low, high = (f"{100 * row[name]:+.1f}" for name in ("value", "low", "high"))
     return f"**{word}**, {value} ({low} to {high})"

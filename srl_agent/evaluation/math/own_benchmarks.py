@@ -93,15 +93,15 @@ def _of_file(name: str, path: Path) -> Iterator[Problem]:
 
 def _held_out(name: str, entry: str, folder: Path) -> Iterator[Problem]:
     """Each held-out question once, with its reference answer."""
-    source = SourceSettings(source=entry)
-    if not folder.is_dir():
+    recorded = read_settings_file(folder / CONFIG) if folder.is_dir() else {}
+    if "source" in recorded:
+        known = {field.name for field in dataclasses.fields(SourceSettings)}
+        source = SourceSettings(**{key: one for key, one in recorded.items() if key in known})
+    else:
         kind = SOURCES.named(entry)
         if kind.takes_path and not kind.hub_name:
             raise ConfigError(f"The source {entry} is a file of your own: name the file.")
-    else:
-        known = {field.name for field in dataclasses.fields(SourceSettings)}
-        recorded = read_settings_file(folder / CONFIG)
-        source = SourceSettings(**{key: one for key, one in recorded.items() if key in known})
+        source = SourceSettings(source=entry)
     every = source.trajectories()
     for one in every:
         if one.domain != "math":

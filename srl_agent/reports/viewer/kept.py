@@ -73,7 +73,8 @@ class KeptObjects:
             keys, start = self._forget(path), 0
         elif whole and start:
             return {}
-        rows = [(_object(path), 0, state.st_size)] if whole else json_rows(path, start)
+        one = _object(path) if whole else None
+        rows = [(one, 0, state.st_size)] if one is not None else json_rows(path, start)
         for row, offset, size in rows:
             start = offset + size
             for key in self._keys(path, row):
@@ -110,6 +111,7 @@ def json_rows(path: Path, start: int) -> Iterator[tuple[dict[str, Any], int, int
 
 
 def _object(path: Path) -> Any:
+    """What a file holds; None if it is damaged or JSON Lines."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -243,7 +243,8 @@ def results_in_words(results: Row) -> list[tuple[str, str]]:
                 found.append((f"{name}, mean of {one['k']}", _percent(one["average"])))
         return found
     if task == "swebench":
-        return [("resolved", f"{results['resolved']} of {results['instances']}")]
+        resolved = "not judged" if results["resolved"] is None else results["resolved"]
+        return [("resolved", f"{resolved} of {results['instances']}")]
     if task == "agent":
         return [("solved", _percent(results["rate"]))]
     return [

@@ -106,6 +106,12 @@ def test_a_replay_shows_where_it_drifts(server: Server) -> None:
     assert server.get(both).status == 200
 
 
+def test_a_replay_report_in_a_json_file_is_read_by_its_lines(tmp_path: Path) -> None:
+    (found,) = find_runs([replay_report(tmp_path / "replays.json")]).values()
+    found.index.refresh()
+    assert {row.task for row in found.index.episodes().rows} == {"drifts", "older"}
+
+
 def test_what_is_added_or_written_anew_is_followed(tmp_path: Path) -> None:
     index = find_runs([math_run(tmp_path / "run")])["run"].index
     index.refresh()

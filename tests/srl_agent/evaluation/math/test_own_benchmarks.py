@@ -61,6 +61,15 @@ def test_rows_of_our_own_schema_and_of_solutions_are_read(tmp_path: Path) -> Non
     ]
 
 
+def test_a_folder_that_has_a_sources_name_is_not_taken_for_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "builtin").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = load_problems(MathConfig(benchmarks=["builtin"]))
+    assert len(found["builtin-held-out"]) == 60
+
+
 def test_what_a_source_or_a_run_holds_out_is_a_benchmark(tmp_path: Path) -> None:
     run = tmp_path / "srl"
     run.mkdir()
