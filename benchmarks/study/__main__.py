@@ -29,8 +29,7 @@ weights count; no validation chooses a checkpoint. Not equal: tokens (a solution
 longer than a step) and, for SFT, sampling (it needs none).
 
 **An arm that stops is a result.** An arm that finds nothing to learn from (all rewards
-of its groups equal) stops. Its latest checkpoint is scored, or its start if there is
-none, and the table says so.
+of its groups equal) stops. The model it stopped with is scored, and the table says so.
 """
 
 from __future__ import annotations

@@ -165,15 +165,9 @@ class Study:
 
 
 def _model_of(stages: list[Path], start: str) -> str:
-    """The model an arm ended with: its last finished stage, or a later stage's checkpoint."""
-    model = start
-    for stage in stages:
-        whole = [path for path in stage.glob("checkpoint-*") if (path / "manifest.json").is_file()]
-        if _finished(stage):
-            model = str(stage / "final")
-        elif whole:
-            model = str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
-    return model
+    """The model an arm ended with: that of its last stage, which may have stopped early."""
+    finals = [str(stage / "final") for stage in stages if (stage / "final").is_dir()]
+    return finals[-1] if finals else start
 
 
 def _finished(run: Path) -> bool:

@@ -157,6 +157,17 @@ def test_an_arm_is_trained_by_the_real_trainers_and_not_twice(
     assert {name: len(part) for name, part in rows.items()} == dict.fromkeys(rows, 3)
 
 
+def test_a_stage_that_stops_hands_its_model_on(base_folder: Path, tmp_path: Path) -> None:
+    world.write_expert(tmp_path / "expert.jsonl", world.problems("train", 14, 2))
+    start = arms.Start(
+        str(base_folder / "phase-2"), tmp_path / "expert.jsonl", Path(), 0, answer_tokens=30.0
+    )
+    found = arms.train(TINY, "srl_then_rlvr", start, tmp_path, {}.__getitem__)
+    # The base's answers are all malformed, so both stages stop.
+    assert [one["stopped"] for one in found["stages"]] == [True, True]
+    assert found["model"] == str(tmp_path / "srl_then_rlvr" / "2-rlvr" / "final")
+
+
 def test_rivals_come_last_and_get_no_more_than_srl(base_folder: Path, tmp_path: Path) -> None:
     names = list(arms.ARMS)
     assert names[14:] == ["srl_then_mixed", "prefix_rl", "pivots", "self_distillation"]

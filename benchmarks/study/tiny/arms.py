@@ -14,7 +14,7 @@ from typing import Any
 from srl_agent.runs.files import replace_file
 
 from .plan import Tiny
-from .stages import NO_DROPS, Stage, Start, consumed, model_of, profiled, run
+from .stages import NO_DROPS, Stage, Start, consumed, profiled, run
 
 _MOST_STAGES = 12
 """Of an arm with a budget of tokens: each stage that stops early is followed by another."""
@@ -128,10 +128,8 @@ def train(
             break
         folder = place / name / f"{number + 1}-{stage.method}"
         stopped = run(tiny, stage, start, model, folder, steps, start.seed + 1000 * number)
-        model = model_of(stage, folder, model)
+        model = str(folder / "final")  # a training that stopped leaves it, too
         stages.append(consumed(tiny, stage, folder, start, stopped) | {"folder": str(folder)})
-        if stopped and not arm.tokens_of:
-            break
         gc.collect()  # a trainer holds itself in cycles, and with it the model
     found = {"model": model, "stages": stages, "seconds": round(time.monotonic() - began, 1)}
     for count in ("steps", "drawn", "kept", "tokens"):

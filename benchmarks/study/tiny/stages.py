@@ -185,16 +185,6 @@ def _settings(tiny: Tiny, stage: Stage) -> Settings:
     return settings
 
 
-def model_of(stage: Stage, folder: Path, start: str) -> str:
-    """The model that a training ended with: ``final``, its latest checkpoint, or its start."""
-    if _is_done(stage, folder):
-        return str(folder / "final")
-    whole = [path for path in folder.glob("checkpoint-*") if (path / "manifest.json").is_file()]
-    if not whole:
-        return start
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
-
-
 def consumed(tiny: Tiny, stage: Stage, folder: Path, start: Start, stopped: bool) -> dict[str, Any]:
     """What a training took, from its metrics.
 
