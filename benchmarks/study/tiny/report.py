@@ -132,7 +132,9 @@ def _verdict(results: dict[str, Any], arm: str, other: str, measure: Measure) ->
     else:
         return ""
     word, bases = "cannot tell", row["by_base"]
-    if row["low"] > 0 or row["high"] < 0:
+    if len(bases) < len(results["bases"]):
+        word = f"cannot tell from {len(bases)} of {len(results['bases'])} bases"
+    elif row["low"] > 0 or row["high"] < 0:
         word = "cannot tell, the bases disagree"
         if all(value > 0 for value in bases):
             word = "yes"
