@@ -146,7 +146,7 @@ def test_runs_of_mini_swe_agent_2_are_replayed_and_kept(
     runs = tmp_path / "runs"
     for expert, steps, name in (
         (experts[0], experts[0].steps, experts[0].id),
-        (experts[1], experts[1].steps[-1:], experts[1].id),
+        (experts[1], (experts[1].steps[0], experts[1].steps[-1]), experts[1].id),
         (experts[2], experts[2].steps, "another-task"),
     ):
         messages = [
