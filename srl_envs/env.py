@@ -195,14 +195,7 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
             SandboxError: The machinery of the domain failed; that ends the episode.
         """
         answer = self.read(action)
-        (score,) = response_rewards(
-            [answer.response],
-            [answer.reading.scored],
-            [answer.expert],
-            self.reward_settings,
-            [answer.at],
-        )
-        return self.advance(answer, score)
+        return self.advance(answer, self.score(answer))
 
     def read(self, action: ModelAnswer, *, truncated: bool = False) -> Answer:
         """The first part of :meth:`step`: read the answer, once.
@@ -227,6 +220,17 @@ class ExpertStepEnv(gym.Env[str, ModelAnswer]):
         reading = self.domain.read(response.action) if response.error is None else Reading("")
         expert = self.expert_action or _NO_STEP
         return Answer(text, response, reading, expert, (self._trajectory, self._index))
+
+    def score(self, answer: Answer) -> StepReward:
+        """The second part of :meth:`step`: what the answer earns."""
+        (score,) = response_rewards(
+            [answer.response],
+            [answer.reading.scored],
+            [answer.expert],
+            self.reward_settings,
+            [answer.at],
+        )
+        return score
 
     def advance(
         self, answer: Answer, score: StepReward, *, verify: bool = True

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from srl_envs import __version__
-from srl_envs.adapters.episodes import EpisodeRow, has_verdict
+from srl_envs.adapters.episodes import EpisodeRow
 from srl_envs.adapters.rows import StepRow
 from srl_envs.adapters.tables import TABLES, AnyRow
 from srl_envs.command_line import LOG_LEVELS, exit_status, log_to_stderr, program
@@ -62,7 +62,7 @@ def _run(chosen: argparse.Namespace) -> int:
     found, left_out = list(trajectories), trajectories.rejected
     _check_effect(chosen, found)
     if chosen.episodes:
-        found = [one for one in found if has_verdict(one)]
+        found = [one for one in found if one.has_verdict]
         if without := len(trajectories) - len(found):
             left_out["no tests and no answer, so no verdict"] = without
         if not found:

@@ -80,6 +80,13 @@ class Trajectory:
         return self.domain == "swe" or "grammar" in self.metadata
 
     @property
+    def has_verdict(self) -> bool:
+        """Whether an episode of it can be judged: by tests, checks or a reference answer."""
+        if self.domain == "swe":
+            return bool({"task", "test_command", "checks"} & set(self.metadata))
+        return bool(self.answer)
+
+    @property
     def grammar(self) -> str:
         """How commands are written: a name of :data:`srl_envs.commands.GRAMMARS`."""
         return str(self.metadata.get("grammar", "xml"))

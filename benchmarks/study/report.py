@@ -158,11 +158,11 @@ def _of_format(results: dict[str, Any], measures: Sequence[Measure]) -> list[str
             for measure in (share, similarity)
         )
         each.append(f"{ARMS[arm]}: {', '.join(both)}")
-    told = (
+    said = (
         "a malformed step counts -1. These arms write more steps in the format than the "
         "warm-up; no gain in the similarity of those is shown"
     )
-    return [f"- {reward.label}: {told}. {'; '.join(each)}."] if arms else []
+    return [f"- {reward.label}: {said}. {'; '.join(each)}."] if arms else []
 
 
 def _limits(results: dict[str, Any], measures: Sequence[Measure]) -> list[str]:

@@ -170,13 +170,6 @@ class AgentInstances(Sequence[AgentInstance]):
         return AgentInstances(self.trajectories, replace(self.around, prompt=prompt))
 
 
-def has_verdict(trajectory: Trajectory) -> bool:
-    """Whether an episode of this task can be judged: by tests, or by a reference answer."""
-    if trajectory.domain == "swe":
-        return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
-    return bool(trajectory.answer)
-
-
 def judged_tasks(trajectories: Iterable[Trajectory]) -> tuple[list[Trajectory], int]:
     """The tasks whose episodes can be judged, each once.
 
@@ -189,7 +182,7 @@ def judged_tasks(trajectories: Iterable[Trajectory]) -> tuple[list[Trajectory], 
     first: dict[tuple[str, object], Trajectory] = {}
     for trajectory in trajectories:
         first.setdefault((trajectory.prompt, trajectory.metadata.get("image")), trajectory)
-    judged = [trajectory for trajectory in first.values() if has_verdict(trajectory)]
+    judged = [trajectory for trajectory in first.values() if trajectory.has_verdict]
     for trajectory in judged:
         if trajectory.domain == "swe":
             require_runnable(trajectory.grammar)

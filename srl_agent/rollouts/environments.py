@@ -21,7 +21,6 @@ from srl_envs.env import ExpertStepEnv
 from srl_envs.errors import ConfigError, InfrastructureError, SRLError
 from srl_envs.prompts.step import Message
 from srl_envs.response import ResponseFormat, parse_response
-from srl_envs.reward import response_rewards
 from srl_envs.sandbox.output import valid_unicode
 
 AGENT_SYSTEM_PROMPT = (
@@ -89,9 +88,7 @@ class ExpertStepPlace:
         env = self._env
         has_step = env.expert_action is not None
         answer = env.read(text, truncated=truncated)
-        (score,) = response_rewards(
-            [answer.response], [answer.reading.scored], [answer.expert], env.reward_settings
-        )
+        score = env.score(answer)
         _, _, terminated, out_of_turns, info = env.advance(answer, score, verify=False)
         return Seen(
             tuple(info["messages"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def replace_file(path: Path, content: bytes) -> None:
     partial = path.with_name(partial_name(path))
     partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def text_hash(text: str) -> str:
+    """The SHA-256 of a text, which may hold what is not Unicode."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def drop_cut_line(path: Path) -> bool:

@@ -15,6 +15,7 @@ from srl_agent.inference.chat import ChatEncoder
 from srl_agent.models.loading import load_config, load_tokenizer
 from srl_agent.models.quickstart import QUICKSTART_NAMES
 from srl_agent.rollouts.scorers import AnswerInstance
+from srl_agent.rollouts.validation import spread_evenly
 from srl_agent.training.data import for_tokenizer, load_data
 from srl_agent.training.memory import Shape
 from srl_agent.training.methods import METHODS
@@ -68,23 +69,25 @@ def fitted(arguments: Sequence[str], types: Sequence[type]) -> tuple[list[str], 
 def _found(arguments: Sequence[str], types: Sequence[type], given: set[str]) -> Fitted:
     _, [(_, (data, args, model, *_))] = parse_stages(types, "quickstart", arguments)
     found: Fitted = {}
-    own_model = model.model_name_or_path not in QUICKSTART_NAMES
+    name, revision = model.model_name_or_path, model.model_revision
+    own_model, own_length = name not in QUICKSTART_NAMES, "max_completion_length" in given
+    if own_length and not own_model:
+        return found
     try:
+        config = load_config(name, revision, bool(args.trust_remote_code))
         if own_model:
-            found |= _for_model(args, model)
-        if "max_completion_length" not in given:
-            found |= _for_data(data, args, model, own_model)
+            found |= _for_model(args, model, config)
+        if not own_length:
+            tokenizer = load_tokenizer(name, revision, bool(args.trust_remote_code))
+            found |= _for_data(data, args, config, tokenizer, own_model)
     except (SRLError, ValueError):  # ValueError: transformers cannot build such a model
         pass  # the run itself says it, with all of its checks
     return found
 
 
-def _for_model(args: Any, model: Any) -> Fitted:
+def _for_model(args: Any, model: Any, config: Any) -> Fitted:
     """What depends on the model alone."""
     found: Fitted = {"format_warmup_steps": (0, "a warm-up only where it is asked for")}
-    config = load_config(
-        model.model_name_or_path, model.model_revision, bool(args.trust_remote_code)
-    )
     if config is None:
         return found
     size = Shape.of(config).parameters
@@ -95,25 +98,19 @@ def _for_model(args: Any, model: Any) -> Fitted:
     return found | {"learning_rate": (float(f"{rate:.1g}"), why)}
 
 
-def _for_data(data: Any, args: Any, model: Any, own_model: bool) -> Fitted:
+def _for_data(data: Any, args: Any, config: Any, tokenizer: Any, own_model: bool) -> Fitted:
     """The length of answers: by the expert's, the thought before them, and the context."""
-    name, revision = model.model_name_or_path, model.model_revision
-    trusted = bool(args.trust_remote_code)
-    config, tokenizer = (
-        load_config(name, revision, trusted),
-        load_tokenizer(name, revision, trusted),
-    )
     train = for_tokenizer(load_data(data, args), data, args, tokenizer).train
     method, chat = METHODS.named(args.method), ChatEncoder(tokenizer)
-    count = min(len(train), _EXAMPLES)
+    shown = spread_evenly(train, _EXAMPLES)
     prompts, answers = [0], [0]
-    for one in (train[number * len(train) // count] for number in range(count)):
+    for one in shown:
         prompt = chat(one.messages, args.answer_format)
         prompts.append(len(prompt.ids))
         if isinstance(one, StepInstance | AnswerInstance):
             answers.append(len(chat.written(prompt, method.expert_answer(one, args))))
     room = 2 * max(answers) + (_THOUGHT[method.asks(args)] if own_model else 0)
-    why = f"the longest of {count} expert answers has {max(answers)} tokens"
+    why = f"the longest of {len(shown)} expert answers has {max(answers)} tokens"
     length = max(80, -(-room // 64) * 64)
     text = None if config is None else config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)

@@ -23,6 +23,7 @@ from trl import get_peft_config
 from srl_agent.inference.chat import ChatEncoder
 from srl_agent.models.loading import load_config, load_tokenizer, weights_of
 from srl_agent.rollouts.agent_tasks import AgentInstances
+from srl_agent.rollouts.validation import spread_evenly
 from srl_agent.training.data import LearningData, for_tokenizer, load_data
 from srl_agent.training.fit import check_fits, load_of
 from srl_agent.training.memory import GIB, Shape, plan
@@ -287,8 +288,7 @@ def _examined_lengths(
 
 def _prompt_lengths(args: Any, tokenizer: Any, parts: LearningData) -> list[int]:
     """Tokens of some prompts, sorted."""
-    chat, count = ChatEncoder(tokenizer), min(len(parts.train), _SHOWN_PROMPTS)
-    shown = [parts.train[i * len(parts.train) // count] for i in range(count)]
+    chat, shown = ChatEncoder(tokenizer), spread_evenly(parts.train, _SHOWN_PROMPTS)
     return sorted(len(chat(one.messages, args.answer_format).ids) for one in shown)
 
 

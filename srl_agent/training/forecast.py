@@ -18,6 +18,7 @@ from typing import Any
 
 from srl_agent.inference.chat import ChatEncoder
 from srl_agent.rollouts.scorers import Instance
+from srl_agent.rollouts.validation import spread_evenly
 from srl_agent.runs.reading import read_run
 from srl_agent.training.cards import Card
 from srl_agent.training.data import LearningData
@@ -165,8 +166,7 @@ def work_of(args: Any, shape: Shape, parts: LearningData, tokenizer: Any) -> Wor
 def _tokens(args: Any, train: Sequence[Instance], tokenizer: Any) -> tuple[float, float]:
     """Mean tokens of prompts and of the experts' answers."""
     chat, method = ChatEncoder(tokenizer), METHODS.named(args.method)
-    count = min(len(train), _COUNTED)
-    shown = [train[i * len(train) // count] for i in range(count)]
+    shown = spread_evenly(train, _COUNTED)
     prompts = [chat(one.messages, args.answer_format) for one in shown]
     answers = [
         len(chat.written(prompt, method.expert_answer(one, args)))

@@ -22,7 +22,6 @@ from srl_envs.instances import StepInstance, TrajectorySet
 from srl_envs.math import MATH_AGENT_SYSTEM_PROMPT
 from srl_envs.prompts.step import Message, PromptSettings
 from srl_envs.response import ModelAnswer
-from srl_envs.reward import response_rewards
 from srl_envs.trajectory import Trajectory
 
 _ENVIRONMENTS = {"math": "SRL-Math-v0", "swe": "SRL-SWE-v0"}
@@ -104,13 +103,6 @@ class EpisodeRow:
         return row
 
 
-def has_verdict(trajectory: Trajectory) -> bool:
-    """Whether anybody can tell if an episode solved it: by tests, checks or an answer."""
-    if trajectory.domain == "swe":
-        return bool({"task", "test_command", "checks"} & set(trajectory.metadata))
-    return bool(trajectory.answer)
-
-
 def load_episodes(path: str | Path) -> Iterator[EpisodeRow]:
     """The rows of a file that ``python -m srl_envs.export --episodes true`` wrote.
 
@@ -179,10 +171,7 @@ class Episode:
         """
         env = self._env
         read = env.read(answer, truncated=truncated)
-        (score,) = response_rewards(
-            [read.response], [read.reading.scored], [read.expert], env.reward_settings, [read.at]
-        )
-        _, reward, terminated, out_of_turns, info = env.advance(read, score, verify=False)
+        _, reward, terminated, out_of_turns, info = env.advance(read, env.score(read), verify=False)
         done = terminated or out_of_turns
         if env.follow == "agent":
             reward = self._verdict() if done else 0.0

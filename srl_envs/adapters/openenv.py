@@ -77,10 +77,8 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
         if index is not None and instance_id is not None:
             raise ConfigError("index and instance_id exclude each other: give one of them.")
         if instance_id is None:
-            number = self.num_tasks(split)
-            instance_id = self.get_task(split, (seed or 0) % number if index is None else index)[
-                "id"
-            ]
+            number = (seed or 0) % self.num_tasks(split) if index is None else index
+            instance_id = self.get_task(split, number)["id"]
         self.close()
         self._episode = Episode(replace(self._row, id=instance_id))
         self._state = State(episode_id=episode_id, step_count=0, instance_id=instance_id)
@@ -113,25 +111,28 @@ class SRLEnvironment(Environment[Answer, Prompt, State]):
 
     def list_tasks(self, split: str) -> list[dict[str, Any]]:
         """All episodes: what ``reset(index=...)`` or ``reset(instance_id=...)`` starts."""
-        if split != SPLIT:
-            raise ConfigError(f"split is {split!r}: there is only {SPLIT!r}.")
-        return [{"id": one, "index": n} for n, one in enumerate(trajectories_of(self._row))]
+        return [{"id": one, "index": n} for n, one in enumerate(self._ids(split))]
 
     def num_tasks(self, split: str) -> int:
         """How many episodes there are."""
-        return len(self.list_tasks(split))
+        return len(self._ids(split))
 
     def get_task(self, split: str, index: int) -> dict[str, Any]:
         """One of them."""
-        tasks = self.list_tasks(split)
-        if index not in range(len(tasks)):
-            raise IndexError(f"index is {index}: use 0 to {len(tasks) - 1}.")
-        return tasks[index]
+        ids = self._ids(split)
+        if index not in range(len(ids)):
+            raise IndexError(f"index is {index}: use 0 to {len(ids) - 1}.")
+        return {"id": ids[index], "index": index}
 
     def close(self) -> None:
         """Give back the sandbox; a second call does nothing."""
         if self._episode is not None:
             self._episode.close()
+
+    def _ids(self, split: str) -> list[str]:
+        if split != SPLIT:
+            raise ConfigError(f"split is {split!r}: there is only {SPLIT!r}.")
+        return list(trajectories_of(self._row))
 
 
 def _plain(messages: list[Message]) -> list[dict[str, str]]:

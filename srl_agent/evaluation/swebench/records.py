@@ -11,7 +11,6 @@ judged, so that a data set that changes under its name is noticed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 from srl_agent.evaluation.folder import evaluation_folder, read_settings
 from srl_agent.evaluation.swebench.instances import SweBenchInstance
 from srl_agent.evaluation.swebench.judgement import Judgement
-from srl_agent.runs.files import drop_cut_line, replace_file
+from srl_agent.runs.files import drop_cut_line, replace_file, text_hash
 from srl_agent.runs.ownership import CONFIG, check_same_settings, write_settings_file
 from srl_envs.data.jsonl import read_lines
 from srl_envs.errors import DataError, InfrastructureError
@@ -77,7 +76,7 @@ class Records:
             name = str(row["instance_id"])
             judgement = Judgement(**{**row, "failing": tuple(row.get("failing", ()))})
             self._verdicts[name, of_patch] = judgement
-            if of_patch == _hash(self.predictions.get(name, "")):
+            if of_patch == text_hash(self.predictions.get(name, "")):
                 self.judgements[name] = judgement
         self._lock = threading.Lock()
 
@@ -139,7 +138,7 @@ class Records:
 
     def verdict(self, instance_id: str, patch: str) -> Judgement | None:
         """The last verdict on any patch of an instance."""
-        return self._verdicts.get((instance_id, _hash(patch)))
+        return self._verdicts.get((instance_id, text_hash(patch)))
 
     def add_judgement(self, judgement: Judgement, patch: str | None = None) -> None:
         """Write one verdict through to the file system.
@@ -153,9 +152,9 @@ class Records:
         """
         with self._lock:
             name = judgement.instance_id
-            of_patch = _hash(self.predictions[name] if patch is None else patch)
+            of_patch = text_hash(self.predictions[name] if patch is None else patch)
             self._verdicts[name, of_patch] = judgement
-            if of_patch == _hash(self.predictions[name]):
+            if of_patch == text_hash(self.predictions[name]):
                 self.judgements[name] = judgement
             self._append(JUDGEMENTS, asdict(judgement) | {"patch_sha256": of_patch})
 
@@ -260,11 +259,9 @@ def _column_hashes(instance: SweBenchInstance) -> dict[str, str]:
         "FAIL_TO_PASS": instance.fail_to_pass,
         "PASS_TO_PASS": instance.pass_to_pass,
     }  # as a list or as text: they are the same
-    return {column: _hash(json.dumps(value, default=str))[:16] for column, value in values.items()}
-
-
-def _hash(patch: str) -> str:
-    return hashlib.sha256(patch.encode("utf-8", "surrogatepass")).hexdigest()
+    return {
+        column: text_hash(json.dumps(value, default=str))[:16] for column, value in values.items()
+    }
 
 
 def _unwritable(path: Path, error: OSError) -> InfrastructureError:

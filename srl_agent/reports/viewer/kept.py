@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from srl_agent.reports.viewer.kept_groups import Listed, Row, Rows
 from srl_agent.reports.viewer.kinds import Kind
 
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What reading an object of another version raises."""
+
+_Made = TypeVar("_Made")
 
 
 class KeptObjects:
@@ -41,19 +43,21 @@ class KeptObjects:
                 continue
         return list(keys)
 
+    def listed(self, key: str) -> tuple[Listed | None, Row | None]:
+        """What belongs to a key, read once: :meth:`group` and :meth:`episode`."""
+        try:
+            rows = self._rows(key)
+        except (OSError, *_BROKEN):
+            return None, None
+        return _made(self.kind.group, rows), _made(self.kind.episode, rows)
+
     def group(self, key: str) -> Listed | None:
         """What belongs to a key as a group; None if it is not one, or not readable now."""
-        try:
-            return self.kind.group(self._rows(key)) if key in self._places else None
-        except (OSError, StopIteration, *_BROKEN):
-            return None
+        return self.listed(key)[0]
 
     def episode(self, key: str) -> Row | None:
         """The same as an episode, in the form of ``episodes.jsonl``."""
-        try:
-            return self.kind.episode(self._rows(key)) if key in self._places else None
-        except (OSError, StopIteration, *_BROKEN):
-            return None
+        return self.listed(key)[1]
 
     def _rows(self, key: str) -> Rows:
         found: dict[str, list[Any]] = {}
@@ -92,6 +96,13 @@ class KeptObjects:
     def _forget(self, path: Path) -> dict[str, None]:
         self._seen.pop(path, None)
         return {key: None for key, files in self._places.items() if files.pop(path, None)}
+
+
+def _made(make: Callable[[Rows], _Made | None], rows: Rows) -> _Made | None:
+    try:
+        return make(rows)
+    except (StopIteration, *_BROKEN):
+        return None
 
 
 def json_rows(path: Path, start: int) -> Iterator[tuple[dict[str, Any], int, int]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from srl_agent.rollouts.rollout_log import GroupRecord, RolloutRecord
+from srl_agent.runs.files import text_hash
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Sequence[Row]]
@@ -98,7 +98,7 @@ def swebench_group(rows: Rows) -> Listed | None:
     if not samples:
         return None
     verdicts = {str(row["patch_sha256"]): row for row in rows.get("judgements.jsonl", ())}
-    judged = [verdicts.get(_hash(str(one["patch"]))) for one in samples]
+    judged = [verdicts.get(text_hash(str(one["patch"]))) for one in samples]
     chosen = judged[repair.get("chosen") or 0]
     prompt = (repair.get("messages") or [{"content": ""}])[-1]["content"]
     record = _group_record(
@@ -129,7 +129,7 @@ def swebench_episode(rows: Rows) -> Row | None:
         return None
     found = {**answer["agent"], "task": name, "correct": None, "reward": None, "failing_tests": []}
     verdict = {str(row["patch_sha256"]): row for row in rows.get("judgements.jsonl", ())}.get(
-        _hash(str(found.get("patch", "")))
+        text_hash(str(found.get("patch", "")))
     )
     if verdict is not None and verdict["outcome"] != "infrastructure_failure":
         correct = verdict["outcome"] == "resolved"
@@ -152,10 +152,6 @@ def _swebench_words(verdict: Row) -> str:
     words = [str(verdict["outcome"]).replace("_", " "), str(verdict.get("reason") or "")]
     words += [f"{len(failing)} tests fail: {', '.join(map(str, failing[:5]))}"] if failing else []
     return ". ".join(word.rstrip(".") for word in words if word).capitalize() + "."
-
-
-def _hash(patch: str) -> str:
-    return hashlib.sha256(patch.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 # ---------------------------------------------------------------- collections and replays

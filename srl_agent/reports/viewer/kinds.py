@@ -92,7 +92,15 @@ def report_kind(path: Path) -> Kind:
     return replace(KINDS["replay"], files=(glob.escape(path.name),))
 
 
-_COLLECTED = ("drafts.jsonl", "rejects.jsonl", "trajectories.jsonl")
+_COLLECTION = Kind(
+    "collection",
+    ("drafts.jsonl",),
+    ("drafts.jsonl", "rejects.jsonl", "trajectories.jsonl"),
+    kept_groups.of_id,
+    kept_groups.collected_group,
+    expert="The reference answer",
+    scored="Why it is rejected",
+)
 
 KINDS: Mapping[str, Kind] = {
     "training": Kind(
@@ -119,24 +127,8 @@ KINDS: Mapping[str, Kind] = {
         kept_groups.swebench_episode,
         scored="Its patch",
     ),
-    "collect math": Kind(
-        "collection",
-        ("drafts.jsonl",),
-        _COLLECTED,
-        kept_groups.of_id,
-        kept_groups.collected_group,
-        expert="The reference answer",
-        scored="Why it is rejected",
-    ),
-    "collect rewrite": Kind(
-        "collection",
-        (),
-        _COLLECTED,
-        kept_groups.of_id,
-        kept_groups.collected_group,
-        expert="The reference answer",
-        scored="Why it is rejected",
-    ),
+    "collect math": _COLLECTION,
+    "collect rewrite": replace(_COLLECTION, signs=()),
     "collect swe": Kind(
         "collection by agents",
         (),

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from srl_agent.reports.viewer.kept import KeptObjects, json_rows
 from srl_agent.reports.viewer.kept_groups import Listed
 from srl_agent.reports.viewer.kinds import Kind
-from srl_agent.rollouts.rollout_log import FOLDER, index_lines, part_indexes
+from srl_agent.rollouts.rollout_log import FOLDER, RolloutRecord, index_lines, part_indexes
 from srl_agent.runs.answers import Answer, answer_of
 
 TRAINING = "train"
@@ -245,7 +245,7 @@ class RunFiles:
 
     def _read_kept(self) -> None:
         for key in self.kept.changed():
-            group, episode = self.kept.group(key), self.kept.episode(key)
+            group, episode = self.kept.listed(key)
             place = self._kept_places.setdefault(key, len(self._kept_places))
             with self.lock:
                 query = "SELECT number FROM episodes WHERE kept = ?"
@@ -287,30 +287,31 @@ def _answers_row(
     stage: str, step: int, place: int, path: Path, answers: list[Answer]
 ) -> tuple[Any, ...]:
     rewards = [answer.reward for answer in answers if answer.reward is not None]
-    mean = fmean(rewards) if rewards else None
-    spread = fmean((one - mean) ** 2 for one in rewards) ** 0.5 if mean is not None else None
-    tokens = fmean(answer.tokens or 0 for answer in answers)
-    errors = " ".join(sorted(answer.error for answer in answers if answer.error))
     first = answers[0]
-    key, best = f"{stage}.{step}.{place}", max(rewards, default=None)
     return (
-        *(key, stage, step, place, first.instance_id, first.title, "held out"),
-        *(mean, spread, best, len(answers), tokens, errors, path.name, place, 0),
+        *(f"{stage}.{step}.{place}", stage, step, place, first.instance_id, first.title),
+        *("held out", *_figures(rewards, answers), path.name, place, 0),
     )
 
 
 def _kept_row(key: str, place: int, listed: Listed) -> tuple[Any, ...]:
     group = listed.record
     rewards = [one.reward for one in group.rollouts if isfinite(one.reward)]
-    mean = fmean(rewards) if rewards else None
-    spread = fmean((one - mean) ** 2 for one in rewards) ** 0.5 if mean is not None else None
-    tokens = fmean([one.tokens for one in group.rollouts] or [0])
-    errors = " ".join(sorted(one.error for one in group.rollouts if one.error))
     return (
         *(f"{KEPT}.{place}", listed.part, 0, place, group.id, group.title, group.fate),
-        *(mean, spread, max(rewards, default=None), len(group.rollouts), tokens, errors),
-        *(key, 0, 0),
+        *(*_figures(rewards, group.rollouts), key, 0, 0),
     )
+
+
+def _figures(
+    rewards: Sequence[float], answers: Sequence[Answer | RolloutRecord]
+) -> tuple[float | None, float | None, float | None, int, float, str]:
+    """Mean, spread and best of the rewards that are known; answers, mean tokens, errors."""
+    mean = fmean(rewards) if rewards else None
+    spread = fmean((one - mean) ** 2 for one in rewards) ** 0.5 if mean is not None else None
+    tokens = fmean([one.tokens or 0 for one in answers] or [0])
+    errors = " ".join(sorted(one.error for one in answers if one.error))
+    return mean, spread, max(rewards, default=None), len(answers), tokens, errors
 
 
 def _episode_row(

@@ -15,6 +15,7 @@ from srl_agent.reports.viewer.curves import MetricsReader
 from srl_agent.reports.viewer.kept_groups import results_in_words
 from srl_agent.reports.viewer.kinds import KINDS, Kind, kind_of, report_kind
 from srl_agent.reports.viewer.run_index import RunIndex
+from srl_agent.runs.ownership import CONFIG, read_settings_file
 from srl_envs.errors import DataError
 from srl_envs.reward import RewardSettings
 
@@ -160,13 +161,10 @@ def _runs_in(folder: Path, depth: int) -> Iterator[tuple[Path, Kind]]:
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:
-    import yaml
-
     try:
-        content = yaml.safe_load((folder / "config.yaml").read_bytes())
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_settings_file(folder / CONFIG)
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _name(folder: Path, place: Path, taken: Mapping[str, ShownRun]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from srl_agent.rollouts.agent_tasks import AgentInstances, SharedVerifier, Surroundings, has_verdict
+from srl_agent.rollouts.agent_tasks import AgentInstances, SharedVerifier, Surroundings
 from srl_agent.rollouts.episodes import Episodes
 from srl_agent.rollouts.policies import Ask, Written
 from srl_envs.data import load_trajectories
@@ -44,7 +44,7 @@ class Expert:
 def roll_out(lazy: bool = False) -> list[object]:
     around = Surroundings(PromptSettings(), RewardSettings(), SharedVerifier(), "bubblewrap")
     instances = AgentInstances(TRAJECTORIES, around)
-    assert all(map(has_verdict, TRAJECTORIES))
+    assert all(one.has_verdict for one in TRAJECTORIES)
     return Episodes(Expert(lazy)).roll_out([instance.task for instance in instances])
 
 
